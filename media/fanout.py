@@ -1,0 +1,128 @@
+"""One writer, many bounded readers: a slow reader loses its own items, never the writer's time."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderLimits:
+    """How much a reader may fall behind: ``max_bytes`` of media and ``max_items`` entries."""
+
+    max_bytes: int = 16 * 1024 * 1024
+    max_items: int = 2_000
+
+
+class Reader(Generic[T]):
+    """One reader's queue. Owned by the fanout until taken; the reading task calls only :meth:`take` and the counters.
+
+    On overflow everything queued is thrown away and the queue stays shut until an item on which a reader may start
+    (a keyframe, say) comes by.
+    """
+
+    def __init__(self, name: str, limits: ReaderLimits, starts_here: Callable[[T], bool]) -> None:
+        self.name = name
+        self.dropped_items = 0
+        self.overflows = 0
+        self._limits = limits
+        self._starts_here = starts_here
+        self._items: deque[T] = deque()
+        self._bytes = 0
+        self._waiting_for_start = False
+        self._ended = False
+        self._wakeup: asyncio.Future[None] | None = None
+
+    @property
+    def queued_bytes(self) -> int:
+        """Media bytes waiting to be taken."""
+        return self._bytes
+
+    async def take(self) -> list[T]:
+        """Everything queued, in order, waiting for at least one item; an empty list once the stream has ended."""
+        while not self._items:
+            if self._ended:
+                return []
+            self._wakeup = asyncio.get_running_loop().create_future()
+            try:
+                await self._wakeup
+            finally:
+                self._wakeup = None
+        items = list(self._items)
+        self._items.clear()
+        self._bytes = 0
+        return items
+
+    def offer(self, item: T, size: int) -> None:
+        """Queue an item of ``size`` bytes, or drop to the next start. Called by the fanout only."""
+        if self._waiting_for_start:
+            if not self._starts_here(item):
+                self.dropped_items += 1
+                return
+            self._waiting_for_start = False
+        if self._bytes + size > self._limits.max_bytes or len(self._items) >= self._limits.max_items:
+            self.overflows += 1
+            self.dropped_items += len(self._items)
+            self._items.clear()
+            self._bytes = 0
+            if not self._starts_here(item):
+                self._waiting_for_start = True
+                self.dropped_items += 1
+                return
+        self._items.append(item)
+        self._bytes += size
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+    def end(self) -> None:
+        """No more will come. Called by the fanout only."""
+        self._ended = True
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+
+class Fanout(Generic[T]):
+    """Hands each published item to every reader. Used from one event loop only; publishing never waits."""
+
+    def __init__(self, size_of: Callable[[T], int], starts_here: Callable[[T], bool]) -> None:
+        self._size_of = size_of
+        self._starts_here = starts_here
+        self._readers: list[Reader[T]] = []
+        self._ended = False
+
+    @property
+    def readers(self) -> tuple[Reader[T], ...]:
+        """The readers now open, for counters."""
+        return tuple(self._readers)
+
+    def publish(self, item: T) -> None:
+        """Give ``item`` to every reader at once."""
+        if not self._readers:
+            return
+        size = self._size_of(item)
+        for reader in self._readers:
+            reader.offer(item, size)
+
+    @contextmanager
+    def reader(self, name: str, limits: ReaderLimits | None = None, backlog: Iterable[T] = ()) -> Iterator[Reader[T]]:
+        """Open a reader that first gets ``backlog`` (a cached GOP, say), then all that is published from now on."""
+        reader = Reader[T](name, limits or ReaderLimits(), self._starts_here)
+        for item in backlog:
+            reader.offer(item, self._size_of(item))
+        if self._ended:
+            reader.end()
+        self._readers.append(reader)
+        try:
+            yield reader
+        finally:
+            self._readers.remove(reader)
+
+    def end(self) -> None:
+        """Let every reader finish what it has and stop."""
+        self._ended = True
+        for reader in self._readers:
+            reader.end()

@@ -1,0 +1,120 @@
+"""One live stream: a camera in one quality, as everything above the network sees it.
+
+Owned by the task that feeds it (a camera session, a WHIP ingest). That task alone calls :meth:`LiveStream.publish`
+and :meth:`LiveStream.end`; everyone else opens readers.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from media.clock import Clock
+from media.fanout import Fanout, Reader, ReaderLimits
+from media.gop import GopCache
+from media.segmenter import Segmenter, SegmenterSettings
+from media.segments import Part, SegmentEvent, SegmentStart
+from media.unit import NS_PER_S, AccessUnit, StreamItem, Track
+
+
+class Quality(StrEnum):
+    """Main is what is recorded; sub is for walls of pictures and thin lines."""
+
+    MAIN = "main"
+    SUB = "sub"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamId:
+    """Which camera, in which quality."""
+
+    camera: str
+    quality: Quality = Quality.MAIN
+
+
+def _unit_size(item: StreamItem) -> int:
+    return len(item.data) if isinstance(item, AccessUnit) else 0
+
+
+def _unit_starts(item: StreamItem) -> bool:
+    return isinstance(item, AccessUnit) and item.keyframe and item.track.id == 1
+
+
+def _event_size(event: SegmentEvent) -> int:
+    return event.size if isinstance(event, Part) else 0
+
+
+class LiveStream:
+    """Access units in; access units and CMAF parts out, each to any number of bounded readers.
+
+    Segments are cut only while somebody reads them. The first reader starts at the cached GOP, so that it need not
+    wait for the next keyframe.
+    """
+
+    def __init__(self, stream_id: StreamId, clock: Clock, settings: SegmenterSettings | None = None) -> None:
+        self.id = stream_id
+        self._clock = clock
+        self._settings = settings or SegmenterSettings()
+        self._gop = GopCache()
+        self._units = Fanout[StreamItem](_unit_size, _unit_starts)
+        self._segments = Fanout[SegmentEvent](_event_size, lambda event: isinstance(event, SegmentStart))
+        self._segmenter: Segmenter | None = None
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """The tracks that have brought media in the current epoch, video first."""
+        return self._gop.tracks
+
+    @property
+    def last_keyframe(self) -> AccessUnit | None:
+        """The newest keyframe, for a still picture."""
+        return self._gop.last_keyframe
+
+    @property
+    def overflows(self) -> int:
+        """How often readers now open have fallen behind and been cut to the next start."""
+        return sum(reader.overflows for reader in (*self._units.readers, *self._segments.readers))
+
+    def publish(self, item: StreamItem) -> None:
+        """Hand one item on. Never waits."""
+        if isinstance(item, AccessUnit):
+            self._gop.push(item)
+        self._units.publish(item)
+        if self._segmenter is not None:
+            for event in self._segmenter.push(item):
+                self._segments.publish(event)
+
+    @contextlib.contextmanager
+    def read_units(
+        self, name: str, limits: ReaderLimits | None = None, *, from_gop: bool = True
+    ) -> Iterator[Reader[StreamItem]]:
+        """A reader of access units, by default from the newest keyframe on."""
+        backlog = self._gop.units() if from_gop else ()
+        with self._units.reader(name, limits, backlog) as reader:
+            yield reader
+
+    @contextlib.contextmanager
+    def read_segments(self, name: str, limits: ReaderLimits | None = None) -> Iterator[Reader[SegmentEvent]]:
+        """A reader of segment events. It starts with the segment that is open, from that segment's beginning."""
+        backlog: list[SegmentEvent] = []
+        if self._segmenter is None:
+            # Wall-clock seconds as first number: numbers go on growing when the service starts anew (RFC 8216, 6.2.2).
+            self._segmenter = Segmenter(self._settings, first_sequence=self._clock.utc_ns() // NS_PER_S)
+            for unit in self._gop.units():
+                backlog.extend(self._segmenter.push(unit))
+        else:
+            backlog.extend(self._segmenter.open_segment())
+        with self._segments.reader(name, limits, backlog) as reader:
+            try:
+                yield reader
+            finally:
+                if self._segments.readers == (reader,):
+                    self._segmenter = None
+
+    def end(self) -> None:
+        """The stream is over for good: close the open segment, let readers finish."""
+        if self._segmenter is not None:
+            for event in self._segmenter.flush():
+                self._segments.publish(event)
+        self._units.end()
+        self._segments.end()

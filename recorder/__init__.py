@@ -1,0 +1,1 @@
+"""How media stays: spool, upload, hash chain, verification, playback, meetings. No sockets, no HTTP."""

@@ -1,0 +1,1 @@
+"""Who may see what: the aiohttp application, API, access control, CLI, configuration, pages. Wires everything."""
