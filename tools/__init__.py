@@ -1,0 +1,1 @@
+"""What builds, starts and checks things around Sanhui; not part of the service and not in the wheel."""
