@@ -1,0 +1,37 @@
+"""What the media handlers need, handed in by the composition root."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+
+from recorder.playback import Playback
+from streaming.hls.window import LiveWindows
+
+
+class Gate(Protocol):
+    """Access checks and the register of looks. Every method raises the access layer's own error when refused."""
+
+    async def watch_camera(self, request: web.Request, camera_id: str) -> None:
+        """May the asker see this camera live? Puts the look on record, once per viewer and meeting."""
+        ...
+
+    async def watch_meeting(self, request: web.Request, meeting_id: str) -> None:
+        """May the asker see this meeting's recording? Puts the look on record, once per viewer and meeting."""
+        ...
+
+    async def download_meeting(self, request: web.Request, meeting_id: str) -> None:
+        """May the asker take a copy away? Puts each download on record."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LiveContext:
+    """Services behind the media handlers."""
+
+    windows: LiveWindows
+    playback: Playback
+    gate: Gate
+
+
+LIVE = web.AppKey("live", LiveContext)

@@ -1,0 +1,10 @@
+"""Live HLS of a camera."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+
+def routes() -> Sequence[web.AbstractRouteDef]:
+    """The routes of this module; handlers find their services under :data:`web.live.context.LIVE`."""
+    return []
