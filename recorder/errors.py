@@ -1,0 +1,54 @@
+"""Errors of the recorder.
+
+RecorderError
+├── MeetingStateError     a meeting cannot be started or ended in the state it is in
+├── SpoolError            a spool file that cannot be used
+│   ├── SpoolDamagedError  bytes on the spool disk that are not what was written
+│   └── SpoolFullError     the bound of the spool is reached
+└── ChainError            a hash that does not follow from the one before
+
+Every Sanhui error, in every package, has a ``code`` (kebab-case, stable: message catalogs and API clients know it by
+that name) and ``params`` (what the sentence for the person needs; never a secret).
+"""
+
+from typing import ClassVar
+
+
+class RecorderError(Exception):
+    """Base of all errors of this package."""
+
+    code: ClassVar[str] = "recorder-error"
+
+    def __init__(self, message: str, **params: str | int | float) -> None:
+        super().__init__(message)
+        self.params = params
+
+
+class MeetingStateError(RecorderError):
+    """A meeting cannot be started or ended in the state it is in (``params``: ``meeting``, ``state``)."""
+
+    code = "meeting-state"
+
+
+class SpoolError(RecorderError):
+    """A spool file that cannot be used."""
+
+    code = "spool-error"
+
+
+class SpoolDamagedError(SpoolError):
+    """Bytes on the spool disk that are not what was written."""
+
+    code = "spool-damaged"
+
+
+class SpoolFullError(SpoolError):
+    """The bound of the spool is reached."""
+
+    code = "spool-full"
+
+
+class ChainError(RecorderError):
+    """A hash that does not follow from the one before."""
+
+    code = "chain-broken"

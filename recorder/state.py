@@ -1,0 +1,104 @@
+"""What the recorder tells others about itself: settings in, states and counters out."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolSettings:
+    """``max_bytes`` bounds the spool on disk; from ``warn_share`` of it on the operator is warned. ``max_pending_bytes``
+    bounds what waits in memory for the writer thread."""
+
+    max_bytes: int = 20 * 1024 * MIB
+    warn_share: float = 0.5
+    max_pending_bytes: int = 256 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSettings:
+    """``concurrency`` objects are on their way at a time; a failed one is tried again after ``backoff_s``, doubled up
+    to ``max_backoff_s``, less a random part of up to half."""
+
+    concurrency: int = 4
+    backoff_s: float = 0.5
+    max_backoff_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSettings:
+    """An object is closed at the first segment end after ``object_s`` seconds or ``object_bytes`` bytes.
+
+    A camera without media for ``away_s`` counts as away. Holes up to ``tolerance_s`` are no gap. Gaps of one cause
+    less than ``merge_gaps_s`` apart become one row.
+    """
+
+    object_s: float = 30.0
+    object_bytes: int = 64 * MIB
+    away_s: float = 5.0
+    tolerance_s: float = 1.0
+    merge_gaps_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderSettings:
+    """All of the recorder's settings. ``reconcile_s`` is how often what should run is compared with what does; a
+    planned meeting that starts more than ``late_s`` after its plan has the time until then on record as a gap."""
+
+    spool: SpoolSettings = field(default_factory=SpoolSettings)
+    upload: UploadSettings = field(default_factory=UploadSettings)
+    recording: RecordingSettings = field(default_factory=RecordingSettings)
+    reconcile_s: float = 2.0
+    late_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingState:
+    """One camera of a meeting now. Times are Unix nanoseconds; ``since_utc_ns`` is the first media recorded, None
+    before it. ``away`` is true while the camera brings no media."""
+
+    recording: str
+    camera: str
+    since_utc_ns: int | None
+    last_part_utc_ns: int | None
+    bytes: int
+    segments: int
+    away: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """A running meeting as its page shows it. ``spool_lag_s`` is the age of the oldest media not yet in the object
+    store; ``warnings`` are codes for the catalogs (see :attr:`RecorderMetrics`)."""
+
+    meeting: str
+    recording_since_utc_ns: int | None
+    last_part_utc_ns: int | None
+    bytes: int
+    spool_bytes: int
+    spool_lag_s: float
+    warnings: tuple[str, ...]
+    recordings: tuple[RecordingState, ...]
+
+
+@dataclass(slots=True)
+class RecorderMetrics:
+    """Counters and gauges for /metrics. Written by the recorder on its event loop only; everybody may read."""
+
+    recordings: int = 0
+    spool_bytes: int = 0
+    spool_max_bytes: int = 0
+    spool_files: int = 0
+    spool_pending_bytes: int = 0
+    upload_lag_s: float = 0.0
+    upload_queue: int = 0
+    upload_retries: int = 0
+    objects_stored: int = 0
+    bytes_stored: int = 0
+    segments: int = 0
+    parts: int = 0
+    parts_refused: int = 0
+    overflows: int = 0
+    gaps: Counter[str] = field(default_factory=Counter)
+    warnings: tuple[str, ...] = ()
