@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from media.clock import Clock
 from media.stream import LiveStream
-from recorder.facts import SegmentFacts
 from recorder.state import LiveState, RecorderMetrics, RecorderSettings
+from storage.records import StoredSegment
 
 if TYPE_CHECKING:
     from storage.database import Database
+
     from storage.objects import ObjectStore
 
 
@@ -66,7 +67,7 @@ class RecorderService:
         """What a running meeting's page shows; None if it is not being recorded here."""
         return None
 
-    async def spooled_segments(self, recording_id: str) -> tuple[SegmentFacts, ...]:
+    async def spooled_segments(self, recording_id: str) -> tuple[StoredSegment, ...]:
         """Whole segments of a recording that are still in the spool, in order (those in rows may be among them).
 
         ``offset`` of their track ranges is where they will be in their object.
