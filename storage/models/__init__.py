@@ -1,0 +1,24 @@
+"""All tables. Importing this package registers them with :class:`storage.models.base.Base`."""
+
+from storage.models.base import Base
+from storage.models.county import CameraRow, OrganizationRow, SiteRow
+from storage.models.meetings import MeetingRow, StoryRow
+from storage.models.people import AuditRow, OneTimeTokenRow, UserRow, UserSessionRow
+from storage.models.recordings import GapRow, MediaObjectRow, RecordingPeriodRow, RecordingRow
+
+__all__ = [
+    "AuditRow",
+    "Base",
+    "CameraRow",
+    "GapRow",
+    "MediaObjectRow",
+    "MeetingRow",
+    "OneTimeTokenRow",
+    "OrganizationRow",
+    "RecordingPeriodRow",
+    "RecordingRow",
+    "SiteRow",
+    "StoryRow",
+    "UserRow",
+    "UserSessionRow",
+]
