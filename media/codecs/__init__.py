@@ -1,0 +1,1 @@
+"""Payload formats and bitstream syntax of the codecs Sanhui takes."""
