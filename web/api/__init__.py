@@ -1,0 +1,11 @@
+"""The JSON API under ``/api/v1``: one module of handlers per subject, each declaring its operations."""
+
+from web.operations import Operation
+
+
+def all_operations() -> tuple[Operation, ...]:
+    """Every operation, in the order in which the description shows them."""
+    from web.api import cameras, meetings, now, organizations, session, users
+
+    modules = (session, now, meetings, cameras, organizations, users)
+    return tuple(operation for module in modules for operation in module.operations.all)
