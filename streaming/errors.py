@@ -1,0 +1,175 @@
+"""Errors of the streaming layer.
+
+StreamingError
+├── UrlInvalidError             a URL that cannot name a camera
+├── AddressRefusedError         an address Sanhui must not connect to (SSRF guard)
+├── AddressUnresolvedError      a host name that has no address
+├── RtspError                   what was received breaks the protocol
+│   ├── MessageBrokenError      not an RTSP message
+│   ├── MessageTooLargeError    a message beyond the bounds
+│   └── SdpBrokenError          a session description that cannot be read
+├── CameraError                 a camera that cannot be used now
+│   ├── CameraUnreachableError  no TCP connection
+│   ├── NotRtspError            something else than RTSP answers there
+│   ├── CameraTimeoutError      no answer in time
+│   ├── CameraDisconnectedError the connection ended
+│   ├── CameraSilentError       connected, yet no media comes
+│   ├── CredentialsRefusedError user name or password is wrong
+│   ├── CredentialsMissingError a log-in is asked for and none is set
+│   ├── PathNotFoundError       the camera has no stream under this path
+│   ├── SessionLostError        the camera forgot the session
+│   ├── TransportRefusedError   neither TCP nor UDP is taken
+│   ├── CameraRedirectError     redirected too often, or to nowhere
+│   ├── NoMediaError            the camera offers neither picture nor sound
+│   └── CameraRefusedError      any other refusal, with the camera's status
+└── InternalCameraError         a fault of Sanhui itself while it served one camera
+
+A codec nobody takes is :class:`media.errors.UnsupportedCodecError`.
+
+``code`` is stable and is what catalogs and API clients know; ``params`` is what the sentence for the person needs. No
+error ever holds a secret: a URL goes through :func:`streaming.addresses.split_credentials` before it gets here.
+"""
+
+from typing import ClassVar
+
+
+class StreamingError(Exception):
+    """Base of all errors of this package."""
+
+    code: ClassVar[str] = "streaming-error"
+
+    def __init__(self, message: str, **params: str | int | float) -> None:
+        super().__init__(message)
+        self.params = params
+
+
+class UrlInvalidError(StreamingError):
+    """A URL that cannot name a camera. ``params``: reason."""
+
+    code = "url-invalid"
+
+
+class AddressRefusedError(StreamingError):
+    """An address Sanhui must not connect to. ``params``: host, address, kind."""
+
+    code = "address-refused"
+
+
+class AddressUnresolvedError(StreamingError):
+    """A host name without an address. ``params``: host."""
+
+    code = "address-unresolved"
+
+
+class RtspError(StreamingError):
+    """What was received breaks RFC 2326."""
+
+    code = "rtsp-broken"
+
+
+class MessageBrokenError(RtspError):
+    """Not an RTSP message. ``params``: looks_like (http, ssh, tls, unknown)."""
+
+    code = "rtsp-message-broken"
+
+
+class MessageTooLargeError(RtspError):
+    """A message beyond the bounds. ``params``: what (header, body), limit in bytes."""
+
+    code = "rtsp-message-too-large"
+
+
+class SdpBrokenError(RtspError):
+    """A session description that cannot be read. ``params``: reason."""
+
+    code = "sdp-broken"
+
+
+class CameraError(StreamingError):
+    """A camera that cannot be used now."""
+
+    code = "camera-error"
+
+
+class CameraUnreachableError(CameraError):
+    """No TCP connection. ``params``: host, port, reason (refused, timeout, no-route, network)."""
+
+    code = "camera-unreachable"
+
+
+class NotRtspError(CameraError):
+    """Something else than RTSP answers. ``params``: host, port, looks_like (http, ssh, tls, silent, unknown)."""
+
+    code = "camera-not-rtsp"
+
+
+class CameraTimeoutError(CameraError):
+    """No answer in time. ``params``: method, seconds."""
+
+    code = "camera-timeout"
+
+
+class CameraDisconnectedError(CameraError):
+    """The connection ended."""
+
+    code = "camera-disconnected"
+
+
+class CameraSilentError(CameraError):
+    """Connected, yet no media came for ``seconds``."""
+
+    code = "camera-silent"
+
+
+class CredentialsRefusedError(CameraError):
+    """User name or password is wrong."""
+
+    code = "camera-credentials-refused"
+
+
+class CredentialsMissingError(CameraError):
+    """The camera asks for a log-in and none is set."""
+
+    code = "camera-credentials-missing"
+
+
+class PathNotFoundError(CameraError):
+    """The camera has no stream under this path. ``params``: path."""
+
+    code = "camera-path-not-found"
+
+
+class SessionLostError(CameraError):
+    """The camera no longer knows the session."""
+
+    code = "camera-session-lost"
+
+
+class TransportRefusedError(CameraError):
+    """The camera takes neither TCP nor UDP."""
+
+    code = "camera-transport-refused"
+
+
+class CameraRedirectError(CameraError):
+    """Redirected too often, or to nowhere. ``params``: reason."""
+
+    code = "camera-redirect"
+
+
+class NoMediaError(CameraError):
+    """The camera offers neither picture nor sound."""
+
+    code = "camera-no-media"
+
+
+class CameraRefusedError(CameraError):
+    """Any other refusal. ``params``: method, status, reason."""
+
+    code = "camera-refused"
+
+
+class InternalCameraError(StreamingError):
+    """A fault of Sanhui itself while it served one camera; the log has the trace."""
+
+    code = "camera-internal"
