@@ -1,0 +1,44 @@
+"""Run by Alembic for each command; the address comes from :mod:`storage.migrate`, never from a file."""
+
+from typing import Any, Literal
+
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy import Enum, create_engine, pool, text
+from sqlalchemy.types import TypeDecorator
+
+from storage.models import Base
+
+_LOCK = 0x53616E687569  # "Sanhui": one migration at a time
+
+
+def render_item(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
+    """Write plain column types into migrations: an old migration must not change when the models' own types do."""
+    if kind == "type" and isinstance(item, TypeDecorator):
+        return f"sa.{item.impl!r}"
+    if kind == "type" and isinstance(item, Enum):
+        return f"sa.String(length={item.length})"
+    return False
+
+
+def run() -> None:
+    """Open the database and run what was asked for in one transaction."""
+    url = context.config.attributes["url"]
+    options = {"connect_timeout": 5} if url.get_backend_name() == "postgresql" else {"timeout": 15}
+    engine = create_engine(url, poolclass=pool.NullPool, connect_args=options)
+    with engine.connect() as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            render_as_batch=connection.dialect.name == "sqlite",
+            compare_type=True,
+            render_item=render_item,
+        )
+        with context.begin_transaction():
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            context.run_migrations()
+    engine.dispose()
+
+
+run()

@@ -1,0 +1,173 @@
+"""Meetings and their story."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, delete, func, insert, or_, select, update
+
+from storage.models import CameraRow, MeetingRow, OrganizationRow, SiteRow, StoryRow
+from storage.records import (
+    Camera,
+    Meeting,
+    MeetingPlace,
+    MeetingState,
+    Organization,
+    Site,
+    StoryEntry,
+)
+from storage.repositories.base import Repository, record_of, subtree, values_of
+
+
+class MeetingRepository(Repository):
+    """Meetings. State changes are conditional, so that two callers cannot both start one."""
+
+    kind = "meeting"
+
+    async def add(self, meeting: Meeting) -> None:
+        """Raises ``ConflictError`` if its organization, site or camera is not there."""
+        await self._execute(insert(MeetingRow).values(values_of(meeting)))
+
+    async def get(self, meeting_id: str) -> Meeting:
+        """Raises ``RecordNotFoundError``."""
+        return await self._one(Meeting, select(MeetingRow).where(MeetingRow.id == meeting_id), meeting_id)
+
+    async def update(self, meeting: Meeting) -> None:
+        """Write what a person plans; state and times held are written by :meth:`start` and its like only."""
+        values = values_of(meeting, without=("id", "created_at", "created_by", *_HELD))
+        await self._changed_one(update(MeetingRow).where(MeetingRow.id == meeting.id).values(values), meeting.id)
+
+    async def delete(self, meeting_id: str) -> None:
+        """Raises ``ConflictError`` if it has recordings."""
+        await self._changed_one(delete(MeetingRow).where(MeetingRow.id == meeting_id), meeting_id)
+
+    async def place(self, meeting_id: str) -> MeetingPlace:
+        """The meeting with site, organization and camera. Raises ``RecordNotFoundError``."""
+        row = (await self._execute(_places().where(MeetingRow.id == meeting_id))).first()
+        if row is None:
+            raise self._not_found(meeting_id)
+        return _place(*row)
+
+    async def between(
+        self, start: datetime, end: datetime, organization_id: str | None = None
+    ) -> tuple[MeetingPlace, ...]:
+        """Meetings planned to start in [start, end), of the organization and all below it (of the county if None), in
+        order of time. A day is the caller's to cut, in the county's time zone."""
+        query = _places().where(MeetingRow.planned_start >= start, MeetingRow.planned_start < end)
+        return await self._places(_within(query, organization_id))
+
+    async def running(self, organization_id: str | None = None) -> tuple[MeetingPlace, ...]:
+        """Meetings that run now."""
+        return await self._places(_within(_places().where(MeetingRow.state == MeetingState.RUNNING), organization_id))
+
+    async def due(self, now: datetime) -> tuple[Meeting, ...]:
+        """Planned meetings whose time has come and not yet passed."""
+        query = select(MeetingRow).where(
+            MeetingRow.state == MeetingState.PLANNED,
+            MeetingRow.planned_start <= now,
+            or_(MeetingRow.planned_end.is_(None), MeetingRow.planned_end > now),
+        )
+        return await self._all(Meeting, query.order_by(MeetingRow.planned_start, MeetingRow.id))
+
+    async def overdue(self, now: datetime) -> tuple[Meeting, ...]:
+        """Meetings still planned though their planned end has passed: candidates for ``missed``."""
+        query = select(MeetingRow).where(MeetingRow.state == MeetingState.PLANNED, MeetingRow.planned_end <= now)
+        return await self._all(Meeting, query.order_by(MeetingRow.planned_start, MeetingRow.id))
+
+    async def next_by_camera(self, now: datetime) -> Mapping[str, Meeting]:
+        """Each camera's next planned meeting from ``now`` on, by camera id: one query."""
+        rank = (
+            func.row_number()
+            .over(partition_by=MeetingRow.camera_id, order_by=(MeetingRow.planned_start, MeetingRow.id))
+            .label("rank")
+        )
+        ranked = (
+            select(MeetingRow.id, rank)
+            .where(MeetingRow.state == MeetingState.PLANNED, MeetingRow.planned_start >= now)
+            .subquery()
+        )
+        query = select(MeetingRow).join(ranked, MeetingRow.id == ranked.c.id).where(ranked.c.rank == 1)
+        return {meeting.camera_id: meeting for meeting in await self._all(Meeting, query)}
+
+    async def start(self, meeting_id: str, utc_ns: int, by: str) -> bool:
+        """planned (or missed) → running. False if it was in another state."""
+        return await self._move(
+            meeting_id,
+            (MeetingState.PLANNED, MeetingState.MISSED),
+            state=MeetingState.RUNNING,
+            started_utc_ns=utc_ns,
+            started_by=by,
+        )
+
+    async def end(self, meeting_id: str, utc_ns: int, by: str) -> bool:
+        """running → ended. False if it was in another state."""
+        return await self._move(
+            meeting_id, (MeetingState.RUNNING,), state=MeetingState.ENDED, ended_utc_ns=utc_ns, ended_by=by
+        )
+
+    async def cancel(self, meeting_id: str) -> bool:
+        """planned → cancelled. False if it was in another state."""
+        return await self._move(meeting_id, (MeetingState.PLANNED,), state=MeetingState.CANCELLED)
+
+    async def miss(self, meeting_id: str) -> bool:
+        """planned → missed. False if it was in another state."""
+        return await self._move(meeting_id, (MeetingState.PLANNED,), state=MeetingState.MISSED)
+
+    async def counts(self) -> Mapping[MeetingState, int]:
+        """How many meetings are in each state."""
+        rows = await self._execute(select(MeetingRow.state, func.count()).group_by(MeetingRow.state))
+        counts = dict.fromkeys(MeetingState, 0)
+        counts.update({state: count for state, count in rows})
+        return counts
+
+    async def _move(self, meeting_id: str, sources: tuple[MeetingState, ...], **values: Any) -> bool:
+        statement = update(MeetingRow).where(MeetingRow.id == meeting_id, MeetingRow.state.in_(sources))
+        return await self._changed(statement.values(**values)) == 1
+
+    async def _places(self, query: Select[*tuple[Any, ...]]) -> tuple[MeetingPlace, ...]:
+        ordered = query.order_by(MeetingRow.planned_start, OrganizationRow.position, MeetingRow.id)
+        return tuple(_place(*row) for row in await self._execute(ordered))
+
+
+_HELD = ("state", "started_utc_ns", "ended_utc_ns", "started_by", "ended_by")
+
+
+class StoryRepository(Repository):
+    """What happened in a meeting, line by line."""
+
+    kind = "story entry"
+
+    async def add(self, entry: StoryEntry) -> StoryEntry:
+        """The entry with its id."""
+        statement = insert(StoryRow).values(values_of(entry, without=("id",))).returning(StoryRow.id)
+        return replace(entry, id=(await self._execute(statement)).scalar_one())
+
+    async def of_meeting(self, meeting_id: str) -> tuple[StoryEntry, ...]:
+        """All entries in order of time."""
+        query = select(StoryRow).where(StoryRow.meeting_id == meeting_id)
+        return await self._all(StoryEntry, query.order_by(StoryRow.at_utc_ns, StoryRow.id))
+
+
+def _places() -> Select[MeetingRow, SiteRow, OrganizationRow, CameraRow]:
+    return (
+        select(MeetingRow, SiteRow, OrganizationRow, CameraRow)
+        .join(SiteRow, MeetingRow.site_id == SiteRow.id)
+        .join(OrganizationRow, MeetingRow.organization_id == OrganizationRow.id)
+        .join(CameraRow, MeetingRow.camera_id == CameraRow.id)
+    )
+
+
+def _within(query: Select[*tuple[Any, ...]], organization_id: str | None) -> Select[*tuple[Any, ...]]:
+    if organization_id is None:
+        return query
+    return query.where(MeetingRow.organization_id.in_(select(subtree(organization_id).c.id)))
+
+
+def _place(meeting: MeetingRow, site: SiteRow, organization: OrganizationRow, camera: CameraRow) -> MeetingPlace:
+    return MeetingPlace(
+        meeting=record_of(Meeting, meeting),
+        site=record_of(Site, site),
+        organization=record_of(Organization, organization),
+        camera=record_of(Camera, camera),
+    )

@@ -1,0 +1,246 @@
+"""Recordings, their periods, objects and gaps."""
+
+from dataclasses import replace
+
+from sqlalchemy import delete, func, insert, or_, select, tuple_, update
+
+from storage.errors import ConflictError
+from storage.models import GapRow, MediaObjectRow, MeetingRow, RecordingPeriodRow, RecordingRow
+from storage.records import (
+    GapRecord,
+    MediaObject,
+    ObjectState,
+    Recording,
+    RecordingPeriod,
+    RecordingState,
+    RecordingTotals,
+)
+from storage.repositories.base import Repository, values_of
+
+
+class RecordingRepository(Repository):
+    """Recordings and their periods."""
+
+    kind = "recording"
+
+    async def add(self, recording: Recording) -> None:
+        """Raises ``ConflictError`` if the meeting has a recording of that camera."""
+        await self._execute(insert(RecordingRow).values(values_of(recording)))
+
+    async def get(self, recording_id: str) -> Recording:
+        """Raises ``RecordNotFoundError``."""
+        return await self._one(Recording, select(RecordingRow).where(RecordingRow.id == recording_id), recording_id)
+
+    async def find(self, meeting_id: str, camera_id: str) -> Recording | None:
+        """The recording of that camera in that meeting, if there is one."""
+        query = select(RecordingRow).where(RecordingRow.meeting_id == meeting_id, RecordingRow.camera_id == camera_id)
+        return await self._first(Recording, query)
+
+    async def of_meeting(self, meeting_id: str) -> tuple[Recording, ...]:
+        """The meeting's recordings, one per camera, in order of their start."""
+        query = select(RecordingRow).where(RecordingRow.meeting_id == meeting_id)
+        return await self._all(Recording, query.order_by(RecordingRow.started_utc_ns, RecordingRow.id))
+
+    async def unfinished(self) -> tuple[Recording, ...]:
+        """Recordings that run or still drain: what a restart has to look at."""
+        query = select(RecordingRow).where(RecordingRow.state.in_((RecordingState.RECORDING, RecordingState.FINISHING)))
+        return await self._all(Recording, query.order_by(RecordingRow.started_utc_ns, RecordingRow.id))
+
+    async def set_state(self, recording_id: str, state: RecordingState, ended_utc_ns: int | None = None) -> None:
+        """Move to ``state``; write the end too if it is given. Raises ``RecordNotFoundError``."""
+        values: dict[str, object] = {"state": state}
+        if ended_utc_ns is not None:
+            values["ended_utc_ns"] = ended_utc_ns
+        statement = update(RecordingRow).where(RecordingRow.id == recording_id).values(values)
+        await self._changed_one(statement, recording_id)
+
+    async def delete(self, recording_id: str) -> None:
+        """Remove the row, its periods and gaps. Raises ``ConflictError`` while it has objects."""
+        await self._changed_one(delete(RecordingRow).where(RecordingRow.id == recording_id), recording_id)
+
+    async def add_period(self, period: RecordingPeriod) -> bool:
+        """False if the very same period is there already; ``ConflictError`` if another of that number is."""
+        query = select(RecordingPeriodRow).where(
+            RecordingPeriodRow.recording_id == period.recording_id, RecordingPeriodRow.number == period.number
+        )
+        known = await self._first(RecordingPeriod, query)
+        if known is None:
+            await self._execute(insert(RecordingPeriodRow).values(values_of(period)))
+            return True
+        if dict(known.init) != dict(period.init):
+            raise ConflictError("another period has this number", rule="recording_period.number")
+        return False
+
+    async def periods(self, recording_id: str) -> tuple[RecordingPeriod, ...]:
+        """All periods in order."""
+        query = select(RecordingPeriodRow).where(RecordingPeriodRow.recording_id == recording_id)
+        return await self._all(RecordingPeriod, query.order_by(RecordingPeriodRow.number))
+
+    async def totals(self, recording_id: str) -> RecordingTotals:
+        """Counts over its stored objects and its gaps."""
+        objects = select(
+            func.count(),
+            func.coalesce(func.sum(MediaObjectRow.size), 0),
+            func.min(MediaObjectRow.start_utc_ns),
+            func.max(MediaObjectRow.end_utc_ns),
+        ).where(MediaObjectRow.recording_id == recording_id, MediaObjectRow.state == ObjectState.STORED)
+        count, size, first, last = (await self._execute(objects)).one()
+        gaps = await self._number(select(func.count()).select_from(GapRow).where(GapRow.recording_id == recording_id))
+        return RecordingTotals(objects=count, bytes=int(size), first_utc_ns=first, last_utc_ns=last, gaps=gaps)
+
+
+class MediaObjectRepository(Repository):
+    """The index of stored objects."""
+
+    kind = "media object"
+
+    async def add(self, media_object: MediaObject) -> bool:
+        """Commit an object that the store has confirmed, and move the recording's chain head to it.
+
+        False if the very same row is there already (a crash came between the row and the spool); ``ConflictError``
+        if another object has its number or key.
+        """
+        known = await self.find(media_object.recording_id, media_object.number)
+        if known is not None:
+            if known.sha256 != media_object.sha256 or known.chain != media_object.chain:
+                raise ConflictError("another object has this number", rule="media_object.number")
+            return False
+        await self._execute(insert(MediaObjectRow).values(values_of(media_object)))
+        head = update(RecordingRow).where(RecordingRow.id == media_object.recording_id)
+        await self._changed_one(head.values(chain_head=media_object.chain), media_object.recording_id)
+        return True
+
+    async def find(self, recording_id: str, number: int) -> MediaObject | None:
+        """That object, if there is one."""
+        query = select(MediaObjectRow).where(
+            MediaObjectRow.recording_id == recording_id, MediaObjectRow.number == number
+        )
+        return await self._first(MediaObject, query)
+
+    async def last(self, recording_id: str) -> MediaObject | None:
+        """The object of the highest number."""
+        query = select(MediaObjectRow).where(MediaObjectRow.recording_id == recording_id)
+        return await self._first(MediaObject, query.order_by(MediaObjectRow.number.desc()))
+
+    async def of_recording(
+        self, recording_id: str, start_utc_ns: int | None = None, end_utc_ns: int | None = None
+    ) -> tuple[MediaObject, ...]:
+        """Stored objects in order of their number; only those that overlap [start, end) where given."""
+        query = select(MediaObjectRow).where(
+            MediaObjectRow.recording_id == recording_id, MediaObjectRow.state == ObjectState.STORED
+        )
+        if start_utc_ns is not None:
+            query = query.where(MediaObjectRow.end_utc_ns > start_utc_ns)
+        if end_utc_ns is not None:
+            query = query.where(MediaObjectRow.start_utc_ns < end_utc_ns)
+        return await self._all(MediaObject, query.order_by(MediaObjectRow.number))
+
+    async def page(
+        self, after: tuple[str, int] | None = None, limit: int = 200, *, meeting_id: str | None = None
+    ) -> tuple[MediaObject, ...]:
+        """Rows of every state in order of (recording, number), those after ``after``: for ``sanhui check``."""
+        query = select(MediaObjectRow)
+        if after is not None:
+            query = query.where(tuple_(MediaObjectRow.recording_id, MediaObjectRow.number) > tuple_(*after))
+        if meeting_id is not None:
+            query = query.join(RecordingRow, RecordingRow.id == MediaObjectRow.recording_id)
+            query = query.where(RecordingRow.meeting_id == meeting_id)
+        query = query.order_by(MediaObjectRow.recording_id, MediaObjectRow.number).limit(limit)
+        return await self._all(MediaObject, query)
+
+    async def keys(self, recording_id: str) -> frozenset[str]:
+        """Keys of all its rows, whatever their state."""
+        query = select(MediaObjectRow.key).where(MediaObjectRow.recording_id == recording_id)
+        return frozenset((await self._execute(query)).scalars())
+
+    async def mark_deleting(self, recording_id: str) -> int:
+        """First step of deletion, for all its objects; how many were marked."""
+        return await self._changed(
+            update(MediaObjectRow)
+            .where(MediaObjectRow.recording_id == recording_id, MediaObjectRow.state == ObjectState.STORED)
+            .values(state=ObjectState.DELETING)
+        )
+
+    async def deleting(self, limit: int = 200) -> tuple[MediaObject, ...]:
+        """Rows marked for deletion: their objects are to be removed, then :meth:`remove` called."""
+        query = select(MediaObjectRow).where(MediaObjectRow.state == ObjectState.DELETING)
+        query = query.order_by(MediaObjectRow.recording_id, MediaObjectRow.number).limit(limit)
+        return await self._all(MediaObject, query)
+
+    async def remove(self, recording_id: str, number: int) -> None:
+        """Last step of deletion: the row, once its object is gone. Raises ``RecordNotFoundError`` if the row is not
+        marked ``deleting``."""
+        statement = delete(MediaObjectRow).where(
+            MediaObjectRow.recording_id == recording_id,
+            MediaObjectRow.number == number,
+            MediaObjectRow.state == ObjectState.DELETING,
+        )
+        await self._changed_one(statement, f"{recording_id}/{number}")
+
+    async def count(self, *, meeting_id: str | None = None) -> int:
+        """How many rows :meth:`page` will give."""
+        query = select(func.count()).select_from(MediaObjectRow)
+        if meeting_id is not None:
+            query = query.join(RecordingRow, RecordingRow.id == MediaObjectRow.recording_id)
+            query = query.where(RecordingRow.meeting_id == meeting_id)
+        return await self._number(query)
+
+    async def total_bytes(self) -> int:
+        """Bytes of all stored objects."""
+        return await self._number(select(func.coalesce(func.sum(MediaObjectRow.size), 0)))
+
+
+class GapRepository(Repository):
+    """What is missing, and why."""
+
+    kind = "gap"
+
+    async def add(self, gap: GapRecord) -> GapRecord:
+        """The gap with its id."""
+        statement = insert(GapRow).values(values_of(gap, without=("id",))).returning(GapRow.id)
+        return replace(gap, id=(await self._execute(statement)).scalar_one())
+
+    async def close(
+        self, gap_id: int, end_utc_ns: int, *, cause: str | None = None, packets: int = 0, detail: str = ""
+    ) -> None:
+        """End an open gap; its cause too where it has become clear. Raises ``RecordNotFoundError``."""
+        values: dict[str, object] = {"end_utc_ns": end_utc_ns}
+        if cause is not None:
+            values["cause"] = cause
+        if packets:
+            values["packets"] = packets
+        if detail:
+            values["detail"] = detail
+        statement = update(GapRow).where(GapRow.id == gap_id, GapRow.end_utc_ns.is_(None))
+        await self._changed_one(statement.values(values), str(gap_id))
+
+    async def close_open(self, recording_id: str, end_utc_ns: int) -> int:
+        """End every open gap of a recording; how many there were."""
+        statement = update(GapRow).where(GapRow.recording_id == recording_id, GapRow.end_utc_ns.is_(None))
+        return await self._changed(statement.values(end_utc_ns=end_utc_ns))
+
+    async def of_recording(
+        self, recording_id: str, start_utc_ns: int | None = None, end_utc_ns: int | None = None
+    ) -> tuple[GapRecord, ...]:
+        """Gaps in order of time, open ones included; only those that overlap [start, end) where given."""
+        query = select(GapRow).where(GapRow.recording_id == recording_id)
+        if start_utc_ns is not None:
+            query = query.where(or_(GapRow.end_utc_ns.is_(None), GapRow.end_utc_ns > start_utc_ns))
+        if end_utc_ns is not None:
+            query = query.where(GapRow.start_utc_ns < end_utc_ns)
+        return await self._all(GapRecord, query.order_by(GapRow.start_utc_ns, GapRow.id))
+
+    async def open(self, recording_id: str | None = None) -> tuple[GapRecord, ...]:
+        """Gaps that last, of one recording or of all."""
+        query = select(GapRow).where(GapRow.end_utc_ns.is_(None))
+        if recording_id is not None:
+            query = query.where(GapRow.recording_id == recording_id)
+        return await self._all(GapRecord, query.order_by(GapRow.start_utc_ns, GapRow.id))
+
+    async def count(self, *, meeting_id: str | None = None) -> int:
+        """How many gaps there are, in one meeting or in all."""
+        query = select(func.count()).select_from(GapRow)
+        if meeting_id is not None:
+            query = query.join(RecordingRow, RecordingRow.id == GapRow.recording_id)
+            query = query.join(MeetingRow, MeetingRow.id == RecordingRow.meeting_id).where(MeetingRow.id == meeting_id)
+        return await self._number(query)
