@@ -1,0 +1,357 @@
+"""The spool file: an append-only log of one object in progress, readable after any crash.
+
+Eight octets of magic, then frames: length of the payload (u32), kind (u8), CRC-32 (ISO 3309) of kind and payload
+(u32), payload; integers big-endian. The first frame is the header; it carries all that is needed to finish the upload
+without the database. Each segment is a start frame, chunk frames, and an end frame with its hashes. A close frame says
+that nothing more will come. A reader takes frames up to the first one that is cut or broken.
+"""
+
+import base64
+import hashlib
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from media.unit import NS_PER_S, Track
+from recorder.chain import chain_after
+from recorder.errors import SpoolDamagedError
+from recorder.facts import segment_from_json, segment_to_json, tracks_from_json, tracks_to_json
+from storage.records import GapRecord, StoredSegment, TrackRange
+
+MAGIC: Final = b"SANHUIS1"
+FRAME: Final = struct.Struct(">IBI")
+CHUNK: Final = struct.Struct(">QIBQIIQ")
+"""sequence, part index, track id, dts, duration, samples, start UTC ns; then ``moof`` + ``mdat``."""
+MAX_PAYLOAD: Final = 256 * 1024 * 1024
+
+
+class Kind(IntEnum):
+    """What a frame is."""
+
+    HEADER = 1
+    SEGMENT_START = 2
+    CHUNK = 3
+    SEGMENT_END = 4
+    GAP = 5
+    CLOSE = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolHeader:
+    """What an object in progress is part of. ``init`` is ``ftyp`` + ``moov`` of all tracks, with which the object will
+    begin; ``track_init`` each track's own. ``metadata`` goes to the store with the object. ``chain`` is the hash
+    before the object's first segment."""
+
+    recording: str
+    meeting: str
+    camera: str
+    number: int
+    period: int
+    tracks: tuple[Track, ...]
+    init: bytes = field(repr=False)
+    track_init: Mapping[int, bytes] = field(repr=False)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    chain: str = ""
+
+    def to_payload(self) -> bytes:
+        """The header frame's payload."""
+        value = {
+            "recording": self.recording,
+            "meeting": self.meeting,
+            "camera": self.camera,
+            "number": self.number,
+            "period": self.period,
+            "tracks": tracks_to_json(self.tracks),
+            "init": base64.b64encode(self.init).decode(),
+            "track_init": {str(key): base64.b64encode(data).decode() for key, data in self.track_init.items()},
+            "metadata": dict(self.metadata),
+            "chain": self.chain,
+        }
+        return json.dumps(value, ensure_ascii=False).encode()
+
+    @classmethod
+    def from_payload(cls, payload: bytes) -> "SpoolHeader":
+        """The reverse of :meth:`to_payload`. Raises KeyError, TypeError or ValueError on anything else."""
+        value = json.loads(payload)
+        return cls(
+            recording=value["recording"],
+            meeting=value["meeting"],
+            camera=value["camera"],
+            number=value["number"],
+            period=value["period"],
+            tracks=tracks_from_json(value["tracks"]),
+            init=base64.b64decode(value["init"]),
+            track_init={int(key): base64.b64decode(data) for key, data in value["track_init"].items()},
+            metadata=value["metadata"],
+            chain=value["chain"],
+        )
+
+
+Pieces = Mapping[int, tuple[tuple[int, int], ...]]
+"""By track id: (offset in the spool file, length) of each chunk's media bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledSegment:
+    """A whole segment in a spool file. Offsets in ``facts`` are those in the object to be."""
+
+    facts: StoredSegment
+    pieces: Pieces
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolFile:
+    """What a spool file holds. ``segments`` are whole, unless the file was read with an open one (see
+    :func:`read_spool`); ``valid_bytes`` is where the first broken frame begins; ``closed`` says that the close frame
+    is there; ``cut`` that the last segment had no end frame."""
+
+    path: Path
+    header: SpoolHeader
+    segments: tuple[SpooledSegment, ...]
+    gaps: tuple[GapRecord, ...]
+    valid_bytes: int
+    size: int
+    closed: bool
+    cut: bool
+
+    @property
+    def chain(self) -> str:
+        """The hash after the last segment."""
+        return self.segments[-1].facts.chain if self.segments else self.header.chain
+
+
+_KINDS = frozenset(int(kind) for kind in Kind)
+
+
+def frame_head(kind: Kind, *payload: bytes | memoryview) -> bytes:
+    """The head of a frame whose payload is the given pieces joined."""
+    checksum = zlib.crc32(bytes((kind,)))
+    length = 0
+    for piece in payload:
+        checksum = zlib.crc32(piece, checksum)
+        length += len(piece)
+    return FRAME.pack(length, kind, checksum)
+
+
+def frame(kind: Kind, payload: bytes) -> bytes:
+    """A whole frame."""
+    return frame_head(kind, payload) + payload
+
+
+def gap_payload(gap: GapRecord) -> bytes:
+    """A gap frame's payload."""
+    return json.dumps(asdict(gap), ensure_ascii=False).encode()
+
+
+class SegmentBuilder:
+    """Adds up one segment of an object: ranges, SHA-256 per track, pieces."""
+
+    def __init__(self, sequence: int, start_utc_ns: int, discontinuity: bool) -> None:
+        self.sequence = sequence
+        self.start_utc_ns = start_utc_ns
+        self.discontinuity = discontinuity
+        self._hashes: dict[int, Any] = {}
+        self._pieces: dict[int, list[tuple[int, int]]] = {}
+        self._first_dts: dict[int, int] = {}
+        self._duration: dict[int, int] = {}
+        self._samples: dict[int, int] = {}
+
+    @property
+    def empty(self) -> bool:
+        """Whether no chunk came yet."""
+        return not self._pieces
+
+    def add(self, track_id: int, dts: int, duration: int, samples: int, data: bytes | memoryview, offset: int) -> None:
+        """Take a chunk whose media bytes begin at ``offset`` of the spool file."""
+        if track_id not in self._hashes:
+            self._hashes[track_id] = hashlib.sha256()
+            self._pieces[track_id] = []
+            self._first_dts[track_id] = dts
+            self._samples[track_id] = 0
+        self._hashes[track_id].update(data)
+        self._pieces[track_id].append((offset, len(data)))
+        self._duration[track_id] = dts + duration - self._first_dts[track_id]
+        self._samples[track_id] += samples
+
+    def shown_ns(self, tracks: tuple[Track, ...]) -> int:
+        """What the chunks so far show, in nanoseconds: the video track if it is there, else the sound."""
+        for track in sorted(tracks, key=lambda track: track.id):
+            if track.id in self._duration:
+                return self._duration[track.id] * NS_PER_S // track.clock_rate
+        return 0
+
+    def end(self, header: SpoolHeader, previous: str, object_offset: int, duration_ns: int) -> SpooledSegment:
+        """The segment, whole: it will lie at ``object_offset`` of its object and follows the hash ``previous``."""
+        ranges = []
+        for track_id in sorted(self._pieces):
+            size = sum(length for _, length in self._pieces[track_id])
+            ranges.append(
+                TrackRange(
+                    track_id=track_id,
+                    offset=object_offset,
+                    size=size,
+                    dts=self._first_dts[track_id],
+                    duration=self._duration[track_id],
+                    samples=self._samples[track_id],
+                    sha256=self._hashes[track_id].hexdigest(),
+                )
+            )
+            object_offset += size
+        facts = StoredSegment(
+            sequence=self.sequence,
+            start_utc_ns=self.start_utc_ns,
+            duration_ns=duration_ns,
+            discontinuity=self.discontinuity,
+            ranges=tuple(ranges),
+            chain="",
+        )
+        facts = replace(facts, chain=chain_after(previous, header.recording, header.period, facts))
+        return SpooledSegment(facts, {key: tuple(value) for key, value in self._pieces.items()})
+
+
+def segment_bytes(segment: StoredSegment) -> int:
+    """Bytes of all tracks of a segment."""
+    return sum(item.size for item in segment.ranges)
+
+
+def _frames(file: BinaryIO) -> Iterator[tuple[Kind, bytes, int, int]]:
+    """Frames up to the first broken one: kind, payload, offset of the payload, offset after the frame."""
+    at = len(MAGIC)
+    while True:
+        head = file.read(FRAME.size)
+        if len(head) < FRAME.size:
+            return
+        length, kind, checksum = FRAME.unpack(head)
+        if kind not in _KINDS or length > MAX_PAYLOAD:
+            return
+        payload = file.read(length)
+        if len(payload) < length or zlib.crc32(payload, zlib.crc32(bytes((kind,)))) != checksum:
+            return
+        yield Kind(kind), payload, at + FRAME.size, at + FRAME.size + length
+        at += FRAME.size + length
+
+
+def read_spool(path: Path) -> SpoolFile | None:
+    """Read a spool file up to its first broken frame, checking every CRC; hashes are checked by :func:`assemble`.
+
+    A segment without end frame is ended where its last chunk ends (``cut``). None if not even the header is whole.
+    Blocks; call it in a thread. Raises OSError.
+    """
+    header: SpoolHeader | None = None
+    segments: list[SpooledSegment] = []
+    gaps: list[GapRecord] = []
+    builder: SegmentBuilder | None = None
+    closed = False
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        if file.read(len(MAGIC)) != MAGIC:
+            return None
+        valid = len(MAGIC)
+        position = 0
+        for kind, payload, offset, after in _frames(file):
+            if header is None:
+                if kind is not Kind.HEADER:
+                    return None
+                header = SpoolHeader.from_payload(payload)
+                position = len(header.init)
+            elif kind is Kind.SEGMENT_START:
+                start = json.loads(payload)
+                builder = SegmentBuilder(start["sequence"], start["start_utc_ns"], start["discontinuity"])
+            elif kind is Kind.CHUNK and builder is not None:
+                _, _, track_id, dts, duration, samples, _ = CHUNK.unpack_from(payload)
+                data = memoryview(payload)[CHUNK.size :]
+                builder.add(track_id, dts, duration, samples, data, offset + CHUNK.size)
+            elif kind is Kind.SEGMENT_END and builder is not None:
+                facts = segment_from_json(json.loads(payload))
+                previous = segments[-1].facts.chain if segments else header.chain
+                built = builder.end(header, previous, position, facts.duration_ns)
+                segments.append(SpooledSegment(facts, built.pieces))
+                position += segment_bytes(facts)
+                builder = None
+            elif kind is Kind.GAP:
+                gaps.append(GapRecord(**json.loads(payload)))
+            elif kind is Kind.CLOSE:
+                closed = True
+            valid = after
+    if header is None:
+        return None
+    cut = builder is not None and not builder.empty
+    if builder is not None and cut:
+        previous = segments[-1].facts.chain if segments else header.chain
+        segments.append(builder.end(header, previous, position, builder.shown_ns(header.tracks)))
+    return SpoolFile(path, header, tuple(segments), tuple(gaps), valid, size, closed, cut)
+
+
+def read_pieces(path: Path, pieces: tuple[tuple[int, int], ...]) -> bytes:
+    """Media bytes of one track of a spooled segment. Blocks. Raises OSError, SpoolDamagedError if bytes lack."""
+    parts = []
+    with path.open("rb") as file:
+        for offset, length in pieces:
+            file.seek(offset)
+            data = file.read(length)
+            if len(data) != length:
+                raise SpoolDamagedError(f"{path.name} is shorter than what was written", file=path.name)
+            parts.append(data)
+    return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """An object ready to be stored."""
+
+    data: bytes
+    sha256: str
+
+
+def assemble(spool: SpoolFile) -> Assembled:
+    """The object of a spool file: ``init``, then for each segment its video and its sound, each in one range.
+
+    Every range is hashed again and compared with what was hashed at write. Blocks; call it in a thread.
+    Raises OSError, SpoolDamagedError.
+    """
+    parts = [spool.header.init]
+    position = len(spool.header.init)
+    chain = spool.header.chain
+    with spool.path.open("rb") as file:
+        for segment in spool.segments:
+            for item in segment.facts.ranges:
+                digest = hashlib.sha256()
+                if item.offset != position:
+                    raise _damaged(spool, segment)
+                for offset, length in segment.pieces[item.track_id]:
+                    file.seek(offset)
+                    data = file.read(length)
+                    digest.update(data)
+                    parts.append(data)
+                    position += len(data)
+                if digest.hexdigest() != item.sha256:
+                    raise _damaged(spool, segment)
+            chain = chain_after(chain, spool.header.recording, spool.header.period, segment.facts)
+            if chain != segment.facts.chain:
+                raise _damaged(spool, segment)
+    whole = b"".join(parts)
+    return Assembled(whole, hashlib.sha256(whole).hexdigest())
+
+
+def end_payload(segment: StoredSegment) -> bytes:
+    """A segment end frame's payload."""
+    return json.dumps(segment_to_json(segment)).encode()
+
+
+def start_payload(sequence: int, start_utc_ns: int, discontinuity: bool) -> bytes:
+    """A segment start frame's payload."""
+    return json.dumps({"sequence": sequence, "start_utc_ns": start_utc_ns, "discontinuity": discontinuity}).encode()
+
+
+def _damaged(spool: SpoolFile, segment: SpooledSegment) -> SpoolDamagedError:
+    return SpoolDamagedError(
+        f"segment {segment.facts.sequence} in {spool.path.name} is not what was written",
+        file=spool.path.name,
+        segment=segment.facts.sequence,
+    )
