@@ -1,0 +1,239 @@
+"""Every setting of the service, with its unit, bounds and default. :mod:`web.settings_source` reads them."""
+
+import ipaddress
+import zoneinfo
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from web.api.schemas.session import Language
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _split(value: object) -> object:
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value, strict=False))
+    except ValueError as error:
+        raise PydanticCustomError("network", "not a network") from error
+
+
+Networks = list[Annotated[str, AfterValidator(_network)]]
+
+
+class StoreKind(StrEnum):
+    """Where objects are kept."""
+
+    DIRECTORY = "directory"
+    S3 = "s3"
+
+
+class CookieSecure(StrEnum):
+    """When the session cookie is marked Secure; ``auto`` does so where the request came over HTTPS."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class LogFormat(StrEnum):
+    """How the log looks."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class LogLevel(StrEnum):
+    """From which severity on lines are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class MetricsAccess(StrEnum):
+    """Who may read ``/metrics``."""
+
+    LOOPBACK = "loopback"
+    TOKEN = "token"
+    OFF = "off"
+
+
+class Settings(BaseModel):
+    """Every setting of the service. Descriptions give the unit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    data_dir: Path = Field(default=Path("data"), description="Folder for everything Sanhui keeps on this machine.")
+    time_zone: str = Field(default="Asia/Shanghai", description="IANA time zone that days and times are shown in.")
+    language: Language = Field(
+        default=Language.ZH_CN, description="Language of messages for people who have chosen none, and of the terminal."
+    )
+    node: str = Field(
+        default="main", pattern=r"^[a-z0-9-]{1,32}$", description="Name of this process among several, in logs."
+    )
+
+    http_host: str = Field(default="127.0.0.1", description="Address that the web server listens on.")
+    http_port: Port = Field(default=8080, description="TCP port of the web server; 0 takes a free one.")
+    http_body_max_kb: int = Field(default=256, ge=16, le=16384, description="Largest request body, KiB.")
+    public_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^/\s]+)?$",
+        description="Address under which people reach Sanhui, such as `https://sanhui.example.gov.cn`; "
+        "empty takes what the browser asked for.",
+    )
+    trusted_proxies: Networks = Field(
+        default=[],
+        description="Networks of reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, "
+        "separated by commas.",
+    )
+    cookie_secure: CookieSecure = Field(
+        default=CookieSecure.AUTO,
+        description="Whether the session cookie is sent over HTTPS alone: `auto` (where log-in came over HTTPS), "
+        "`always`, `never`.",
+    )
+
+    session_idle_min: int = Field(
+        default=60, ge=1, le=1440, description="Minutes without a request after which a session ends."
+    )
+    session_max_h: int = Field(default=12, ge=1, le=720, description="Hours after which a session ends in any case.")
+    login_failures: int = Field(
+        default=5, ge=1, le=100, description="Failed log-ins in a row after which a name must wait."
+    )
+    lockout_first_s: int = Field(
+        default=60, ge=1, le=86400, description="First wait, seconds; each further failure doubles it."
+    )
+    lockout_max_s: int = Field(default=3600, ge=1, le=604800, description="Longest wait, seconds.")
+    setup_link_h: int = Field(default=24, ge=1, le=168, description="Hours for which the first set-up link is good.")
+
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="`sqlite:///path` or `postgresql://user:password@host/name`; empty is SQLite in the data folder.",
+    )
+    secret_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Key that camera passwords are encrypted with, made by `sanhui secret-key`; "
+        "empty takes `secret.key` in the data folder, made at the first start. Keep a copy apart from the backup.",
+    )
+
+    store: StoreKind = Field(default=StoreKind.DIRECTORY, description="Object store: `directory` or `s3`.")
+    store_dir: Path | None = Field(
+        default=None, description="Folder of objects; empty is `objects` in the data folder."
+    )
+    s3_endpoint: str = Field(
+        default="", pattern=r"^(https?://[^/\s]+)?$", description="S3 server, such as `http://minio:9000`."
+    )
+    s3_bucket: str = Field(
+        default="sanhui", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="S3 bucket; made if it is absent."
+    )
+    s3_access_key: SecretStr = Field(default=SecretStr(""), description="S3 access key.")
+    s3_secret_key: SecretStr = Field(default=SecretStr(""), description="S3 secret key.")
+    s3_region: str = Field(default="us-east-1", description="S3 region.")
+    s3_versioning: bool = Field(default=True, description="Ask for versions when the bucket is made.")
+    s3_object_lock: bool = Field(default=False, description="Demand object lock when the bucket is made.")
+    s3_ca: Path | None = Field(default=None, description="CA certificates that the S3 server's own is checked with.")
+
+    spool_dir: Path | None = Field(
+        default=None,
+        description="Folder of recordings not yet in the object store; empty is `spool` in the data folder.",
+    )
+    spool_max_gb: float = Field(default=20.0, gt=0, le=100_000, description="Most that the spool may hold, GiB.")
+    spool_warn_percent: int = Field(
+        default=50, ge=5, le=95, description="Fill of the spool from which on the desk warns, per cent."
+    )
+    upload_concurrency: int = Field(default=4, ge=1, le=64, description="Objects on their way to the store at a time.")
+    object_s: float = Field(default=30.0, ge=4, le=300, description="Length of an object in the store, seconds.")
+    part_ms: int = Field(
+        default=500, ge=100, le=1000, description="Length of a part, the least that live players fetch, milliseconds."
+    )
+    segment_s: float = Field(
+        default=4.0, ge=1, le=30, description="Least length of a segment, seconds; it ends at the next keyframe."
+    )
+    reconcile_s: float = Field(
+        default=2.0, ge=0.2, le=60, description="How often what should be recorded is compared with what is, seconds."
+    )
+
+    camera_allow_loopback: bool = Field(
+        default=False, description="Whether cameras may be on this machine itself; for demonstrations."
+    )
+    camera_networks: Networks = Field(
+        default=[],
+        description="Networks that cameras may be in, separated by commas; empty allows any but special ones.",
+    )
+    hls_idle_s: float = Field(
+        default=30.0, ge=5, le=600, description="Seconds without a viewer after which a live window is closed."
+    )
+    hls_segments: int = Field(default=7, ge=4, le=60, description="Segments in a live window.")
+    rtsp_enabled: bool = Field(default=True, description="Whether live streams are served over RTSP too.")
+    rtsp_host: str = Field(default="127.0.0.1", description="Address that the RTSP server listens on.")
+    rtsp_port: Port = Field(default=8554, description="TCP port of the RTSP server; 0 takes a free one.")
+    still_max_age_s: float = Field(
+        default=10.0, ge=1, le=300, description="Oldest still picture that is shown, seconds."
+    )
+
+    log_level: LogLevel = Field(default=LogLevel.INFO, description="`debug`, `info`, `warning` or `error`.")
+    log_format: LogFormat = Field(
+        default=LogFormat.JSON, description="`json`, one object a line, or `console` for people."
+    )
+    metrics_access: MetricsAccess = Field(
+        default=MetricsAccess.LOOPBACK,
+        description="Who may read `/metrics`: `loopback` (this machine), `token` (Bearer), or `off`.",
+    )
+    metrics_token: SecretStr = Field(default=SecretStr(""), description="Bearer token for `/metrics`.")
+    demo: bool = Field(default=False, description="Show the sample log-in on the log-in page. Never in production.")
+
+    @field_validator("trusted_proxies", "camera_networks", mode="before")
+    @classmethod
+    def _commas(cls, value: object) -> object:
+        return _split(value)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value not in zoneinfo.available_timezones():
+            raise PydanticCustomError("time_zone", "unknown time zone")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url and not url.startswith(("sqlite:", "sqlite+aiosqlite:", "postgresql:", "postgresql+psycopg:")):
+            raise PydanticCustomError("database_url", "unknown kind of database")
+        return value
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if self.store is StoreKind.S3:
+            for name in ("s3_endpoint", "s3_access_key", "s3_secret_key"):
+                value = getattr(self, name)
+                if not (value.get_secret_value() if isinstance(value, SecretStr) else value):
+                    raise PydanticCustomError("needed", "needed for S3", {"setting": name, "other": "store = s3"})
+        if self.metrics_access is MetricsAccess.TOKEN and not self.metrics_token.get_secret_value():
+            raise PydanticCustomError(
+                "needed", "needed", {"setting": "metrics_token", "other": "metrics_access = token"}
+            )
+        return self
+
+    @property
+    def database_address(self) -> str:
+        """Address of the database, with its password."""
+        return self.database_url.get_secret_value() or f"sqlite:///{(self.data_dir / 'sanhui.db').resolve()}"
+
+    @property
+    def spool_path(self) -> Path:
+        """Folder of the spool."""
+        return self.spool_dir or self.data_dir / "spool"
+
+    @property
+    def zone(self) -> zoneinfo.ZoneInfo:
+        """The time zone of the screen."""
+        return zoneinfo.ZoneInfo(self.time_zone)

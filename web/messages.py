@@ -1,0 +1,107 @@
+"""Sentences for people, by language: message catalogs ``web/locales/*.json``, and which language to answer in.
+
+A catalog has groups: ``errors`` (code → title and detail), ``fields``, ``gaps``, ``story``, ``audit``, ``probe``,
+``kinds`` (code → text). Texts have ``{param}`` placeholders.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from string import Formatter
+from typing import Any
+
+from web.api.schemas.common import Notice
+from web.api.schemas.session import Language
+
+
+class _Lenient(Formatter):
+    """Formatting that leaves out what it is not given: a sentence with a hole is better than none."""
+
+    def get_value(self, key: int | str, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        return kwargs.get(str(key), "…")
+
+    def get_field(self, field_name: str, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        # Attributes and indexes of parameters are never meant; a catalog must not reach into objects.
+        return self.get_value(field_name, args, kwargs), field_name
+
+
+_FORMATTER = _Lenient()
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The sentences of one language."""
+
+    language: Language
+    groups: Mapping[str, Mapping[str, Any]]
+
+    def text(self, group: str, code: str, params: Mapping[str, object] | None = None) -> str:
+        """The text of ``code`` in ``group``; the code itself if there is none."""
+        pattern = self.groups.get(group, {}).get(code)
+        return _FORMATTER.vformat(pattern, (), dict(params or {})) if isinstance(pattern, str) else code
+
+    def knows(self, group: str, code: str) -> bool:
+        """Whether there is an entry."""
+        return code in self.groups.get(group, {})
+
+    def notice(self, code: str, params: Mapping[str, object] | None = None) -> Notice:
+        """Title and detail of an error or warning."""
+        entry = self.groups["errors"].get(code) or self.groups["errors"]["unknown"]
+        values = {"code": code, **(params or {})}
+        return Notice(
+            code=code,
+            title=_FORMATTER.vformat(entry["title"], (), values),
+            detail=_FORMATTER.vformat(entry["detail"], (), values),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogs:
+    """All languages, with the one for people who have chosen none."""
+
+    by_language: Mapping[Language, Catalog]
+    default: Language
+
+    def of(self, language: Language | str | None) -> Catalog:
+        """The catalog of ``language``, or the default one."""
+        known = {item.value for item in Language}
+        return self.by_language[Language(language)] if language in known else self.by_language[self.default]
+
+    def accept(self, header: str) -> Catalog:
+        """The catalog that an ``Accept-Language`` header likes best (RFC 9110, 12.5.4)."""
+        best, best_weight = self.default, 0.0
+        for item in header[:200].split(","):
+            tag, _, parameter = item.partition(";")
+            weight = _weight(parameter)
+            language = _language(tag.strip().lower())
+            if language is not None and weight > best_weight:
+                best, best_weight = language, weight
+        return self.by_language[best]
+
+
+def _weight(parameter: str) -> float:
+    name, _, value = parameter.partition("=")
+    if name.strip() != "q":
+        return 1.0
+    try:
+        return float(value)
+    except ValueError:
+        return 0.0
+
+
+def _language(tag: str) -> Language | None:
+    primary = tag.partition("-")[0]
+    return {"zh": Language.ZH_CN, "en": Language.EN}.get(primary)
+
+
+def load_catalogs(default: Language = Language.ZH_CN) -> Catalogs:
+    """Read the catalogs that come with the package."""
+    folder = files("web") / "locales"
+    return Catalogs(
+        {
+            language: Catalog(language, json.loads((folder / f"{language.value}.json").read_text(encoding="utf-8")))
+            for language in Language
+        },
+        default,
+    )
