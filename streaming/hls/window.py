@@ -1,86 +1,420 @@
-"""One bounded window of HLS per live stream: opened by the first request, closed when nobody has asked for a while."""
+"""One bounded window of HLS per live stream: opened by the first request, closed when nobody has asked for a while.
+
+A window is a reader of the stream's segment events like any other. It starts with the segment that is open (or with the
+cached GOP), and cuts its first segments short, so that a player has a whole segment with a keyframe about a second
+after the first request, whatever the camera's GOP.
+"""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import math
+from collections.abc import AsyncIterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Literal, Self
+from dataclasses import dataclass, field
+from typing import Literal
 
 from media.clock import Clock
-from media.stream import LiveStream, StreamId
+from media.fmp4 import codec_string, init_segment
+from media.playlist import AudioRendition, Variant, master_playlist, media_playlist
+from media.segments import Chunk, Part, Period, SegmentEnd, SegmentEvent, SegmentStart
+from media.stream import LiveStream
+from media.transcode import AAC_FRAME, AacSettings, aac_track
+from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, AudioTrack, Codec, Track, VideoTrack
+from streaming.hls.errors import MediaGoneError, PlaylistRequestError, StreamAwayError, WindowTimeoutError
+from streaming.hls.progress import Progress
+from streaming.hls.rendition import Rendition, RenditionSettings, WindowPart, WindowSegment
+from streaming.hls.sound import SoundDeriver
+from streaming.hls.ts import TsSegments
 
-Rendition = Literal["video", "sound"]
+RenditionName = Literal["video", "sound"]
+
+_DEFAULT_BANDWIDTH = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class WindowSettings:
-    """How much is kept and how long requests may wait."""
+    """``segments`` whole segments are listed, the newest ``segments_with_parts`` with their parts.
+
+    ``part_s`` is the segmenter's longest part. No segment here is longer than ``target_s``. The first ones after
+    opening end at the first part that makes them as long as ``first_segments_s`` says. Sound nobody asks for is no
+    longer derived after ``sound_idle_s``; the window closes after ``idle_s``.
+    """
 
     segments: int = 7
     segments_with_parts: int = 3
-    idle_s: float = 30.0
-    max_target_s: int = 6
+    linger: int = 3
+    part_s: float = 0.5
+    target_s: int = 6
+    first_segments_s: tuple[float, ...] = (1.0, 2.0)
     open_timeout_s: float = 10.0
+    idle_s: float = 30.0
+    sound_idle_s: float = 20.0
+    aac: AacSettings = field(default_factory=AacSettings)
 
 
 class LiveWindow:
-    """The newest segments of one stream, for players."""
-
-    async def master_playlist(self) -> str:
-        """Multivariant playlist: one variant, sound as its audio group."""
-        raise NotImplementedError
-
-    async def media_playlist(self, rendition: Rendition, msn: int | None = None, part: int | None = None) -> str:
-        """LL-HLS media playlist; with ``msn`` (and ``part``) it waits until that is in it (RFC 8216bis, 6.2.5.2)."""
-        raise NotImplementedError
-
-    async def init(self, rendition: Rendition, period: int) -> bytes:
-        """Init segment of a period."""
-        raise NotImplementedError
-
-    async def segment(self, rendition: Rendition, msn: int) -> bytes:
-        """A whole segment."""
-        raise NotImplementedError
-
-    async def part(self, rendition: Rendition, msn: int, part: int) -> bytes:
-        """One part; waits for the part that is hinted."""
-        raise NotImplementedError
-
-    async def ts_playlist(self) -> str:
-        """Plain HLS version 3 playlist of whole MPEG-TS segments."""
-        raise NotImplementedError
-
-    async def ts_segment(self, msn: int) -> bytes:
-        """A whole segment as MPEG-TS, sound and picture together."""
-        raise NotImplementedError
-
-
-class LiveWindows:
-    """All open windows of this node. Async context manager; owns the windows' tasks."""
+    """The newest segments of one stream, for players. Owned by :class:`streaming.hls.windows.LiveWindows`."""
 
     def __init__(
-        self,
-        streams: Callable[[StreamId], LiveStream | None],
-        clock: Clock,
-        executor: Executor,
-        settings: WindowSettings | None = None,
+        self, stream: LiveStream, clock: Clock, executor: Executor, settings: WindowSettings, *, first_msn: int
     ) -> None:
-        self._streams = streams
+        self._stream = stream
         self._clock = clock
+        self._settings = settings
         self._executor = executor
-        self._settings = settings or WindowSettings()
-        self._windows: dict[StreamId, LiveWindow] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._progress = Progress()
+        self._msn = first_msn
+        self._opened = 0
+        self._archive_sequence: int | None = None
+        self._period: Period | None = None
+        self._pending_discontinuity = False
+        self._open = False
+        self._open_s = 0.0
+        self._inits: dict[int, Period] = {}
+        self._timeline_utc_ns = 0
+        self._ended = False
+        self._asked_ns = clock.monotonic_ns()
+        self._sound_asked_ns: int | None = None
+        self._sound_task: asyncio.Task[None] | None = None
+        self._texts: dict[str, tuple[tuple[int, ...], str]] = {}
+        self._video = self._rendition("video", settings.part_s)
+        # AAC frames of cameras do not divide a part; G.711 packets neither.
+        self._raw_sound = self._rendition("sound", settings.part_s * 1.1)
+        frame_s = AAC_FRAME / settings.aac.rate
+        self._aac_sound = self._rendition("sound", math.ceil(settings.part_s / frame_s - 1e-9) * frame_s)
+        self._ts = {
+            id(sound): TsSegments(self._video, sound, executor, settings.segments)
+            for sound in (self._raw_sound, self._aac_sound)
+        }
 
-    async def __aenter__(self) -> Self:
-        return self
+    def _rendition(self, name: RenditionName, part_target_s: float) -> Rendition:
+        settings = self._settings
+        return Rendition(
+            RenditionSettings(
+                name=name,
+                part_target_s=part_target_s,
+                target_s=settings.target_s,
+                listed=settings.segments,
+                with_parts=settings.segments_with_parts,
+                linger=settings.linger,
+            )
+        )
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        raise NotImplementedError
+    # Reading the stream
 
-    async def window(self, stream_id: StreamId) -> LiveWindow:
-        """The stream's window, opened if need be and kept open by being asked for; raises StreamAwayError."""
-        raise NotImplementedError
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Reads the stream while inside. Entering returns at once."""
+        task = asyncio.create_task(self._run(), name=f"hls window {self._stream.id.camera}")
+        try:
+            yield
+        finally:
+            for item in (task, self._sound_task):
+                if item is not None:
+                    item.cancel()
+            await asyncio.gather(*(item for item in (task, self._sound_task) if item), return_exceptions=True)
+            self._ended = True
+            self._progress.advance()
+
+    async def _run(self) -> None:
+        with self._stream.read_segments("hls") as reader:
+            while events := await reader.take():
+                for event in events:
+                    self._handle(event)
+                self._stop_idle_sound()
+                self._progress.advance()
+        self._end_segment()
+        self._ended = True
+        self._progress.advance()
+
+    def _handle(self, event: SegmentEvent) -> None:
+        if isinstance(event, SegmentStart):
+            self._end_segment()
+            # A reader that was cut to a later segment has lost what was between.
+            lost = self._archive_sequence is not None and event.sequence != self._archive_sequence + 1
+            self._archive_sequence = event.sequence
+            self._period = event.period
+            self._pending_discontinuity = self._opened > 0 and (event.discontinuity or lost)
+        elif isinstance(event, Part):
+            self._add(event)
+        elif isinstance(event, SegmentEnd):
+            self._end_segment()
+
+    def _add(self, part: Part) -> None:
+        if self._period is None:
+            return
+        if not self._open:
+            self._begin_segment(part, self._period)
+        for track_id, rendition in ((VIDEO_TRACK_ID, self._video), (AUDIO_TRACK_ID, self._raw_sound)):
+            chunk = part.chunks.get(track_id)
+            track = rendition.segments[-1].track
+            if chunk is None or track is None:
+                continue
+            if not rendition.segments[-1].parts:
+                rendition.segments[-1].start_utc_ns = self._utc_ns(chunk, track)
+            independent = part.independent or track_id == AUDIO_TRACK_ID
+            rendition.append(WindowPart(chunk.data, chunk.dts, chunk.duration / track.clock_rate, independent))
+        self._open_s += part.duration_ns / NS_PER_S
+        first = self._settings.first_segments_s
+        short = self._opened <= len(first) and self._open_s >= first[self._opened - 1]
+        if short or self._open_s + self._settings.part_s > self._settings.target_s:
+            self._end_segment()
+
+    def _begin_segment(self, part: Part, period: Period) -> None:
+        tracks = {track.id: track for track in period.tracks}
+        lead = min(part.chunks)
+        chunk, track = part.chunks[lead], tracks[lead]
+        self._timeline_utc_ns = part.start_utc_ns - chunk.dts * NS_PER_S // track.clock_rate
+        init = next((number for number, known in self._inits.items() if known is period), None)
+        if init is None:
+            init = self._msn
+            self._inits[init] = period
+        for rendition, track_id in ((self._video, VIDEO_TRACK_ID), (self._raw_sound, AUDIO_TRACK_ID)):
+            rendition.begin(
+                self._msn,
+                init=init,
+                track=tracks.get(track_id),
+                start_utc_ns=part.start_utc_ns,
+                discontinuity=self._pending_discontinuity,
+            )
+        self._forget_inits()
+        self._pending_discontinuity = False
+        self._open = True
+        self._open_s = 0.0
+        self._opened += 1
+        self._msn += 1
+
+    def _end_segment(self) -> None:
+        if self._open:
+            self._video.end(self._open_s)
+            self._raw_sound.end(self._open_s)
+            self._open = False
+
+    def _forget_inits(self) -> None:
+        used = {segment.init for segment in self._video.segments}
+        for number in [number for number in self._inits if number not in used]:
+            del self._inits[number]
+
+    def _utc_ns(self, chunk: Chunk, track: Track) -> int:
+        return self._timeline_utc_ns + chunk.dts * NS_PER_S // track.clock_rate
+
+    # What players ask for
+
+    @property
+    def next_msn(self) -> int:
+        """The number that the next segment to open gets: where a later window of this stream may go on."""
+        return self._msn
+
+    @property
+    def ended(self) -> bool:
+        """The stream is over, or the window closed."""
+        return self._ended
+
+    def idle_s(self) -> float:
+        """Seconds since somebody asked."""
+        return (self._clock.monotonic_ns() - self._asked_ns) / NS_PER_S
+
+    async def master_playlist(self) -> str:
+        """Multivariant playlist: one variant, sound as its audio group. Waits for the first whole segment.
+
+        Raises StreamAwayError if the stream ends first, WindowTimeoutError if none comes.
+        """
+        await self._opened_up()
+        period = self._playable_period()
+        video, sound = self._tracks(period)
+        if sound is not None:
+            await self._sound_ready()
+        codecs = tuple(codec_string(track) for track in (video, self._played(sound)) if track is not None)
+        main = "video.m3u8" if video is not None else "sound.m3u8"
+        audio = (
+            (AudioRendition("sound.m3u8", "sound", "sound", self._channels(sound)),)
+            if video is not None and sound is not None
+            else ()
+        )
+        variant = Variant(
+            uri=main,
+            bandwidth=self._bandwidth(),
+            codecs=codecs,
+            resolution=(video.width, video.height) if video is not None else None,
+            audio_group="sound" if audio else None,
+        )
+        return master_playlist([variant], audio, independent_segments=False)
+
+    async def media_playlist(self, name: RenditionName, msn: int | None = None, part: int | None = None) -> str:
+        """LL-HLS media playlist; with ``msn`` (and ``part``) it waits until that is in it (RFC 8216bis, 6.2.5.2).
+
+        Raises PlaylistRequestError, WindowTimeoutError, StreamAwayError, MediaGoneError (no such rendition).
+        """
+        if part is not None and msn is None:
+            raise PlaylistRequestError("_HLS_part without _HLS_msn")
+        rendition = await self._playing(name)
+        if msn is not None and not self._ended:
+            await self._block(rendition, msn, part)
+        key = (id(rendition), rendition.version, int(self._ended))
+        cached = self._texts.get(name)
+        if cached is None or cached[0] != key:
+            cached = (key, media_playlist(rendition.playlist(ended=self._ended)))
+            self._texts[name] = cached
+        return cached[1]
+
+    async def init(self, name: RenditionName, number: int) -> bytes:
+        """Init segment of a period. Raises MediaGoneError."""
+        self._asked()
+        period = self._inits.get(number)
+        if period is None:
+            raise MediaGoneError("no such init segment", rendition=name)
+        video, sound = self._tracks(period)
+        if name == "sound" and sound is not None and self._derives(sound):
+            return init_segment([aac_track(self._settings.aac)])
+        track = video if name == "video" else sound
+        if track is None:
+            raise MediaGoneError("no such init segment", rendition=name)
+        return period.init[track.id]
+
+    async def segment(self, name: RenditionName, msn: int) -> bytes:
+        """A whole segment. Raises MediaGoneError."""
+        segment = (await self._playing(name)).find(msn)
+        if segment is None or not segment.complete or not segment.parts:
+            raise MediaGoneError("no such segment", rendition=name)
+        return segment.data
+
+    async def part(self, name: RenditionName, msn: int, part: int) -> bytes:
+        """One part; the part that a playlist hints at is waited for. Raises MediaGoneError, WindowTimeoutError."""
+        rendition = await self._playing(name)
+        if (msn, part) in ((rendition.next_msn, rendition.next_part), (rendition.next_msn + 1, 0)):
+            settings = self._settings
+            done = await self._progress.until(lambda: self._ended or rendition.has(msn, part), 3.0 * settings.target_s)
+            if not done:
+                raise WindowTimeoutError("the part did not come in time")
+        segment = rendition.find(msn)
+        if segment is None or part >= len(segment.parts):
+            raise MediaGoneError("no such part", rendition=name)
+        return segment.parts[part].data
+
+    async def ts_playlist(self) -> str:
+        """Plain HLS version 3 playlist of whole MPEG-TS segments. Raises as :meth:`master_playlist`."""
+        await self._opened_up()
+        video, sound = self._tracks(self._playable_period())
+        if sound is not None:
+            await self._sound_ready()
+        ts = self._ts_of(sound)
+        with_video, with_sound = video is not None, sound is not None
+        return media_playlist(ts.playlist(with_video=with_video, with_sound=with_sound, ended=self._ended))
+
+    async def ts_segment(self, msn: int) -> bytes:
+        """A whole segment as MPEG-TS, sound and picture together. Raises MediaGoneError."""
+        self._asked()
+        raw = self._raw_sound.find(msn)
+        sound = raw.track if raw is not None and isinstance(raw.track, AudioTrack) else None
+        if sound is not None:
+            await self._sound_ready()
+        data = await self._ts_of(sound).segment(msn)
+        if data is None:
+            raise MediaGoneError("no such segment", rendition="ts")
+        return data
+
+    # Inside
+
+    def _asked(self) -> None:
+        self._asked_ns = self._clock.monotonic_ns()
+
+    async def _opened_up(self) -> None:
+        self._asked()
+        main = self._main
+        ready = await self._progress.until(lambda: self._ended or main().whole > 0, self._settings.open_timeout_s)
+        if not ready:
+            raise WindowTimeoutError("no media came in time")
+        if main().whole == 0:
+            raise StreamAwayError("the stream is over")
+
+    def _main(self) -> Rendition:
+        """The rendition that sets the pace: video, where there is some."""
+        if self._video.segments and self._video.segments[-1].track is None:
+            return self._raw_sound
+        return self._video
+
+    def _playable_period(self) -> Period:
+        segment = next(item for item in reversed(self._main().segments) if item.complete)
+        return self._inits[segment.init]
+
+    @staticmethod
+    def _tracks(period: Period) -> tuple[VideoTrack | None, AudioTrack | None]:
+        video = next((track for track in period.tracks if isinstance(track, VideoTrack)), None)
+        sound = next((track for track in period.tracks if isinstance(track, AudioTrack)), None)
+        return video, sound
+
+    def _derives(self, track: AudioTrack) -> bool:
+        return track.codec is not Codec.AAC
+
+    def _played(self, track: AudioTrack | None) -> AudioTrack | None:
+        return aac_track(self._settings.aac) if track is not None and self._derives(track) else track
+
+    def _channels(self, track: AudioTrack | None) -> int:
+        played = self._played(track)
+        return played.channels if played is not None else 0
+
+    def _sound_of(self, track: AudioTrack | None) -> Rendition:
+        return self._aac_sound if track is not None and self._derives(track) else self._raw_sound
+
+    def _ts_of(self, track: AudioTrack | None) -> TsSegments:
+        return self._ts[id(self._sound_of(track))]
+
+    async def _playing(self, name: RenditionName) -> Rendition:
+        """The rendition under a name, made if need be, with at least one whole segment."""
+        await self._opened_up()
+        if name == "video":
+            if not any(segment.track is not None for segment in self._video.segments):
+                raise MediaGoneError("this stream has no picture", rendition=name)
+            return self._video
+        return await self._sound_ready()
+
+    async def _sound_ready(self) -> Rendition:
+        _, track = self._tracks(self._playable_period())
+        if track is None and not any(segment.track is not None for segment in self._raw_sound.segments):
+            raise MediaGoneError("this stream has no sound", rendition="sound")
+        rendition = self._sound_of(track)
+        self._sound_asked_ns = self._clock.monotonic_ns()
+        if rendition is self._aac_sound and (self._sound_task is None or self._sound_task.done()):
+            deriver = SoundDeriver(self._raw_sound, rendition, self._progress, self._executor, self._settings.aac)
+            self._sound_task = asyncio.create_task(deriver.run(), name=f"hls sound {self._stream.id.camera}")
+        ready = await self._progress.until(lambda: self._ended or rendition.whole > 0, self._settings.open_timeout_s)
+        if not ready:
+            raise WindowTimeoutError("no sound came in time")
+        return rendition
+
+    def _stop_idle_sound(self) -> None:
+        if self._sound_task is None or self._sound_asked_ns is None:
+            return
+        if self._clock.monotonic_ns() - self._sound_asked_ns > self._settings.sound_idle_s * NS_PER_S:
+            self._sound_task.cancel()
+            self._sound_task = None
+            self._aac_sound.clear()
+
+    async def _block(self, rendition: Rendition, msn: int, part: int | None) -> None:
+        last = rendition.segments[-1]
+        part_s = rendition.settings.part_target_s
+        part_limit = math.ceil(3 / part_s) if part_s < 1 else 3
+        too_far = msn > last.msn + 2 or (
+            part is not None and msn == rendition.next_msn and part > rendition.next_part - 1 + part_limit
+        )
+        if too_far:
+            raise PlaylistRequestError("_HLS_msn or _HLS_part too far ahead", msn=msn)
+        limit_s = 3.0 * self._settings.target_s
+        if not await self._progress.until(lambda: self._ended or rendition.has(msn, part), limit_s):
+            raise WindowTimeoutError("the segment did not come in time")
+
+    def _bandwidth(self) -> int:
+        """Peak bits per second of picture and sound together, as far as is known."""
+        peak = 0.0
+        for rendition in (self._video, self._raw_sound):
+            rates = [
+                segment.size * 8 / segment.duration_s
+                for segment in rendition.segments
+                if segment.complete and segment.duration_s >= 1
+            ]
+            peak += max(rates, default=0.0)
+        return math.ceil(peak * 1.1) or _DEFAULT_BANDWIDTH
+
+    def newest(self) -> WindowSegment | None:
+        """The newest whole segment, for tests and counters."""
+        return next((segment for segment in reversed(self._main().segments) if segment.complete), None)

@@ -6,7 +6,7 @@ from typing import Protocol
 from aiohttp import web
 
 from recorder.playback import Playback
-from streaming.hls.window import LiveWindows
+from streaming.hls.windows import LiveWindows
 
 
 class Gate(Protocol):

@@ -1,0 +1,30 @@
+"""Waiting for state: a condition that is looked at again after each change, so no wake-up can be missed."""
+
+import asyncio
+from collections.abc import Callable
+
+
+class Progress:
+    """Used from one event loop. Whoever changes the state calls :meth:`advance`; others wait for a predicate on it."""
+
+    def __init__(self) -> None:
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def advance(self) -> None:
+        """The state has changed."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def until(self, predicate: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Wait until ``predicate`` holds; False if it did not within ``timeout_s`` seconds."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not predicate():
+                    waiter = asyncio.get_running_loop().create_future()
+                    self._waiters.append(waiter)
+                    await waiter
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,227 @@
+"""One rendition of a window: its newest segments with their parts, and its playlist.
+
+Segments here are those of the archive, except that one may be cut into several at part boundaries: the first ones after
+a window opens, so that a player has whole segments at once, and those of cameras with very long GOPs, so that none
+outgrows the target duration that a playlist must keep for life (RFC 8216, 6.2.1). Parts are the archive's bytes.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from media.playlist import InitMap, MediaPlaylist, PartEntry, SegmentEntry, ServerControl
+from media.unit import Track
+
+HOLD_BACK_PARTS = 3
+"""PART-HOLD-BACK in part targets; RFC 8216bis, 4.4.3.8 wants at least two and recommends three."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPart:
+    """``moof`` + ``mdat`` of one part; ``dts`` in ticks of the track."""
+
+    data: bytes
+    dts: int
+    duration_s: float
+    independent: bool
+
+
+@dataclass(slots=True)
+class WindowSegment:
+    """A segment in a window. ``init`` is the number in its init segment's address. ``track`` None: nothing in it.
+
+    ``gap_s`` is how long a whole segment without parts lasts.
+    """
+
+    msn: int
+    init: int
+    track: Track | None
+    start_utc_ns: int
+    discontinuity: bool
+    parts: list[WindowPart] = field(default_factory=list)
+    complete: bool = False
+    gap_s: float = 0.0
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds, so far."""
+        return sum(part.duration_s for part in self.parts) or self.gap_s
+
+    @property
+    def data(self) -> bytes:
+        """All parts joined."""
+        return b"".join([part.data for part in self.parts])
+
+    @property
+    def size(self) -> int:
+        """Bytes, so far."""
+        return sum(len(part.data) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class RenditionSettings:
+    """``listed`` whole segments are in the playlist, the newest ``with_parts`` of them with their parts; ``linger``
+    more can still be fetched (RFC 8216, 6.2.2)."""
+
+    name: str
+    part_target_s: float
+    target_s: int
+    listed: int = 7
+    with_parts: int = 3
+    linger: int = 3
+
+
+class Rendition:
+    """Segments of one rendition, oldest first. Owned by the window's task, or by its sound's."""
+
+    def __init__(self, settings: RenditionSettings) -> None:
+        self.settings = settings
+        self.segments: deque[WindowSegment] = deque()
+        self.version = 0
+        self.unlisted_discontinuities = 0
+        self.first_listed = 0
+
+    # Writing
+
+    def begin(
+        self, msn: int, *, init: int, track: Track | None, start_utc_ns: int, discontinuity: bool
+    ) -> WindowSegment:
+        """Open the next segment."""
+        segment = WindowSegment(msn, init, track, start_utc_ns, discontinuity)
+        if not self.segments:
+            self.first_listed = max(self.first_listed, msn)
+        self.segments.append(segment)
+        self._prune()
+        self.version += 1
+        return segment
+
+    def append(self, part: WindowPart) -> None:
+        """Add a part to the open segment."""
+        self.segments[-1].parts.append(part)
+        self.version += 1
+
+    def end(self, gap_s: float) -> None:
+        """Close the open segment, which counts as ``gap_s`` seconds of nothing if it has no part."""
+        segment = self.segments[-1]
+        segment.complete = True
+        segment.gap_s = gap_s
+        self.version += 1
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.segments.clear()
+        self.version += 1
+
+    def follow(self, other: "Rendition") -> None:
+        """Start anew at the first segment that ``other`` lists, and count discontinuities as it does."""
+        self.segments.clear()
+        self.first_listed = other.first_listed
+        self.unlisted_discontinuities = other.unlisted_discontinuities
+        self.version += 1
+
+    def _prune(self) -> None:
+        first = max(self.segments[0].msn, self.segments[-1].msn - self.settings.listed)
+        for segment in self.segments:
+            if self.first_listed <= segment.msn < first and segment.discontinuity:
+                self.unlisted_discontinuities += 1
+        self.first_listed = max(first, self.first_listed)
+        while self.segments[0].msn < self.first_listed - self.settings.linger:
+            self.segments.popleft()
+
+    # Reading
+
+    @property
+    def whole(self) -> int:
+        """How many whole segments can be fetched."""
+        return sum(segment.complete for segment in self.segments)
+
+    @property
+    def next_msn(self) -> int:
+        """The number of the segment that is open, or opens next; 0 while there is none at all."""
+        if not self.segments:
+            return 0
+        last = self.segments[-1]
+        return last.msn + 1 if last.complete else last.msn
+
+    @property
+    def next_part(self) -> int:
+        """The index that the next part of the segment :attr:`next_msn` will have."""
+        return 0 if not self.segments or self.segments[-1].complete else len(self.segments[-1].parts)
+
+    def find(self, msn: int) -> WindowSegment | None:
+        """The segment of this number, if it is still here."""
+        if not self.segments:
+            return None
+        index = msn - self.segments[0].msn
+        return self.segments[index] if 0 <= index < len(self.segments) else None
+
+    def has(self, msn: int, part: int | None) -> bool:
+        """Whether the playlist holds this segment (``part`` None: whole) or part, or something after it."""
+        if msn < self.next_msn:
+            return True
+        return part is not None and msn == self.next_msn and part < self.next_part
+
+    def listed(self) -> list[WindowSegment]:
+        """The whole segments in the playlist."""
+        return [segment for segment in self.segments if segment.complete and segment.msn >= self.first_listed]
+
+    def discontinuities_before(self, msn: int) -> int:
+        """EXT-X-DISCONTINUITY-SEQUENCE of a playlist that begins with segment ``msn``, itself listed."""
+        inside = sum(s.discontinuity for s in self.segments if self.first_listed <= s.msn < msn)
+        return self.unlisted_discontinuities + inside
+
+    def playlist(self, *, ended: bool) -> MediaPlaylist:
+        """The low-latency playlist of now."""
+        settings = self.settings
+        whole = self.listed()
+        detailed = whole[-settings.with_parts].msn if len(whole) >= settings.with_parts else 0
+        entries = [self._entry(segment, parts=segment.msn >= detailed) for segment in whole]
+        last = self.segments[-1] if self.segments and not self.segments[-1].complete else None
+        hint = None if ended else f"{settings.name}/{self.next_msn}.{self.next_part}.m4s"
+        return MediaPlaylist(
+            segments=entries,
+            media_sequence=whole[0].msn if whole else self.next_msn,
+            discontinuity_sequence=self.unlisted_discontinuities,
+            target_duration_s=settings.target_s,
+            ended=ended,
+            independent_segments=False,
+            part_target_s=settings.part_target_s,
+            server_control=ServerControl(
+                can_block_reload=True,
+                part_hold_back_s=HOLD_BACK_PARTS * settings.part_target_s,
+                hold_back_s=3.0 * settings.target_s,
+            ),
+            open_segment=self._entry(last, parts=True) if last is not None and last.parts else None,
+            preload_uri=hint,
+            start_offset_s=self._start_offset(whole, last),
+        )
+
+    def _entry(self, segment: WindowSegment, *, parts: bool) -> SegmentEntry:
+        name = self.settings.name
+        return SegmentEntry(
+            uri=f"{name}/{segment.msn}.m4s",
+            duration_s=segment.duration_s,
+            start_utc_ns=segment.start_utc_ns,
+            map=InitMap(f"{name}/init-{segment.init}.mp4") if segment.track is not None else None,
+            discontinuity=segment.discontinuity,
+            gap=segment.complete and not segment.parts,
+            parts=tuple(
+                PartEntry(f"{name}/{segment.msn}.{index}.m4s", part.duration_s, part.independent)
+                for index, part in enumerate(segment.parts)
+            )
+            if parts
+            else (),
+        )
+
+    def _start_offset(self, whole: list[WindowSegment], last: WindowSegment | None) -> float | None:
+        """Where players should start if not near the end: at the newest keyframe of a camera with long GOPs."""
+        newest = [*whole, last] if last is not None and last.parts else whole
+        distance = 0.0
+        for back, segment in enumerate(reversed(newest)):
+            distance += segment.duration_s
+            if segment.parts and segment.parts[0].independent:
+                return -distance if back > 0 and not self._begins_independent(newest[-1]) else None
+        return None
+
+    @staticmethod
+    def _begins_independent(segment: WindowSegment) -> bool:
+        return any(part.independent for part in segment.parts)
