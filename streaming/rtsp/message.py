@@ -202,9 +202,7 @@ class MessageParser:
     def _find_end(self, before: int) -> int:
         start = max(0, before - 2)
         ends = [
-            position + len(mark)
-            for mark in (b"\n\r\n", b"\n\n")
-            if (position := self._head.find(mark, start)) >= 0
+            position + len(mark) for mark in (b"\n\r\n", b"\n\n") if (position := self._head.find(mark, start)) >= 0
         ]
         return min(ends, default=-1)
 
@@ -216,7 +214,11 @@ class MessageParser:
             return
         line = bytes(self._head[: end if end >= 0 else MAX_START_LINE_BYTES]).rstrip(b"\r")
         text = line.decode("utf-8", "surrogateescape")
-        if end < 0 or len(line) > MAX_START_LINE_BYTES or not (_STATUS_LINE.match(text) or _REQUEST_LINE.fullmatch(text)):
+        if (
+            end < 0
+            or len(line) > MAX_START_LINE_BYTES
+            or not (_STATUS_LINE.match(text) or _REQUEST_LINE.fullmatch(text))
+        ):
             raise MessageBrokenError("not an RTSP message", looks_like=_looks_like(line))
         self._first_line_checked = True
 

@@ -1,0 +1,270 @@
+"""One TCP connection to a camera: requests and answers, and RTP cut straight out of bulk reads.
+
+The receive buffer is allocated once; the system writes into it, and RTP packets are handed on as views of it. A view
+is good only during the call. Text, garbage and anything else unusual goes the slow way.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from media.clock import Clock
+from streaming.errors import CameraDisconnectedError, CameraTimeoutError, MessageBrokenError, NotRtspError
+from streaming.rtsp.message import (
+    INTERLEAVED_HEADER_BYTES,
+    INTERLEAVED_MAGIC,
+    Headers,
+    Message,
+    MessageParser,
+    Request,
+    Response,
+    interleaved_header,
+)
+
+# The largest interleaved frame is 64 KB and 4 bytes, and must fit whole.
+BUFFER_BYTES = 68 * 1024
+MAX_GARBAGE_BYTES = 256 * 1024
+MAX_UNSENT_BYTES = 64 * 1024
+MAX_PENDING = 8
+
+# How an answer, and what cameras ask of clients, begins. Anything else between two frames is garbage.
+_MESSAGE_STARTS = (b"RTSP", b"OPTI", b"GET_", b"SET_", b"ANNO", b"REDI", b"TEAR", b"\r\nRT", b"\nRTS")
+
+FrameSink = Callable[[memoryview, int], None]
+"""Takes one RTP or RTCP packet and its arrival (Unix nanoseconds). The view is good only during the call."""
+
+
+class RtspConnection(asyncio.BufferedProtocol):
+    """The protocol object of one connection. Owned by one RtspClient; lives on one event loop.
+
+    ``sinks`` is by interleaved channel; ``stray`` gets frames on channels without a sink. ``closed`` is done when the
+    connection is over; then ``failure`` says why.
+    """
+
+    def __init__(self, clock: Clock, host: str, port: int, stray: Callable[[int, memoryview, int], None]) -> None:
+        self.sinks: list[FrameSink | None] = [None] * 256
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.failure: Exception | None = None
+        self.redirected_to: str | None = None
+        self.spoke_rtsp = False
+        self.frames = 0
+        self.garbage_bytes = 0
+        self._clock = clock
+        self._host = host
+        self._port = port
+        self._stray = stray
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._end = 0
+        self._parser = MessageParser()
+        self._garbage_since_frame = 0
+        self._transport: asyncio.Transport | None = None
+        self._pending: dict[int, asyncio.Future[Response]] = {}
+        self._cseq = 0
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is over."""
+        self._transport = None
+        if self.failure is None:
+            if self.spoke_rtsp:
+                self.failure = CameraDisconnectedError("the camera closed the connection")
+            else:
+                self.failure = self._not_rtsp("closed")
+        self._finish()
+
+    def eof_received(self) -> bool:
+        """The camera sends no more: close."""
+        return False
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next read goes."""
+        return self._view[self._end :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Cut what has come into packets and messages."""
+        if self.failure is not None:
+            return
+        try:
+            self._cut(self._end + nbytes)
+        except Exception as error:  # noqa: BLE001 whatever one camera's bytes set off is that camera's failure alone
+            self.fail(error)
+
+    @property
+    def peer_ip(self) -> str:
+        """The camera's address."""
+        return self._address("peername")
+
+    @property
+    def local_ip(self) -> str:
+        """Our address, as the camera sees it."""
+        return self._address("sockname")
+
+    def _address(self, which: str) -> str:
+        address = self._transport.get_extra_info(which) if self._transport is not None else None
+        if address is None:
+            raise self.failure or CameraDisconnectedError("not connected")
+        return str(address[0])
+
+    def _cut(self, end: int) -> None:
+        buffer = self._buffer
+        view = self._view
+        sinks = self.sinks
+        arrival_ns = self._clock.utc_ns()
+        frames = 0
+        position = 0
+        while position < end:
+            if buffer[position] != INTERLEAVED_MAGIC or self._parser.busy:
+                position = self._cut_slowly(position, end)
+                continue
+            start = position + INTERLEAVED_HEADER_BYTES
+            if start > end:
+                break
+            stop = start + (buffer[position + 2] << 8 | buffer[position + 3])
+            if stop > end:
+                break
+            sink = sinks[buffer[position + 1]]
+            if sink is not None:
+                sink(view[start:stop], arrival_ns)
+                frames += 1
+            else:
+                self._stray(buffer[position + 1], view[start:stop], arrival_ns)
+            position = stop
+        if frames:
+            self.frames += frames
+            self._garbage_since_frame = 0
+        rest = end - position
+        if rest and position:
+            view[:rest] = view[position:end]
+        self._end = rest
+
+    def _cut_slowly(self, position: int, end: int) -> int:
+        """Take text, or skip garbage to the next thing that can be a frame or an answer. Returns the new position."""
+        if not self._parser.busy and self.frames:
+            start = bytes(self._view[position : min(position + 4, end)])
+            if not any(known.startswith(start) for known in _MESSAGE_STARTS):
+                return self._skip_garbage(position, end)
+        try:
+            message, used = self._parser.feed(self._view[position:end])
+        except MessageBrokenError as error:
+            if not self.spoke_rtsp:
+                raise self._not_rtsp(str(error.params.get("looks_like", "unknown"))) from None
+            if not self.frames:
+                raise
+            self._parser = MessageParser()
+            return self._skip_garbage(position, end)
+        if message is not None:
+            self._take(message)
+        return position + used
+
+    def _skip_garbage(self, position: int, end: int) -> int:
+        """Some cameras put stray bytes, or frames with a wrong length, between frames: go on at the next channel we
+        know. Raises MessageBrokenError if that never comes."""
+        found = position + 1
+        while found < end:
+            if self._buffer[found] == INTERLEAVED_MAGIC and (
+                found + 1 == end or self.sinks[self._buffer[found + 1]] is not None
+            ):
+                break
+            if self._buffer.startswith(b"RTSP/", found, end):
+                break
+            found += 1
+        self.garbage_bytes += found - position
+        self._garbage_since_frame += found - position
+        if self._garbage_since_frame > MAX_GARBAGE_BYTES:
+            raise MessageBrokenError("garbage instead of RTP frames", looks_like="unknown")
+        return found
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, Request):
+            self._answer(message)
+            return
+        self.spoke_rtsp = True
+        cseq = message.cseq
+        if cseq is None and len(self._pending) == 1:
+            cseq = next(iter(self._pending))
+        waiting = self._pending.get(cseq) if cseq is not None else None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(message)
+
+    def _answer(self, request: Request) -> None:
+        known = request.method in ("OPTIONS", "GET_PARAMETER", "SET_PARAMETER", "ANNOUNCE", "REDIRECT", "TEARDOWN")
+        headers = Headers([("CSeq", str(request.cseq or 0))])
+        if request.method == "REDIRECT":
+            self.redirected_to = request.headers.get("Location")
+        self._write(Response(200 if known else 501, headers=headers).encode())
+        if request.method in ("REDIRECT", "TEARDOWN"):
+            self.fail(CameraDisconnectedError("the camera ended the session"))
+
+    # What the client calls.
+
+    async def request(self, method: str, url: str, headers: Sequence[tuple[str, str]], timeout_s: float) -> Response:
+        """Send a request and wait for its answer.
+
+        Raises the failure of the connection, CameraTimeoutError, or NotRtspError if nothing has ever been answered.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if len(self._pending) >= MAX_PENDING:
+            raise CameraTimeoutError("too many requests without an answer", method=method, seconds=timeout_s)
+        self._cseq += 1
+        cseq = self._cseq
+        message = Request(method, url, Headers([("CSeq", str(cseq)), *headers]))
+        waiting: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._pending[cseq] = waiting
+        try:
+            self._write(message.encode())
+            async with asyncio.timeout(timeout_s):
+                return await waiting
+        except TimeoutError:
+            if self.spoke_rtsp or self.frames:
+                raise CameraTimeoutError("no answer in time", method=method, seconds=timeout_s) from None
+            raise self._not_rtsp("silent") from None
+        finally:
+            del self._pending[cseq]
+
+    def send_and_forget(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> None:
+        """Send a request whose answer does not matter (TEARDOWN)."""
+        self._cseq += 1
+        self._write(Request(method, url, Headers([("CSeq", str(self._cseq)), *headers])).encode())
+
+    def send_frame(self, channel: int, packet: bytes) -> None:
+        """Send one interleaved packet; dropped if the camera does not read."""
+        self._write(interleaved_header(channel, len(packet)) + packet)
+
+    def fail(self, error: Exception) -> None:
+        """End the connection because of ``error``; the first failure counts."""
+        if self.failure is None:
+            self.failure = error
+        if self._transport is not None:
+            self._transport.abort()
+        self._finish()
+
+    def close(self) -> None:
+        """End the connection after what is written has gone out."""
+        if self.failure is None:
+            self.failure = CameraDisconnectedError("closed by us")
+        if self._transport is not None:
+            self._transport.close()
+        self._finish()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._transport.get_write_buffer_size() < MAX_UNSENT_BYTES:
+            self._transport.write(data)
+
+    def _not_rtsp(self, looks_like: str) -> NotRtspError:
+        return NotRtspError("no RTSP there", host=self._host, port=self._port, looks_like=looks_like)
+
+    def _finish(self) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+        for waiting in self._pending.values():
+            if not waiting.done() and self.failure is not None:
+                waiting.set_exception(self.failure)

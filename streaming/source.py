@@ -1,0 +1,31 @@
+"""Where a camera's stream comes from: what a person has set, and nothing that changes by itself."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from media.stream import Quality, StreamId
+from streaming.secret import Secret
+
+
+class Transport(StrEnum):
+    """How RTP comes: inside the RTSP connection, or in datagrams of its own."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSource:
+    """One stream of one camera. ``url`` has no credentials in it (see ``addresses.split_credentials``)."""
+
+    camera_id: str
+    url: str
+    username: str = ""
+    password: Secret = field(default_factory=lambda: Secret(""))
+    transport: Transport = Transport.TCP
+    quality: Quality = Quality.MAIN
+
+    @property
+    def stream_id(self) -> StreamId:
+        """The name of the stream this source feeds."""
+        return StreamId(self.camera_id, self.quality)
