@@ -5,7 +5,11 @@ RecorderError
 ├── SpoolError            a spool file that cannot be used
 │   ├── SpoolDamagedError  bytes on the spool disk that are not what was written
 │   └── SpoolFullError     the bound of the spool is reached
-└── ChainError            a hash that does not follow from the one before
+├── ChainError            a hash that does not follow from the one before
+└── PlaybackError         a recording that cannot be played
+    ├── NothingRecordedError  nothing (yet) to play
+    ├── SegmentGoneError      no such segment in the recording
+    └── ExportError           a recording that cannot be laid out as one file
 
 Every Sanhui error, in every package, has a ``code`` (kebab-case, stable: message catalogs and API clients know it by
 that name) and ``params`` (what the sentence for the person needs; never a secret).
@@ -52,3 +56,27 @@ class ChainError(RecorderError):
     """A hash that does not follow from the one before."""
 
     code = "chain-broken"
+
+
+class PlaybackError(RecorderError):
+    """A recording that cannot be played."""
+
+    code = "playback-error"
+
+
+class NothingRecordedError(PlaybackError):
+    """Nothing to play, or nothing yet (``params``: ``meeting``)."""
+
+    code = "nothing-recorded"
+
+
+class SegmentGoneError(PlaybackError):
+    """No such segment, rendition or init segment in the recording."""
+
+    code = "segment-gone"
+
+
+class ExportError(PlaybackError):
+    """A recording that cannot be laid out as one file."""
+
+    code = "export-failed"

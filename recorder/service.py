@@ -67,8 +67,9 @@ class RecorderService:
         """What a running meeting's page shows; None if it is not being recorded here."""
         return None
 
-    async def spooled_segments(self, recording_id: str) -> tuple[StoredSegment, ...]:
-        """Whole segments of a recording that are still in the spool, in order (those in rows may be among them).
+    async def spooled_segments(self, recording_id: str) -> tuple[tuple[int, StoredSegment], ...]:
+        """Whole segments of a recording that are still in the spool, in order (those in rows may be among them), each
+        with the number of its period.
 
         ``offset`` of their track ranges is where they will be in their object.
         """

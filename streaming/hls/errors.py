@@ -1,23 +1,20 @@
 """Errors of live HLS.
 
-HlsError
-├── StreamAwayError     no such stream, or it brings no media now
-├── MediaGoneError      a segment, part or init segment that is not, or no longer, in the window
-├── PlaylistRequestError delivery directives that RFC 8216bis says to refuse
-└── WindowTimeoutError  what was waited for did not come in time
+StreamingError
+└── HlsError
+    ├── StreamAwayError       no such stream, or it brings no media now
+    ├── MediaGoneError        a segment, part or init segment that is not, or no longer, in the window
+    ├── PlaylistRequestError  delivery directives that RFC 8216bis says to refuse
+    └── WindowTimeoutError    what was waited for did not come in time
 """
 
-from typing import ClassVar
+from streaming.errors import StreamingError
 
 
-class HlsError(Exception):
+class HlsError(StreamingError):
     """Base of all errors of this package."""
 
-    code: ClassVar[str] = "hls-error"
-
-    def __init__(self, message: str, **params: str | int | float) -> None:
-        super().__init__(message)
-        self.params = params
+    code = "hls-error"
 
 
 class StreamAwayError(HlsError):
@@ -29,7 +26,7 @@ class StreamAwayError(HlsError):
 class MediaGoneError(HlsError):
     """Media that is not in the window: too old, or never there."""
 
-    code = "media-gone"
+    code = "segment-gone"
 
 
 class PlaylistRequestError(HlsError):
