@@ -200,6 +200,23 @@ class GapRepository(Repository):
         statement = insert(GapRow).values(values_of(gap, without=("id",))).returning(GapRow.id)
         return replace(gap, id=(await self._execute(statement)).scalar_one())
 
+    async def save(self, gap: GapRecord) -> GapRecord:
+        """Write a gap once, however often it is saved: the row of its id or, where it has none yet, of that recording,
+        start and cause (or still open) is brought up to date; else one is added. The gap with its id."""
+        if not gap.id:
+            query = select(GapRow.id).where(
+                GapRow.recording_id == gap.recording_id,
+                GapRow.start_utc_ns == gap.start_utc_ns,
+                or_(GapRow.cause == gap.cause, GapRow.end_utc_ns.is_(None)),
+            )
+            known = (await self._execute(query.limit(1))).scalar()
+            if known is None:
+                return await self.add(gap)
+            gap = replace(gap, id=known)
+        values = values_of(gap, without=("id", "recording_id"))
+        await self._changed_one(update(GapRow).where(GapRow.id == gap.id).values(values), str(gap.id))
+        return gap
+
     async def close(
         self, gap_id: int, end_utc_ns: int, *, cause: str | None = None, packets: int = 0, detail: str = ""
     ) -> None:
