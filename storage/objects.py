@@ -1,7 +1,7 @@
 """The object store: bytes in, bytes out, by key. Two members: S3 and a directory; :func:`open_store` picks.
 
-Keys are relative paths of ``[A-Za-z0-9._=-]`` segments joined by ``/``, at most 512 characters
-(:func:`checked_key`). Metadata is a small mapping of text to text; any Unicode is kept.
+Keys are relative paths whose segments, joined by ``/``, are letters, digits and ``._=-`` and start with a letter or
+digit; at most 512 characters (:func:`checked_key`). Metadata is a small mapping of text to text; any Unicode is kept.
 """
 
 import re
@@ -10,12 +10,18 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote, unquote
 
 from storage.errors import InvalidKeyError
 
 CHUNK_BYTES = 256 * 1024
-_KEY = re.compile(r"[A-Za-z0-9._=-]+(/[A-Za-z0-9._=-]+)*")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*(/[A-Za-z0-9][A-Za-z0-9._=-]*)*")
 _MAX_KEY = 512
+_MAX_SEGMENT = 200
+_METADATA_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+# S3 allows 2 KB of user metadata, names included (Amazon S3 User Guide, "User-defined object metadata").
+_MAX_METADATA = 1900
+_UNRESERVED = "-._~:/+,;=@ "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +114,42 @@ class ObjectStore(Protocol):
 
 def checked_key(key: str) -> str:
     """``key`` itself if a store may take it. Raises ``InvalidKeyError``."""
-    if len(key) > _MAX_KEY or not _KEY.fullmatch(key) or any(set(part) == {"."} for part in key.split("/")):
+    too_long = len(key) > _MAX_KEY or any(len(part) > _MAX_SEGMENT for part in key.split("/"))
+    if too_long or not _KEY.fullmatch(key):
         raise InvalidKeyError(f"{key[:80]!r} is not a key", key=key[:80])
     return key
+
+
+def checked_range(offset: int, length: int | None) -> None:
+    """Raises ``ValueError`` for what no caller should ask."""
+    if offset < 0 or (length is not None and length < 0):
+        raise ValueError("offset and length of a range are not negative")
+
+
+def encoded_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata as S3 header values: UTF-8, percent-encoded. Names must be lower-case words joined by ``-``.
+
+    S3 refuses more than 2 KB. A meeting with a very long title must be stored all the same, so the longest values are
+    shortened, ending in ``…``, until all fit.
+    """
+    for name in metadata:
+        if not _METADATA_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a metadata name")
+    texts = dict(metadata)
+    encoded = {name: quote(text, safe=_UNRESERVED) for name, text in texts.items()}
+    while sum(len(name) + len(value) for name, value in encoded.items()) > _MAX_METADATA:
+        longest = max(encoded, key=lambda name: len(encoded[name]))
+        kept = texts[longest].removesuffix("…")
+        if len(kept) <= 1:
+            raise ValueError("too many metadata entries")
+        texts[longest] = kept[: len(kept) * 3 // 4] + "…"
+        encoded[longest] = quote(texts[longest], safe=_UNRESERVED)
+    return encoded
+
+
+def decoded_metadata(encoded: Mapping[str, str]) -> dict[str, str]:
+    """What :func:`encoded_metadata` was given."""
+    return {name: unquote(value, errors="replace") for name, value in encoded.items()}
 
 
 def open_store(settings: StoreSettings) -> AbstractAsyncContextManager[ObjectStore]:

@@ -1,0 +1,290 @@
+"""Objects as files: the embedded default, and what a county without servers keeps its archive in.
+
+An object ``a/b.mp4`` is the file ``a/b.mp4``, playable as it lies there. Its facts are beside it in ``a/.b.mp4.json``.
+Both are written to ``.tmp`` first, fsynced, then renamed into place, facts before data: a file that is there is whole
+and has its facts. Directories are fsynced after each rename, so that the name survives a power cut too.
+"""
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, TypeVar
+
+from storage.errors import (
+    IntegrityError,
+    ObjectNotFoundError,
+    ObjectStoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+from storage.objects import CHUNK_BYTES, DirectoryStoreSettings, StoredObject, checked_key, checked_range
+
+T = TypeVar("T")
+
+_MARKER = ".sanhui-store"
+_TEMPORARY = ".tmp"
+_STALE_S = 3600
+_LIST_BATCH = 500
+_REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.EISDIR}
+
+
+class DirectoryStore:
+    """See :class:`storage.objects.ObjectStore`. Open from ``async with`` to its end; all file work is done by its own
+    threads."""
+
+    def __init__(self, settings: DirectoryStoreSettings) -> None:
+        self._root = settings.path
+        self._threads: ThreadPoolExecutor | None = None
+
+    @property
+    def name(self) -> str:
+        """The directory."""
+        return str(self._root)
+
+    async def __aenter__(self) -> Self:
+        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="directory-store")
+        try:
+            await self._run(self._open)
+        except BaseException:
+            self._threads.shutdown(wait=False)
+            self._threads = None
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            await asyncio.to_thread(threads.shutdown)
+
+    async def put(
+        self, key: str, data: bytes, metadata: Mapping[str, str] | None = None, content_type: str = ""
+    ) -> StoredObject:
+        """Write, fsync, rename, and read back."""
+        path = self._path(key)
+        return await self._run(lambda: self._put(key, path, data, dict(metadata or {}), content_type))
+
+    async def head(self, key: str) -> StoredObject:
+        """The facts beside the file, and the file's own size."""
+        path = self._path(key)
+        return await self._run(lambda: _head(key, path), key)
+
+    async def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        """One read."""
+        checked_range(offset, length)
+        path = self._path(key)
+
+        def read() -> bytes:
+            with path.open("rb") as file:
+                file.seek(offset)
+                return file.read(-1 if length is None else length)
+
+        return await self._run(read, key)
+
+    async def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """One piece at a time."""
+        checked_range(offset, length)
+        path = self._path(key)
+
+        def start() -> BinaryIO:
+            file = path.open("rb")
+            file.seek(offset)
+            return file
+
+        file = await self._run(start, key)
+        left = length
+        try:
+            while left is None or left > 0:
+                wanted = CHUNK_BYTES if left is None else min(CHUNK_BYTES, left)
+                piece = await self._run(lambda size=wanted: file.read(size), key)  # type: ignore[misc]
+                if not piece:
+                    return
+                if left is not None:
+                    left -= len(piece)
+                yield piece
+        finally:
+            file.close()
+
+    async def delete(self, key: str) -> None:
+        """Data first, facts after; folders that are left empty go too."""
+        path = self._path(key)
+        await self._run(lambda: self._delete(path))
+
+    async def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+        """A walk of the folders that the prefix leaves over."""
+        found = self._walk(self._root, "", prefix)
+        while batch := await self._run(lambda: list(islice(found, _LIST_BATCH))):
+            for stored in batch:
+                yield stored
+
+    async def check(self) -> None:
+        """Write a small file and remove it."""
+
+        def write() -> None:
+            self._require_marker()
+            path = self._temporary()
+            try:
+                _write_synced(path, b"sanhui")
+            finally:
+                path.unlink(missing_ok=True)
+
+        await self._run(write)
+
+    def _path(self, key: str) -> Path:
+        return self._root / checked_key(key)
+
+    async def _run(self, work: Callable[[], T], key: str = "") -> T:
+        if self._threads is None:
+            raise StoreUnavailableError("the store is not open", store=self.name)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except OSError as error:
+            raise self._typed(error, key) from error
+
+    def _typed(self, error: OSError, key: str) -> ObjectStoreError:
+        if key and isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+            return ObjectNotFoundError(f"no object {key!r}", key=key)
+        reason = errno.errorcode.get(error.errno or 0, "EIO")
+        if error.errno in _REFUSALS:
+            return StoreRefusedError("the directory refuses", store=self.name, reason=reason)
+        return StoreUnavailableError("the directory does not answer", store=self.name, reason=reason)
+
+    def _open(self) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        temporary = self._root / _TEMPORARY
+        temporary.mkdir(exist_ok=True)
+        marker = self._root / _MARKER
+        if not marker.exists():
+            _write_synced(marker, b"Objects of Sanhui. Do not remove this file: it tells that the disk is mounted.\n")
+            _sync_directory(self._root)
+        oldest = time.time() - _STALE_S
+        for left_over in temporary.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if left_over.stat().st_mtime < oldest:
+                    left_over.unlink()
+
+    def _require_marker(self) -> None:
+        # A disk that is unmounted while the service runs leaves an empty folder behind: writing there would fill the
+        # wrong disk, and hide the objects when the right one comes back.
+        if not (self._root / _MARKER).exists():
+            raise OSError(errno.ENODEV, "the marker file is gone", str(self._root))
+
+    def _temporary(self) -> Path:
+        return self._root / _TEMPORARY / secrets.token_hex(8)
+
+    def _put(self, key: str, path: Path, data: bytes, metadata: dict[str, str], content_type: str) -> StoredObject:
+        self._require_marker()
+        sha256 = hashlib.sha256(data).hexdigest()
+        facts = {"size": len(data), "sha256": sha256, "content_type": content_type, "metadata": metadata}
+        new_data, new_facts = self._temporary(), self._temporary()
+        try:
+            _write_synced(new_data, data)
+            _write_synced(new_facts, json.dumps(facts, ensure_ascii=False, indent=1).encode())
+            self._make_folders(path.parent)
+            os.replace(new_facts, _facts_path(path))
+            os.replace(new_data, path)
+        finally:
+            new_data.unlink(missing_ok=True)
+            new_facts.unlink(missing_ok=True)
+        _sync_directory(path.parent)
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256:
+            raise IntegrityError("the directory holds other bytes", key=key, expected=sha256, found=found)
+        return StoredObject(key=key, size=len(data), sha256=sha256, content_type=content_type, metadata=metadata)
+
+    def _make_folders(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        self._make_folders(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_directory(folder.parent)
+
+    def _delete(self, path: Path) -> None:
+        self._require_marker()
+        with contextlib.suppress(NotADirectoryError):
+            path.unlink(missing_ok=True)
+            _facts_path(path).unlink(missing_ok=True)
+        folder = path.parent
+        if folder.is_dir():
+            _sync_directory(folder)
+        while folder != self._root:
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+            folder = folder.parent
+
+    def _walk(self, folder: Path, inside: str, prefix: str) -> Iterator[StoredObject]:
+        try:
+            with os.scandir(folder) as entries:
+                # A folder sorts as if it ended in "/", which is how S3 orders whole keys.
+                children = sorted(
+                    (entry.name + "/" if entry.is_dir() else entry.name, entry)
+                    for entry in entries
+                    if not entry.name.startswith(".")
+                )
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for name, entry in children:
+            key = inside + name
+            if name.endswith("/"):
+                if key.startswith(prefix) or prefix.startswith(key):
+                    yield from self._walk(folder / entry.name, key, prefix)
+            elif key.startswith(prefix):
+                with contextlib.suppress(FileNotFoundError):
+                    yield StoredObject(key=key, size=entry.stat().st_size, sha256="")
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that are free on the disk of ``path``."""
+    return shutil.disk_usage(path).free
+
+
+def _facts_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.json")
+
+
+def _head(key: str, path: Path) -> StoredObject:
+    if path.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "a folder, not an object", str(path))
+    size = path.stat().st_size
+    try:
+        facts = json.loads(_facts_path(path).read_bytes())
+        return StoredObject(
+            key=key,
+            size=size,
+            sha256=str(facts["sha256"]),
+            content_type=str(facts["content_type"]),
+            metadata={str(name): str(value) for name, value in facts["metadata"].items()},
+        )
+    except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError):
+        # Put there by hand, or its facts were damaged: the bytes still count, and a check will hash them.
+        return StoredObject(key=key, size=size, sha256="")
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

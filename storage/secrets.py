@@ -1,0 +1,129 @@
+"""Camera passwords at rest: AES-256-GCM, with the key's id in front so that keys can be rotated.
+
+A sealed secret is ``v1.<key id>.<base64url of nonce + ciphertext + tag>``. The *context* (the camera's id) is
+authenticated with it: a sealed password copied to another camera's row does not open there.
+"""
+
+import base64
+import binascii
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from storage.errors import SecretError
+
+_VERSION = "v1"
+_NONCE_BYTES = 12
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKeys:
+    """Keys by id; ``current`` seals, all open."""
+
+    current: str
+    keys: Mapping[str, bytes] = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> Self:
+        """One fresh random key."""
+        key_id = secrets.token_hex(4)
+        return cls(current=key_id, keys={key_id: secrets.token_bytes(_KEY_BYTES)})
+
+    def rotated(self) -> Self:
+        """A fresh key in front; the old ones still open what they sealed."""
+        fresh = type(self).generate()
+        return type(self)(current=fresh.current, keys={**self.keys, **fresh.keys})
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> Self:
+        """Read the key file; make it first if there is none (readable by its owner alone, mode 0600).
+
+        Raises ``SecretError`` if the file is not a key file, or if others may read it. Blocks: call it at start.
+        """
+        try:
+            return cls.load(path)
+        except FileNotFoundError:
+            pass
+        path.parent.mkdir(parents=True, exist_ok=True)
+        keys = cls.generate()
+        try:
+            keys.save(path)
+        except FileExistsError:
+            return cls.load(path)
+        return keys
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a key file. Raises ``FileNotFoundError``, ``SecretError``."""
+        if path.stat().st_mode & 0o077:
+            raise SecretError("the key file can be read by others; chmod 600 it", path=str(path))
+        try:
+            content = json.loads(path.read_bytes())
+            keys = {str(key_id): base64.b64decode(text, validate=True) for key_id, text in content["keys"].items()}
+            current = str(content["current"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SecretError("this is not a key file", path=str(path)) from error
+        if current not in keys or any(len(key) != _KEY_BYTES for key in keys.values()):
+            raise SecretError("this is not a key file", path=str(path))
+        return cls(current=current, keys=keys)
+
+    def save(self, path: Path, *, replace: bool = False) -> None:
+        """Write the key file, mode 0600, whole or not at all. Raises ``FileExistsError`` unless ``replace``."""
+        encoded = {key_id: base64.b64encode(key).decode("ascii") for key_id, key in self.keys.items()}
+        content = json.dumps({"current": self.current, "keys": encoded}, indent=1).encode()
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if replace:
+                os.replace(temporary, path)
+            else:
+                os.link(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+class SecretBox:
+    """Seals and opens short texts with :class:`SecretKeys`."""
+
+    def __init__(self, keys: SecretKeys) -> None:
+        self._current = keys.current
+        self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.keys.items()}
+
+    def seal(self, text: str, context: str) -> str:
+        """``text`` sealed for ``context``; ``""`` stays ``""``."""
+        if not text:
+            return ""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = nonce + self._ciphers[self._current].encrypt(nonce, text.encode(), context.encode())
+        return f"{_VERSION}.{self._current}.{base64.urlsafe_b64encode(sealed).decode('ascii')}"
+
+    def open(self, sealed: str, context: str) -> str:
+        """What was sealed for ``context``. Raises ``SecretError`` if the key is missing or the secret was altered."""
+        if not sealed:
+            return ""
+        version, _, rest = sealed.partition(".")
+        key_id, _, body = rest.partition(".")
+        cipher = self._ciphers.get(key_id)
+        if version != _VERSION or cipher is None:
+            raise SecretError("the key of this secret is not at hand", key_id=key_id[:16])
+        try:
+            data = base64.b64decode(body, altchars=b"-_", validate=True)
+            return cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], context.encode()).decode()
+        except (InvalidTag, binascii.Error, ValueError) as error:
+            raise SecretError("this secret was altered", key_id=key_id) from error
+
+    def needs_resealing(self, sealed: str) -> bool:
+        """Whether an older key sealed this, so that :meth:`open` and :meth:`seal` would move it to the current one."""
+        return bool(sealed) and not sealed.startswith(f"{_VERSION}.{self._current}.")
