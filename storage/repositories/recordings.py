@@ -201,18 +201,31 @@ class GapRepository(Repository):
         return replace(gap, id=(await self._execute(statement)).scalar_one())
 
     async def save(self, gap: GapRecord) -> GapRecord:
-        """Write a gap once, however often it is saved: the row of its id or, where it has none yet, of that recording,
-        start and cause (or still open) is brought up to date; else one is added. The gap with its id."""
+        """Write a gap once, however often and in whatever stage of its growth it is saved. With an id: that row becomes
+        ``gap``. Without: a row of the same recording and cause (or still open) that it overlaps or touches becomes both
+        together; else a row is added. The gap as it is on record now."""
         if not gap.id:
-            query = select(GapRow.id).where(
+            query = select(GapRow).where(
                 GapRow.recording_id == gap.recording_id,
-                GapRow.start_utc_ns == gap.start_utc_ns,
                 or_(GapRow.cause == gap.cause, GapRow.end_utc_ns.is_(None)),
+                or_(GapRow.end_utc_ns.is_(None), GapRow.end_utc_ns >= gap.start_utc_ns),
             )
-            known = (await self._execute(query.limit(1))).scalar()
+            if gap.end_utc_ns is not None:
+                query = query.where(GapRow.start_utc_ns <= gap.end_utc_ns)
+            else:
+                query = query.where(GapRow.end_utc_ns.is_(None), GapRow.start_utc_ns == gap.start_utc_ns)
+            known = await self._first(GapRecord, query.order_by(GapRow.start_utc_ns))
             if known is None:
                 return await self.add(gap)
-            gap = replace(gap, id=known)
+            ends = [end for end in (known.end_utc_ns, gap.end_utc_ns) if end is not None]
+            gap = replace(
+                gap,
+                id=known.id,
+                start_utc_ns=min(known.start_utc_ns, gap.start_utc_ns),
+                end_utc_ns=max(ends, default=None),
+                packets=max(known.packets, gap.packets),
+                detail=gap.detail or known.detail,
+            )
         values = values_of(gap, without=("id", "recording_id"))
         await self._changed_one(update(GapRow).where(GapRow.id == gap.id).values(values), str(gap.id))
         return gap
