@@ -190,6 +190,17 @@ class RtspClient:
             return 0
         return sum(counters.packets for counters in self.receiver.counters if counters is not None)
 
+    @property
+    def pictures(self) -> int:
+        """Pictures put together so far."""
+        if self.receiver is None or self.description is None:
+            return 0
+        return sum(
+            counters.units
+            for media, counters in zip(self.description.media, self.receiver.counters, strict=True)
+            if media.kind == "video" and counters is not None
+        )
+
     # Connection
 
     def _connected(self) -> RtspConnection:

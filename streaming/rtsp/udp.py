@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import cast
 
 from media.clock import Clock
 
@@ -63,7 +62,7 @@ class UdpPair:
             stack.callback(rtp.close)
             rtcp, _ = await loop.create_datagram_endpoint(lambda: _Receiver(peer, clock, on_rtcp, fail), sock=second)
             stack.pop_all()
-            return cls(cast(asyncio.DatagramTransport, rtp), cast(asyncio.DatagramTransport, rtcp), port)
+            return cls(rtp, rtcp, port)
 
     def send_rtcp(self, packet: bytes, peer: str, port: int) -> None:
         """Send a report. Never waits."""

@@ -1,0 +1,198 @@
+"""All cameras of this node: what is wanted is applied, and everything wanted is kept connected for ever.
+
+    async with CameraSupervisor(clock, guard) as cameras:
+        await cameras.apply([CameraSource("hall", "rtsp://192.168.1.64/Streaming/Channels/101", "admin", password)])
+        stream = cameras.stream(StreamId("hall"))
+
+One task per stream; one more samples the rates of all. No camera can hold up another.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from media.clock import Clock
+from media.segmenter import SegmenterSettings
+from media.stream import LiveStream, Quality, StreamId
+from streaming.addresses import AddressGuard
+from streaming.camera_session import CameraSession, ReconnectSettings
+from streaming.camera_status import CameraState, CameraStatus, Problem
+from streaming.rtsp.client import RtspSettings
+from streaming.source import CameraSource, Transport
+
+__all__ = [
+    "CameraSource",
+    "CameraState",
+    "CameraStatus",
+    "CameraSupervisor",
+    "Problem",
+    "ReconnectSettings",
+    "RtspSettings",
+    "SupervisorSettings",
+    "Transport",
+]
+
+log = logging.getLogger(__name__)
+
+MAX_CHANGES_QUEUED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorSettings:
+    """``connects_at_once`` bounds how many cameras are being connected at the same time (a county's power returns at
+    one moment); ``sample_s`` is how often rates are worked out, in seconds."""
+
+    connects_at_once: int = 32
+    sample_s: float = 2.0
+    reconnect: ReconnectSettings = field(default_factory=ReconnectSettings)
+    rtsp: RtspSettings = field(default_factory=RtspSettings)
+    segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
+
+
+@dataclass(slots=True)
+class _Running:
+    session: CameraSession
+    task: asyncio.Task[None]
+
+
+class CameraSupervisor:
+    """Keeps every wanted stream connected. An async context manager: leaving it ends all sessions and streams."""
+
+    def __init__(self, clock: Clock, guard: AddressGuard, settings: SupervisorSettings | None = None) -> None:
+        self._clock = clock
+        self._guard = guard
+        self._settings = settings or SupervisorSettings()
+        self._gate = asyncio.Semaphore(self._settings.connects_at_once)
+        self._applying = asyncio.Lock()
+        self._running: dict[StreamId, _Running] = {}
+        self._listeners: list[Callable[[CameraStatus], None]] = []
+        self._sampler: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._sampler = asyncio.create_task(self._sample(), name="camera rates")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._sampler is not None:
+            self._sampler.cancel()
+            await asyncio.wait((self._sampler,))
+        await self.apply(())
+
+    async def apply(self, sources: Iterable[CameraSource]) -> None:
+        """Make ``sources`` all that is wanted. A stream whose source is the same goes on untouched; one whose source
+        changed is connected anew, its LiveStream staying the same object; one no longer wanted ends.
+
+        Raises ValueError if two sources name the same stream.
+        """
+        wanted: dict[StreamId, CameraSource] = {}
+        for source in sources:
+            if source.stream_id in wanted:
+                raise ValueError(f"two sources for {source.stream_id}")
+            wanted[source.stream_id] = source
+        async with self._applying:
+            gone = [self._running.pop(stream_id) for stream_id in list(self._running) if stream_id not in wanted]
+            changed = [
+                running
+                for stream_id, source in wanted.items()
+                if (running := self._running.get(stream_id)) is not None and running.session.source != source
+            ]
+            await _stop([running.task for running in (*gone, *changed)])
+            for running in gone:
+                running.session.stream.end()
+            for running in changed:
+                running.session.reconfigure(wanted[running.session.source.stream_id])
+                running.task = self._start(running.session)
+            for stream_id, source in wanted.items():
+                if stream_id not in self._running:
+                    session = self._session(source)
+                    self._running[stream_id] = _Running(session, self._start(session))
+
+    def stream(self, stream_id: StreamId) -> LiveStream | None:
+        """The stream of a wanted camera, connected or not; None if nobody wants it."""
+        running = self._running.get(stream_id)
+        return running.session.stream if running is not None else None
+
+    def status(self, camera_id: str, quality: Quality = Quality.MAIN) -> CameraStatus | None:
+        """What is known of one stream; None if nobody wants it."""
+        running = self._running.get(StreamId(camera_id, quality))
+        return running.session.status() if running is not None else None
+
+    def statuses(self) -> list[CameraStatus]:
+        """What is known of all streams."""
+        return [running.session.status() for running in self._running.values()]
+
+    def retry_now(self, camera_id: str) -> None:
+        """Let all streams of a camera that wait for their next try, try now."""
+        for stream_id, running in self._running.items():
+            if stream_id.camera == camera_id:
+                running.session.retry_now()
+
+    @contextlib.contextmanager
+    def listening(self, changed: Callable[[CameraStatus], None]) -> Iterator[None]:
+        """Have ``changed`` called at each change of a state or problem. It must not block."""
+        self._listeners.append(changed)
+        try:
+            yield
+        finally:
+            self._listeners.remove(changed)
+
+    async def changes(self) -> AsyncIterator[CameraStatus]:
+        """Each change of a state or problem, beginning with how things stand now. A slow reader loses the oldest."""
+        queue: deque[CameraStatus] = deque(self.statuses(), maxlen=MAX_CHANGES_QUEUED)
+        arrived = asyncio.Event()
+
+        def enqueue(status: CameraStatus) -> None:
+            queue.append(status)
+            arrived.set()
+
+        with self.listening(enqueue):
+            while True:
+                while queue:
+                    yield queue.popleft()
+                arrived.clear()
+                await arrived.wait()
+
+    def _session(self, source: CameraSource) -> CameraSession:
+        return CameraSession(
+            source,
+            LiveStream(source.stream_id, self._clock, self._settings.segmenter),
+            self._clock,
+            self._guard,
+            self._gate,
+            self._tell,
+            self._settings.reconnect,
+            self._settings.rtsp,
+        )
+
+    def _start(self, session: CameraSession) -> asyncio.Task[None]:
+        return asyncio.create_task(session.run(), name=f"camera {session.source.camera_id}")
+
+    def _tell(self, status: CameraStatus) -> None:
+        problem = status.problem.code if status.problem is not None else "-"
+        log.info("camera %s %s: %s (%s)", status.camera_id, status.quality, status.state, problem)
+        for listener in tuple(self._listeners):
+            try:
+                listener(status)
+            except Exception:
+                # A listener's fault must not reach the camera that brought the news.
+                log.exception("listener of camera states failed")
+
+    async def _sample(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.sample_s)
+            for running in tuple(self._running.values()):
+                running.session.sample()
+
+
+async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
