@@ -26,13 +26,16 @@ Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=400)]
 
 
 class CameraState(StrEnum):
-    """``disabled`` is a camera that is switched off in Sanhui; ``refused`` needs a person (password, address)."""
+    """``silent`` is connected without media. ``refused`` (log-in), ``unsupported`` (codec), ``misconfigured`` (address,
+    path) need a person. ``disabled`` is switched off in Sanhui."""
 
     CONNECTING = "connecting"
     ONLINE = "online"
     SILENT = "silent"
     OFFLINE = "offline"
     REFUSED = "refused"
+    UNSUPPORTED = "unsupported"
+    MISCONFIGURED = "misconfigured"
     DISABLED = "disabled"
 
 
@@ -117,8 +120,8 @@ class CameraCounts(ResponseModel):
     total: int
     online: int
     connecting: int
-    offline: int
-    refused: int
+    offline: int = Field(description="Offline or silent")
+    needs_person: int = Field(description="Refused, unsupported or misconfigured")
     disabled: int
 
 

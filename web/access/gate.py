@@ -1,0 +1,126 @@
+"""The door of the media handlers: may the asker watch, and the look put on record (law 5)."""
+
+from collections import OrderedDict
+
+from aiohttp import web
+
+from media.clock import Clock
+from media.unit import NS_PER_S
+from storage.records import MeetingPlace, StoryEntry
+from web.access.identity import demand_login
+from web.access.principal import Principal
+from web.access.scopes import Scope
+from web.errors import ForbiddenError, NotFoundError, OutsideAreaError
+from web.services import SERVICES, Services
+
+_ASK_AGAIN_NS = 30 * NS_PER_S
+_MAX = 20_000
+
+
+class _Recent:
+    """Remembers what was done lately. Bounded; the oldest is forgotten first."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until: OrderedDict[tuple[str, ...], int] = OrderedDict()
+
+    def holds(self, *key: str) -> bool:
+        return self._until.get(key, 0) > self._clock.monotonic_ns()
+
+    def add(self, *key: str, for_ns: int) -> None:
+        self._until[key] = self._clock.monotonic_ns() + for_ns
+        self._until.move_to_end(key)
+        while len(self._until) > _MAX:
+            self._until.popitem(last=False)
+
+
+class SanhuiGate:
+    """See :class:`web.live.context.Gate`. A live playlist is fetched twice a second by each viewer, so a look that was
+    allowed and put on record is not asked about again for half a minute; its session is, every time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._recent = _Recent(clock)
+        self._looks = _Recent(clock)
+
+    async def watch_camera(self, request: web.Request, camera_id: str) -> None:
+        """May the asker see this camera live? Puts the look on record, once per session and meeting."""
+        services = request.app[SERVICES]
+        principal = await demand_login(request)
+        principal.demand(Scope.LIVE_WATCH)
+        place = services.county.picture.cameras.get(camera_id)
+        if place is None:
+            raise NotFoundError
+        _inside(services, principal, place.organization.id)
+        if not place.camera.supervision_allowed:
+            raise ForbiddenError(scope="supervision-refused")
+        services.viewers.seen(camera_id, principal.user.id)
+        if self._recent.holds(principal.session, "live", camera_id):
+            return
+        async with services.database.read() as repos:
+            running = [item for item in await repos.meetings.running() if item.camera.id == camera_id]
+        meeting = running[0] if running else None
+        await self._look(request, principal, "camera.watch", f"camera/{camera_id}", place.camera.name, meeting)
+        self._recent.add(principal.session, "live", camera_id, for_ns=_ASK_AGAIN_NS)
+
+    async def watch_meeting(self, request: web.Request, meeting_id: str) -> None:
+        """May the asker see this meeting's recording? Puts the look on record, once per session and meeting."""
+        principal = await demand_login(request)
+        principal.demand(Scope.RECORDINGS_PLAY)
+        if self._recent.holds(principal.session, "play", meeting_id):
+            return
+        meeting = await self._meeting(request, principal, meeting_id)
+        await self._look(request, principal, "meeting.play", f"meeting/{meeting_id}", meeting.meeting.title, meeting)
+        self._recent.add(principal.session, "play", meeting_id, for_ns=_ASK_AGAIN_NS)
+
+    async def download_meeting(self, request: web.Request, meeting_id: str) -> None:
+        """May the asker take a copy away? Puts each download on record; the further ranges of one are the same."""
+        principal = await demand_login(request)
+        principal.demand(Scope.RECORDINGS_DOWNLOAD)
+        meeting = await self._meeting(request, principal, meeting_id)
+        if request.method == "HEAD" or "Range" in request.headers:
+            if self._looks.holds(principal.session, "meeting.download", meeting_id):
+                return
+        else:
+            self._looks.add(principal.session, "meeting.download", meeting_id, for_ns=0)
+        await self._look(
+            request, principal, "meeting.download", f"meeting/{meeting_id}", meeting.meeting.title, meeting
+        )
+
+    async def _meeting(self, request: web.Request, principal: Principal, meeting_id: str) -> MeetingPlace:
+        services = request.app[SERVICES]
+        async with services.database.read() as repos:
+            meeting = await repos.meetings.place(meeting_id)
+        _inside(services, principal, meeting.organization.id)
+        return meeting
+
+    async def _look(
+        self,
+        request: web.Request,
+        principal: Principal,
+        action: str,
+        subject: str,
+        name: str,
+        meeting: MeetingPlace | None,
+    ) -> None:
+        meeting_id = meeting.meeting.id if meeting else subject
+        if self._looks.holds(principal.session, action, meeting_id):
+            return
+        services = request.app[SERVICES]
+        entry = services.audit.entry(principal.user, action, subject, request.remote or "", name=name)
+        kind = {"camera.watch": "looked-in", "meeting.play": "looked-back", "meeting.download": "downloaded"}[action]
+        async with services.database.transaction() as repos:
+            await repos.audit.add(entry)
+            if meeting is not None:
+                story = StoryEntry(
+                    meeting_id=meeting.meeting.id,
+                    at_utc_ns=services.clock.utc_ns(),
+                    kind=kind,
+                    params={"name": principal.user.display_name, "user": principal.user.id},
+                )
+                await repos.story.add(story)
+        self._looks.add(principal.session, action, meeting_id, for_ns=services.sessions.settings.max_s * NS_PER_S)
+
+
+def _inside(services: Services, principal: Principal, organization_id: str) -> None:
+    if not services.county.picture.within(principal.area, organization_id):
+        raise OutsideAreaError
