@@ -1,38 +1,46 @@
 """RTP of one session in, access units out."""
 
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from media.clock import Clock
+from media.codecs.aac import AacDepacketizer, config_from_description, parse_config
+from media.codecs.g711 import G711Depacketizer
+from media.codecs.h264 import H264Depacketizer
+from media.codecs.h264 import parameter_sets_from_fmtp as h264_sets
+from media.codecs.h265 import H265Depacketizer
+from media.codecs.h265 import parameter_sets_from_fmtp as h265_sets
+from media.codecs.nal import NalDepacketizer
+from media.codecs.opus import OPUS_CLOCK_RATE, OpusDepacketizer
+from media.codecs.sound import SoundDepacketizer
 from media.description import MediaDescription
-from media.unit import StreamItem, Track
+from media.errors import BitstreamError, UnsupportedCodecError
+from media.rtcp import SenderReport, build_receiver_report, parse_compound
+from media.timeline import SessionClock, TrackTimeline
+from media.track_receiver import AudioReceiver, TrackCounters, TrackReceiver, Unstamped, VideoReceiver
+from media.unit import AUDIO_TRACK_ID, NS_PER_S, AudioTrack, Codec, StreamItem, Track
 
+__all__ = ["StreamReceiver", "TrackCounters"]
 
-@dataclass(slots=True)
-class TrackCounters:
-    """What one track has seen since the session began. Times in nanoseconds."""
+SETTLE_NS = 3 * NS_PER_S // 10
+"""How long the first units are held back to learn how time runs: some cameras begin with a burst of old media."""
 
-    packets: int = 0
-    bytes: int = 0
-    lost: int = 0
-    duplicated: int = 0
-    reordered: int = 0
-    malformed: int = 0
-    units: int = 0
-    damaged_units: int = 0
-    clock_jumps: int = 0
-    jitter_ns: int = 0
-    clock_offset_ns: int | None = None
-    """Camera's wall clock minus ours; ``None`` before its first RTCP sender report."""
+SETTLE_BYTES = 8 * 1024 * 1024
+
+_NOTHING: tuple[StreamItem, ...] = ()
+_MAX_RATE = 1_000_000
 
 
 class StreamReceiver:
     """RTP and RTCP of one session in, access units and gaps out. Used from one task.
 
     ``descriptions`` are the session's media in the order in which they were set up; ``None`` stands for a medium that
-    was not taken. ``origin_utc_ns`` is the zero of the stream's timeline: keep it for all sessions of a stream.
-    ``after_utc_ns`` is the newest time the stream already has; units not later than it are left out, so that the
-    burst with which some cameras start does not repeat what the session before has brought.
+    was not taken. Of each kind the first that can be taken is. ``origin_utc_ns`` is the zero of the stream's timeline:
+    keep it for all sessions of a stream. ``after_utc_ns`` is the newest time the stream already has; units not later
+    than it are left out, so that the burst with which some cameras start does not repeat what the session before has
+    brought. ``reorder`` is for UDP: packets out of order are put in order.
+
+    Nothing comes out in the first 0.3 s: first the relation of RTP time to the wall clock is learnt.
 
     Raises :class:`media.errors.UnsupportedCodecError` if no medium can be taken.
     """
@@ -47,33 +55,145 @@ class StreamReceiver:
         origin_utc_ns: int = 0,
         after_utc_ns: int = 0,
     ) -> None:
-        raise NotImplementedError
+        self._clock = clock
+        self._epoch = epoch
+        self._origin_ns = origin_utc_ns
+        self._after_ns = after_utc_ns
+        self._ssrc = random.getrandbits(32)
+        session = SessionClock()
+        self._receivers: list[TrackReceiver | None] = []
+        kinds: set[str] = set()
+        for number, description in enumerate(descriptions):
+            receiver = None
+            if description is not None and description.kind not in kinds:
+                receiver = _receiver(description, number, session, origin_utc_ns, reorder)
+            if receiver is not None and description is not None:
+                kinds.add(description.kind)
+            self._receivers.append(receiver)
+        self._taken = [receiver for receiver in self._receivers if receiver is not None]
+        if not self._taken:
+            offered = ", ".join(sorted({d.encoding[:32] for d in descriptions if d is not None})) or "-"
+            raise UnsupportedCodecError(f"no medium of this session can be taken: {offered}", codec=offered)
+        self._held: list[tuple[TrackReceiver, Unstamped]] | None = []
+        self._held_bytes = 0
+        self._first_arrival_ns: int | None = None
 
     @property
     def tracks(self) -> tuple[Track, ...]:
         """The tracks known so far, video first."""
-        raise NotImplementedError
+        tracks = [track for receiver in self._taken if (track := receiver.track) is not None]
+        return tuple(sorted(tracks, key=lambda track: track.id))
 
     @property
     def counters(self) -> tuple[TrackCounters | None, ...]:
         """Counters by the index of the description; ``None`` where the medium is not taken."""
-        raise NotImplementedError
+        return tuple(receiver.counters if receiver is not None else None for receiver in self._receivers)
 
     def rtp(self, index: int, packet: memoryview | bytes, arrival_ns: int) -> Sequence[StreamItem]:
         """Take one RTP packet of medium ``index`` that arrived at ``arrival_ns`` (Unix nanoseconds).
 
-        The packet is copied where it must outlive the call. Garbage is counted, never raised.
+        What must outlive the call is copied. Garbage is counted, never raised.
         """
-        raise NotImplementedError
+        receiver = self._receivers[index]
+        if receiver is None:
+            return _NOTHING
+        receiver.rtp(packet, arrival_ns)
+        if not receiver.out:
+            return _NOTHING
+        return self._take(receiver, arrival_ns)
 
     def rtcp(self, index: int, packet: memoryview | bytes, arrival_ns: int) -> None:
         """Take one compound RTCP packet. Garbage is counted, never raised."""
-        raise NotImplementedError
+        receiver = self._receivers[index]
+        if receiver is None:
+            return
+        items = parse_compound(packet)
+        if not items:
+            receiver.counters.malformed += 1
+        for item in items:
+            if isinstance(item, SenderReport):
+                receiver.sender_report(item, arrival_ns)
 
     def receiver_report(self, index: int) -> bytes:
         """A compound RR + SDES for medium ``index`` (RFC 3550, 6.4.2)."""
-        raise NotImplementedError
+        receiver = self._receivers[index]
+        report = receiver.reception_report(self._clock.utc_ns()) if receiver is not None else None
+        return build_receiver_report(self._ssrc, (report,) if report is not None else ())
 
     def flush(self) -> Sequence[StreamItem]:
         """What is still held back, at the end of the session."""
-        raise NotImplementedError
+        items: list[StreamItem] = []
+        for receiver in self._taken:
+            receiver.finish()
+            items += self._take(receiver, None)
+        return items
+
+    def _take(self, receiver: TrackReceiver, arrival_ns: int | None) -> Sequence[StreamItem]:
+        out, receiver.out = receiver.out, []
+        if self._held is None:
+            if len(out) == 1:
+                return receiver.stamp(out[0], self._origin_ns, self._epoch, self._after_ns)
+            return [item for unit in out for item in receiver.stamp(unit, self._origin_ns, self._epoch, self._after_ns)]
+        self._held += [(receiver, unit) for unit in out]
+        self._held_bytes += sum(len(unit.data) for unit in out)
+        if arrival_ns is not None and not self._settled(arrival_ns):
+            return _NOTHING
+        held, self._held = self._held, None
+        items: list[StreamItem] = []
+        for holder, unit in held:
+            items += holder.stamp(unit, self._origin_ns, self._epoch, self._after_ns)
+        return items
+
+    def _settled(self, arrival_ns: int) -> bool:
+        if self._first_arrival_ns is None:
+            self._first_arrival_ns = arrival_ns
+        if not 0 <= arrival_ns - self._first_arrival_ns < SETTLE_NS or self._held_bytes > SETTLE_BYTES:
+            return True
+        return all(receiver.timeline.synchronized for receiver in self._taken)
+
+
+def _receiver(
+    description: MediaDescription, number: int, session: SessionClock, origin_utc_ns: int, reorder: bool
+) -> TrackReceiver | None:
+    """The receiver for a medium, or ``None`` if its codec is not taken."""
+    rate = description.clock_rate
+    if not 0 < rate <= _MAX_RATE:
+        return None
+    timeline = TrackTimeline(number, rate, session, origin_utc_ns)
+    if description.kind == "video":
+        depacketizer = _video_depacketizer(description)
+        if depacketizer is None:
+            return None
+        return VideoReceiver(depacketizer, description.payload_type, rate, timeline, reorder=reorder)
+    sound = _sound(description)
+    if sound is None:
+        return None
+    return AudioReceiver(sound[0], sound[1], description.payload_type, rate, timeline, reorder=reorder)
+
+
+def _video_depacketizer(description: MediaDescription) -> NalDepacketizer | None:
+    fmtp = description.fmtp
+    if description.encoding == "H264":
+        return H264Depacketizer(h264_sets(fmtp))
+    if description.encoding in ("H265", "HEVC"):
+        return H265Depacketizer(h265_sets(fmtp), donl=fmtp.get("sprop-max-don-diff", "0").strip() not in ("", "0"))
+    return None
+
+
+def _sound(description: MediaDescription) -> tuple[SoundDepacketizer, AudioTrack] | None:
+    rate, channels = description.clock_rate, max(1, min(8, description.channels))
+    if description.encoding in ("PCMA", "PCMU"):
+        codec = Codec.PCMA if description.encoding == "PCMA" else Codec.PCMU
+        return G711Depacketizer(channels), AudioTrack(codec, rate, channels)
+    if description.encoding == "OPUS" and rate == OPUS_CLOCK_RATE:
+        return OpusDepacketizer(), AudioTrack(Codec.OPUS, rate, 2)
+    if description.encoding == "MPEG4-GENERIC":
+        try:
+            config = config_from_description(description.fmtp, rate, channels)
+            parsed = parse_config(config)
+        except BitstreamError:
+            return None
+        frame_ticks = max(1, parsed.frame_samples * rate // parsed.sample_rate)
+        depacketizer = AacDepacketizer(description.fmtp, frame_ticks)
+        return depacketizer, AudioTrack(Codec.AAC, parsed.sample_rate, parsed.channels, config, AUDIO_TRACK_ID)
+    return None

@@ -1,0 +1,281 @@
+"""What H.264 and H.265 have in common on the wire: NAL units, fragments, access unit boundaries, parameter sets.
+
+A picture's NAL units are collected straight into the form in which they travel on: each behind a 4-byte length.
+
+When a picture ends. RFC 6184 and RFC 7798 put the marker on its last packet, and so do most cameras. Some set it on
+every slice, some never, some repeat a timestamp for the next picture. So the marker is believed only after it was right
+for three pictures; until then, and for ever after it was wrong, a picture ends where the next one begins: at a new
+timestamp, at a NAL unit that may only come first (7.4.1.2.3), or at a slice that begins a picture.
+"""
+
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar, NamedTuple
+
+from media.errors import BitstreamError
+from media.unit import VideoTrack
+
+SLICE, KEY_SLICE, PREFIX, SET, KEEP, DROP = range(6)
+"""Kinds of NAL units: slices, slices of pictures from which decoding may start, units that come before a picture's
+first slice, parameter sets, other units to keep, units that are not kept."""
+
+MAX_UNIT_BYTES = 16 * 1024 * 1024
+MAX_CARRIED_BYTES = 64 * 1024
+MAX_SET_BYTES = 4096
+MAX_SETS = 64
+_GOOD_MARKERS = 3
+
+_LENGTH = struct.Struct("!I")
+_START_CODE = b"\x00\x00\x01"
+
+
+class Picture(NamedTuple):
+    """A finished picture: its NAL units, each behind a 4-byte length; ``data`` is empty if it was damaged.
+
+    ``track`` is what the parameter sets before it describe; ``None`` if some are missing.
+    """
+
+    data: bytes
+    keyframe: bool
+    track: VideoTrack | None
+
+
+class NalDepacketizer(ABC):
+    """Collects one track's NAL units into pictures. The finished ones are in :attr:`ready`; the owner empties it."""
+
+    header_bytes: ClassVar[int]
+    kinds: ClassVar[tuple[int, ...]]
+    type_shift: ClassVar[int]
+    type_mask: ClassVar[int]
+
+    def __init__(self, sets: Iterable[bytes] = ()) -> None:
+        self.ready: list[Picture] = []
+        self.parameter_sets: dict[tuple[int, int], bytes] = {}
+        self.reorder_frames = 0
+        self._sets_changed = False
+        self._track: VideoTrack | None = None
+        self.fields = False
+        self._buffer = bytearray()
+        self._open = False
+        self._has_slice = False
+        self._keyframe = False
+        self._damaged = False
+        self._recovery = False
+        self._fragment_at = -1
+        self._fragment_kind = DROP
+        self._marked = False
+        self._good_markers = 0
+        self._finished_by_marker = False
+        for nal in sets:
+            if len(nal) > self.header_bytes and self._kind(nal[0]) == SET:
+                self._keep_set(nal)
+
+    @property
+    def open(self) -> bool:
+        """Whether a picture has been begun."""
+        return self._open
+
+    @abstractmethod
+    def push(self, packet: memoryview | bytes, start: int, end: int) -> bool:
+        """Take one RTP payload; false if it is not understood."""
+
+    def current_track(self) -> VideoTrack | None:
+        """The track as of now: a new object only when its parameter sets have changed."""
+        if self._sets_changed:
+            self._sets_changed = False
+            try:
+                self._track = self.make_track()
+            except BitstreamError:
+                self._track = None
+        return self._track
+
+    @abstractmethod
+    def make_track(self) -> VideoTrack | None:
+        """The track the parameter sets describe, once there are enough. Raises BitstreamError if they are broken."""
+
+    @abstractmethod
+    def set_key(self, nal: bytes) -> tuple[int, int] | None:
+        """(kind, id) of a parameter set; ``None`` if it cannot be read."""
+
+    @abstractmethod
+    def is_random_access(self, sei: bytes) -> bool:
+        """Whether an SEI says that decoding may start at this picture."""
+
+    @abstractmethod
+    def is_intra_slice(self, slice_start: bytes) -> bool:
+        """Whether a slice, given its first octets, is coded without reference to other pictures."""
+
+    def marker(self) -> None:
+        """The packet just pushed had the marker."""
+        if not self._has_slice or self._fragment_at >= 0:
+            return
+        if self._good_markers >= _GOOD_MARKERS:
+            self._finish()
+            self._finished_by_marker = True
+        else:
+            self._marked = True
+
+    def end_picture(self) -> None:
+        """The timestamp has changed."""
+        if self._marked and self._good_markers >= 0:
+            self._good_markers += 1
+        self._finish()
+        self._finished_by_marker = False
+
+    def lose(self) -> None:
+        """Packets are missing before the next one that is pushed."""
+        self._finished_by_marker = False
+        if self._open:
+            self._damaged = True
+        if self._fragment_at >= 0:
+            del self._buffer[self._fragment_at :]
+            self._fragment_at = -1
+
+    def reset(self) -> None:
+        """Drop what has been begun."""
+        self._clear()
+        self.ready.clear()
+
+    def _kind(self, first: int) -> int:
+        return self.kinds[(first >> self.type_shift) & self.type_mask]
+
+    def push_nal(self, packet: memoryview | bytes, start: int, end: int) -> None:
+        """Take a whole NAL unit."""
+        self._fragment_end()
+        kind = self._kind(packet[start])
+        if kind <= KEY_SLICE:
+            self._begin_slice(kind, packet[start : start + 16])
+        elif kind != KEEP:
+            self._other(kind, bytes(packet[start:end]))
+            return
+        if len(self._buffer) > MAX_UNIT_BYTES:
+            self._buffer.clear()
+            self._damaged = True
+        self._buffer += _LENGTH.pack(end - start)
+        self._buffer += packet[start:end]
+
+    def push_aggregate(self, packet: memoryview | bytes, start: int, end: int, extra: int = 0) -> bool:
+        """Take NAL units that each stand behind a 16-bit length; ``extra`` octets (DOND) stand before all but the
+        first."""
+        while start + 2 <= end:
+            size = (packet[start] << 8) | packet[start + 1]
+            start += 2
+            if start + size > end:
+                return False
+            if size > self.header_bytes:
+                self.push_nal(packet, start, start + size)
+            start += size + extra
+        return True
+
+    def open_fragment(self, header: bytes, packet: memoryview | bytes, start: int, end: int) -> None:
+        """The first fragment of a NAL unit whose own header is ``header``."""
+        self._fragment_end()
+        kind = self._kind(header[0])
+        if kind <= KEY_SLICE:
+            self._begin_slice(kind, header + bytes(packet[start : start + 16]))
+        self._open = True
+        self._fragment_kind = kind
+        self._fragment_at = len(self._buffer)
+        self._buffer += b"\0\0\0\0"
+        self._buffer += header
+        self._buffer += packet[start:end]
+
+    def continue_fragment(self, packet: memoryview | bytes, start: int, end: int) -> bool:
+        """A further fragment; false if there is nothing for it to go on from."""
+        if self._fragment_at < 0:
+            self._open = True
+            self._damaged = True
+            return False
+        self._buffer += packet[start:end]
+        if len(self._buffer) > MAX_UNIT_BYTES:
+            self.lose()
+            self._buffer.clear()
+            return False
+        return True
+
+    def close_fragment(self) -> None:
+        """The fragment just pushed was the last of its NAL unit."""
+        at, kind = self._fragment_at, self._fragment_kind
+        self._fragment_at = -1
+        if kind <= KEY_SLICE or kind == KEEP:
+            _LENGTH.pack_into(self._buffer, at, len(self._buffer) - at - 4)
+            return
+        nal = bytes(self._buffer[at + 4 :])
+        del self._buffer[at:]
+        self._other(kind, nal)
+
+    def _fragment_end(self) -> None:
+        # Some cameras leave the end bit out; the next NAL unit then ends the fragment.
+        if self._fragment_at >= 0:
+            self.close_fragment()
+
+    def _begin_slice(self, kind: int, start: memoryview | bytes) -> None:
+        # first_mb_in_slice is 0, and first_slice_segment_in_pic_flag is 1, just where the bit after the header is 1.
+        if len(start) > self.header_bytes and start[self.header_bytes] & 0x80:
+            if self._has_slice and not self.fields:
+                self._finish()
+        elif not self._has_slice:
+            # The picture's beginning is missing: lost, or sent off too early by a marker that was wrong.
+            self._damaged = True
+            if self._finished_by_marker:
+                self._good_markers = -1
+        elif self._marked:
+            self._good_markers = -1
+        self._open = True
+        self._marked = False
+        if kind == KEY_SLICE or (self._recovery and not self._has_slice and self.is_intra_slice(bytes(start))):
+            self._keyframe = True
+        self._has_slice = True
+
+    def _other(self, kind: int, nal: bytes) -> None:
+        """A unit that is no slice. Some cameras put several NAL units with start codes between them into one."""
+        at = nal.find(_START_CODE)
+        if at > 0:
+            rest = nal[at + 3 :]
+            nal = nal[:at].rstrip(b"\0")
+            if len(nal) > self.header_bytes:
+                self._other(kind, nal)
+            if len(rest) > self.header_bytes:
+                self.push_nal(rest, 0, len(rest))
+            return
+        if self._has_slice and kind != KEEP:
+            self._finish()
+        if kind == SET:
+            self._keep_set(nal)
+        elif kind == PREFIX:
+            self._recovery = self._recovery or self.is_random_access(nal)
+            if len(self._buffer) + len(nal) <= MAX_CARRIED_BYTES:
+                self._buffer += _LENGTH.pack(len(nal))
+                self._buffer += nal
+
+    def _keep_set(self, nal: bytes) -> None:
+        if len(nal) > MAX_SET_BYTES:
+            return
+        key = self.set_key(nal)
+        if key is None or self.parameter_sets.get(key) == nal:
+            return
+        # Taken out first so that the newest set of a kind is the last.
+        self.parameter_sets.pop(key, None)
+        if len(self.parameter_sets) >= MAX_SETS:
+            return
+        self.parameter_sets[key] = nal
+        self._sets_changed = True
+
+    def _finish(self) -> None:
+        if self._fragment_at >= 0:
+            self._fragment_end()
+        if self._has_slice and not self._damaged:
+            self.ready.append(Picture(bytes(self._buffer), self._keyframe, self.current_track()))
+        elif self._has_slice or self._damaged:
+            self.ready.append(Picture(b"", False, None))
+        elif len(self._buffer) <= MAX_CARRIED_BYTES:
+            # Only SEI so far: it belongs to the picture that follows, whatever its timestamp.
+            self._open = False
+            return
+        self._clear()
+
+    def _clear(self) -> None:
+        self._buffer = bytearray()
+        self._open = self._has_slice = self._keyframe = self._damaged = self._recovery = self._marked = False
+        self._fragment_at = -1

@@ -1,0 +1,504 @@
+"""One track's RTP: sequence numbers, loss, reports, and what its packets make up."""
+
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from media.codecs.aac import AacDepacketizer, parse_config
+from media.codecs.nal import NalDepacketizer
+from media.codecs.sound import Frame, SoundDepacketizer
+from media.errors import BitstreamError
+from media.rtcp import ReceptionReport, SenderReport
+from media.rtp import HEADER, MAX_DROPOUT, MAX_MISORDER, PLAIN_HEADER, ReorderBuffer, payload_bounds, signed_delta16
+from media.timeline import DecodeTimes, TickCounter, TrackTimeline
+from media.unit import NS_PER_S, AccessUnit, AudioTrack, Codec, Gap, GapCause, StreamItem, Track
+
+HOLE_NS = 2 * NS_PER_S
+"""Time without media that is put on record although no packet is missing."""
+
+_unpack = HEADER.unpack_from
+_ADOPT_AFTER = 25
+_DEFAULT_FRAME_TICKS = 3600
+
+
+@dataclass(slots=True)
+class TrackCounters:
+    """What one track has seen since the session began. Times in nanoseconds."""
+
+    packets: int = 0
+    bytes: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    reordered: int = 0
+    malformed: int = 0
+    units: int = 0
+    damaged_units: int = 0
+    clock_jumps: int = 0
+    jitter_ns: int = 0
+    clock_offset_ns: int | None = None
+    """Camera's wall clock minus ours; ``None`` before its first RTCP sender report."""
+
+
+class Unstamped(NamedTuple):
+    """A unit, or a damaged one (empty ``data``), that has no place on the timeline yet."""
+
+    ticks: int
+    data: bytes
+    keyframe: bool
+    duration: int
+    track: Track
+    gap: GapCause | None
+    packets: int
+
+
+class TrackReceiver(ABC):
+    """What sound and picture have in common. Owned by one StreamReceiver."""
+
+    def __init__(self, payload_type: int, clock_rate: int, timeline: TrackTimeline, *, reorder: bool) -> None:
+        self.counters = TrackCounters()
+        self.timeline = timeline
+        self._rate = clock_rate
+        self._plain = payload_type
+        self._marked = payload_type | 0x80
+        self._reorder = ReorderBuffer() if reorder else None
+        self._ssrc = -1
+        self._candidate: tuple[int, int] | None = None
+        self._strangers = 0
+        self._expected = -1
+        self._cycles = 0
+        self._first_extended = 0
+        self._received_before = 0
+        self._reported_expected = 0
+        self._reported_received = 0
+        self._last_report: SenderReport | None = None
+        self._last_report_ns = 0
+        self._delay_ns: int | None = None
+        self._lost_now = 0
+        self._gap: GapCause | None = None
+        self._last_end_ns: int | None = None
+        self.out: list[Unstamped] = []
+
+    @property
+    @abstractmethod
+    def track(self) -> Track | None:
+        """The track, as far as it is known."""
+
+    @abstractmethod
+    def _payload(
+        self, packet: memoryview | bytes, start: int, end: int, marker: bool, timestamp: int, arrival_ns: int
+    ) -> None:
+        """Take the next payload in order; what it completes goes to :attr:`out`."""
+
+    @abstractmethod
+    def _lose(self) -> None:
+        """Packets are missing before the next payload."""
+
+    @abstractmethod
+    def _restart_clock(self) -> None:
+        """Another source, with timestamps of its own, begins."""
+
+    @abstractmethod
+    def ticks_at(self, timestamp: int) -> int | None:
+        """The unwrapped ticks of an RTP timestamp."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """The session ends: what is complete goes to :attr:`out`."""
+
+    def rtp(self, packet: memoryview | bytes, arrival_ns: int) -> None:
+        """Take one packet; what it completes goes to :attr:`out`."""
+        counters = self.counters
+        try:
+            first, second, sequence, timestamp, ssrc = _unpack(packet)
+        except struct.error:
+            counters.malformed += 1
+            return
+        if first == PLAIN_HEADER:
+            start, end = 12, len(packet)
+        elif (bounds := payload_bounds(packet)) is not None:
+            start, end = bounds
+        else:
+            counters.malformed += 1
+            return
+        if second != self._plain and second != self._marked and not self._adopt_payload_type(second):
+            return
+        if sequence != self._expected or ssrc != self._ssrc:
+            if not self._out_of_order(packet, sequence, ssrc, arrival_ns):
+                return
+        self._expected = expected = (sequence + 1) & 0xFFFF
+        if expected == 0:
+            self._cycles += 0x10000
+        counters.packets += 1
+        counters.bytes += end
+        self._payload(packet, start, end, second >= 0x80, timestamp, arrival_ns)
+        if self._reorder:
+            self._drain(arrival_ns)
+
+    def _adopt_payload_type(self, second: int) -> bool:
+        """Some cameras number their payload otherwise than they described it; comfort noise and the like is rare."""
+        self.counters.malformed += 1
+        if self._ssrc != -1:
+            return False
+        self._strangers += 1
+        if self._strangers < _ADOPT_AFTER:
+            return False
+        self._plain = second & 0x7F
+        self._marked = self._plain | 0x80
+        return True
+
+    def _out_of_order(self, packet: memoryview | bytes, sequence: int, ssrc: int, arrival_ns: int) -> bool:
+        """A packet that is not the expected one. True if it is to be taken now."""
+        if ssrc != self._ssrc:
+            return self._change_source(sequence, ssrc)
+        ahead = signed_delta16(sequence, self._expected)
+        if -MAX_MISORDER <= ahead < 0:
+            self.counters.duplicated += 1
+            return False
+        if not 0 < ahead <= MAX_DROPOUT:
+            # RFC 3550 A.1: a restart is believed when the next packet confirms it, at once on a reliable transport.
+            if self._reorder is not None and self._candidate != (ssrc, sequence):
+                self._candidate = (ssrc, (sequence + 1) & 0xFFFF)
+                return False
+            self._begin(sequence, ssrc)
+            self._missing(1)
+            return True
+        if self._reorder is None:
+            self._missing(ahead)
+            self._skip_to(sequence)
+            return True
+        if not self._reorder.insert(sequence, packet, arrival_ns):
+            self.counters.duplicated += 1
+        elif self._reorder.overdue(arrival_ns):
+            self._release()
+        return False
+
+    def _change_source(self, sequence: int, ssrc: int) -> bool:
+        """The first source, or another: the latter is believed at its second packet in a row."""
+        if self._ssrc != -1:
+            if self._candidate != (ssrc, sequence):
+                self._candidate = (ssrc, (sequence + 1) & 0xFFFF)
+                self.counters.malformed += 1
+                return False
+            self._restart_clock()
+            self._last_report = None
+            self._missing(1)
+        self._begin(sequence, ssrc)
+        return True
+
+    def _begin(self, sequence: int, ssrc: int) -> None:
+        self._ssrc = ssrc
+        self._candidate = None
+        self._expected = sequence
+        self._cycles = 0
+        self._first_extended = sequence
+        self._reported_expected = self._reported_received = 0
+        self._received_before = self.counters.packets
+        if self._reorder is not None:
+            self._reorder.clear()
+
+    def _missing(self, packets: int) -> None:
+        self.counters.lost += packets
+        self._lost_now += packets
+        self._gap = self._gap or GapCause.PACKETS_LOST
+        self._lose()
+
+    def _skip_to(self, sequence: int) -> None:
+        if sequence < self._expected:
+            self._cycles += 0x10000
+        self._expected = sequence
+
+    def _release(self) -> None:
+        """Give up waiting: go on with the first packet that is there."""
+        assert self._reorder is not None
+        sequence = self._reorder.next_after(self._expected)
+        self._missing(signed_delta16(sequence, self._expected))
+        self._skip_to(sequence)
+        self._take_waiting()
+
+    def _drain(self, arrival_ns: int) -> None:
+        assert self._reorder is not None
+        self.counters.reordered += self._take_waiting()
+        if self._reorder and self._reorder.overdue(arrival_ns):
+            self._release()
+
+    def _take_waiting(self) -> int:
+        """Take all waiting packets that are now due, without recursion."""
+        reorder, self._reorder = self._reorder, None
+        assert reorder is not None
+        taken = 0
+        while (waiting := reorder.take(self._expected)) is not None:
+            self.rtp(*waiting)
+            taken += 1
+        self._reorder = reorder
+        return taken
+
+    def sender_report(self, report: SenderReport, arrival_ns: int) -> None:
+        """Take a sender report of this track's source."""
+        if self._ssrc not in (-1, report.ssrc):
+            return
+        self._last_report, self._last_report_ns = report, arrival_ns
+        ticks = self.ticks_at(report.rtp_timestamp)
+        if ticks is not None:
+            self.timeline.sender_report(report.utc_ns, ticks)
+            self.counters.clock_offset_ns = self.timeline.camera_offset_ns
+
+    def reception_report(self, now_ns: int) -> ReceptionReport | None:
+        """What a receiver report says about this track (RFC 3550, A.3); ``None`` before the first packet."""
+        if self._ssrc == -1:
+            return None
+        highest = self._cycles + ((self._expected - 1) & 0xFFFF) - (0x10000 if self._expected == 0 else 0)
+        expected = max(0, highest - self._first_extended + 1)
+        received = self.counters.packets - self._received_before
+        expected_now = expected - self._reported_expected
+        lost_now = expected_now - (received - self._reported_received)
+        self._reported_expected, self._reported_received = expected, received
+        fraction = min(255, (lost_now << 8) // expected_now) if expected_now > 0 and lost_now > 0 else 0
+        last_sr = delay = 0
+        if self._last_report is not None:
+            last_sr = self._last_report.ntp_middle
+            delay = max(0, now_ns - self._last_report_ns) * 65536 // NS_PER_S
+        jitter = self.counters.jitter_ns * self._rate // NS_PER_S
+        return ReceptionReport(self._ssrc, fraction, expected - received, highest, jitter, last_sr, delay)
+
+    def _observe(self, ticks: int, arrival_ns: int) -> None:
+        """Arrival of a unit, for the timeline and the jitter (RFC 3550, 6.4.1, taken once a unit)."""
+        self.timeline.observe(ticks, arrival_ns)
+        delay = arrival_ns - ticks * NS_PER_S // self._rate
+        if self._delay_ns is not None:
+            self.counters.jitter_ns += (abs(delay - self._delay_ns) - self.counters.jitter_ns) >> 4
+        self._delay_ns = delay
+
+    def _jump(self) -> None:
+        """RTP time was not believed."""
+        self.counters.clock_jumps += 1
+        self.timeline.forget_reports()
+        self._gap = GapCause.CLOCK_JUMP
+
+    def _first_observed(self, started: bool) -> None:
+        """A report that came before the first unit can be used now."""
+        if not started and self._last_report is not None:
+            self.sender_report(self._last_report, self._last_report_ns)
+
+    def _emit(self, ticks: int, data: bytes, keyframe: bool, duration: int, track: Track) -> None:
+        self.out.append(Unstamped(ticks, data, keyframe, duration, track, self._gap, self._lost_now))
+        self._gap = None
+        self._lost_now = 0
+
+    @abstractmethod
+    def stamp(self, unit: Unstamped, origin_ns: int, epoch: int, after_ns: int) -> Sequence[StreamItem]:
+        """Give the unit its place on the timeline; before it, what is missing."""
+
+    def _place(self, unit: Unstamped, origin_ns: int) -> tuple[int, int, Unstamped]:
+        """(pts on the RTP clock's rate, its UTC, the unit)."""
+        if not self.timeline.anchored:
+            self.timeline.anchor()
+        elif self.timeline.step():
+            self.counters.clock_jumps += 1
+            unit = unit._replace(gap=unit.gap or GapCause.CLOCK_JUMP)
+        pts = self.timeline.pts(unit.ticks)
+        return pts, origin_ns + pts * NS_PER_S // self._rate, unit
+
+    def _gap_before(self, unit: Unstamped, utc_ns: int) -> Gap | None:
+        cause = unit.gap
+        start = self._last_end_ns
+        if start is None:
+            return None
+        if cause is None:
+            if utc_ns - start <= HOLE_NS:
+                return None
+            cause = GapCause.SILENT
+        return Gap(start, max(start, utc_ns), cause, unit.packets, "video" if unit.track.id == 1 else "audio")
+
+
+class VideoReceiver(TrackReceiver):
+    """A video track."""
+
+    def __init__(
+        self,
+        depacketizer: NalDepacketizer,
+        payload_type: int,
+        clock_rate: int,
+        timeline: TrackTimeline,
+        *,
+        reorder: bool,
+    ) -> None:
+        super().__init__(payload_type, clock_rate, timeline, reorder=reorder)
+        self._depacketizer = depacketizer
+        self._ticks = TickCounter(clock_rate, decoding_order=True)
+        self._decode = DecodeTimes()
+        self._timestamp = -1
+        self._arrival_ns = 0
+        self._started = False
+        self._caught_up = False
+        self._last_pts = 0
+        self._frame_ticks = _DEFAULT_FRAME_TICKS
+        self._last_track: Track | None = None
+
+    @property
+    def track(self) -> Track | None:
+        return self._depacketizer.current_track()
+
+    def ticks_at(self, timestamp: int) -> int | None:
+        return self._ticks.ticks_at(timestamp)
+
+    def _restart_clock(self) -> None:
+        self._depacketizer.reset()
+        self._ticks.restart()
+
+    def _lose(self) -> None:
+        self._depacketizer.lose()
+
+    def finish(self) -> None:
+        self._depacketizer.end_picture()
+        self._collect()
+
+    def _payload(
+        self, packet: memoryview | bytes, start: int, end: int, marker: bool, timestamp: int, arrival_ns: int
+    ) -> None:
+        depacketizer = self._depacketizer
+        if timestamp != self._timestamp:
+            depacketizer.end_picture()
+            if depacketizer.ready:
+                self._collect()
+            self._timestamp = timestamp
+            self._arrival_ns = arrival_ns
+        if not depacketizer.push(packet, start, end):
+            self.counters.malformed += 1
+        if marker:
+            depacketizer.marker()
+        if depacketizer.ready:
+            self._collect()
+
+    def _collect(self) -> None:
+        ready, self._depacketizer.ready = self._depacketizer.ready, []
+        for data, keyframe, track in ready:
+            if not data:
+                self.counters.damaged_units += 1
+                self._gap = self._gap or GapCause.PACKETS_LOST
+                continue
+            started = self._ticks.started
+            ticks, jumped = self._ticks.advance(self._timestamp, self._arrival_ns)
+            if jumped:
+                self._jump()
+            self._observe(ticks, self._arrival_ns)
+            self._first_observed(started)
+            # Decoding can begin only at a keyframe whose parameter sets are known.
+            if track is None or not (self._started or keyframe):
+                continue
+            self._started = True
+            self._emit(ticks, data, keyframe, 0, track)
+
+    def stamp(self, unit: Unstamped, origin_ns: int, epoch: int, after_ns: int) -> Sequence[StreamItem]:
+        pts, utc_ns, unit = self._place(unit, origin_ns)
+        if not self._caught_up:
+            if utc_ns <= after_ns or not unit.keyframe:
+                return ()
+            self._caught_up = True
+        if unit.track is not self._last_track:
+            self._last_track = unit.track
+            self._decode.deepen(self._depacketizer.reorder_frames)
+        passed = pts - self._last_pts
+        gap = self._gap_before(unit, utc_ns)
+        if gap is not None and passed > self._rate // 2:
+            self._decode.restart()
+        elif 0 < passed < self._rate:
+            self._frame_ticks = passed
+        self._last_pts = pts
+        dts = self._decode.dts(pts, self._frame_ticks)
+        self._last_end_ns = utc_ns if self._last_end_ns is None else max(utc_ns, self._last_end_ns)
+        self.counters.units += 1
+        access_unit = AccessUnit(unit.track, pts, dts, utc_ns, unit.data, unit.keyframe, 0, epoch)
+        return (access_unit,) if gap is None else (gap, access_unit)
+
+
+class AudioReceiver(TrackReceiver):
+    """An audio track. ``track.clock_rate`` may differ from the RTP clock's rate."""
+
+    def __init__(
+        self,
+        depacketizer: SoundDepacketizer,
+        track: AudioTrack,
+        payload_type: int,
+        clock_rate: int,
+        timeline: TrackTimeline,
+        *,
+        reorder: bool,
+    ) -> None:
+        super().__init__(payload_type, clock_rate, timeline, reorder=reorder)
+        self._depacketizer = depacketizer
+        self._track = track
+        self._ticks = TickCounter(clock_rate, decoding_order=False)
+        self._last_dts = -1
+
+    @property
+    def track(self) -> Track | None:
+        return self._track
+
+    def ticks_at(self, timestamp: int) -> int | None:
+        return self._ticks.ticks_at(timestamp)
+
+    def _restart_clock(self) -> None:
+        self._depacketizer.lose()
+        self._ticks.restart()
+
+    def _lose(self) -> None:
+        self._depacketizer.lose()
+
+    def finish(self) -> None:
+        """Nothing is held back: frames that are not whole are no use."""
+
+    def _payload(
+        self, packet: memoryview | bytes, start: int, end: int, marker: bool, timestamp: int, arrival_ns: int
+    ) -> None:
+        frames = self._depacketizer.push(packet, start, end, timestamp)
+        if frames is None:
+            self.counters.malformed += 1
+            self._gap = self._gap or GapCause.PACKETS_LOST
+            return
+        if not frames:
+            return
+        started = self._ticks.started
+        ticks, jumped = self._ticks.advance(timestamp, arrival_ns)
+        if jumped:
+            self._jump()
+        self._observe(ticks, arrival_ns)
+        self._first_observed(started)
+        if self._track.codec is Codec.AAC:
+            self._check_config()
+        for frame in frames:
+            self._emit_frame(ticks, frame)
+
+    def _emit_frame(self, ticks: int, frame: Frame) -> None:
+        duration = frame.duration
+        if self._track.clock_rate != self._rate:
+            duration = duration * self._track.clock_rate // self._rate
+        self._emit(ticks + frame.offset, frame.data, True, duration, self._track)
+
+    def _check_config(self) -> None:
+        """ADTS headers, where a camera sends them, know better than its description."""
+        depacketizer = self._depacketizer
+        if not isinstance(depacketizer, AacDepacketizer) or depacketizer.adts_config in (b"", self._track.config):
+            return
+        try:
+            parsed = parse_config(depacketizer.adts_config)
+        except BitstreamError:
+            return
+        self._track = AudioTrack(Codec.AAC, parsed.sample_rate, parsed.channels, depacketizer.adts_config)
+
+    def stamp(self, unit: Unstamped, origin_ns: int, epoch: int, after_ns: int) -> Sequence[StreamItem]:
+        pts, utc_ns, unit = self._place(unit, origin_ns)
+        if utc_ns <= after_ns:
+            return ()
+        gap = self._gap_before(unit, utc_ns)
+        rate = unit.track.clock_rate
+        if rate != self._rate:
+            pts = pts * rate // self._rate
+        if pts <= self._last_dts:
+            pts = self._last_dts + 1
+        self._last_dts = pts
+        self._last_end_ns = utc_ns + unit.duration * NS_PER_S // rate
+        self.counters.units += 1
+        access_unit = AccessUnit(unit.track, pts, pts, utc_ns, unit.data, True, unit.duration, epoch)
+        return (access_unit,) if gap is None else (gap, access_unit)
