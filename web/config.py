@@ -118,10 +118,10 @@ class Settings(BaseModel):
         default=SecretStr(""),
         description="`sqlite:///path` or `postgresql://user:password@host/name`; empty is SQLite in the data folder.",
     )
-    secret_key: SecretStr = Field(
-        default=SecretStr(""),
-        description="Key that camera passwords are encrypted with, made by `sanhui secret-key`; "
-        "empty takes `secret.key` in the data folder, made at the first start. Keep a copy apart from the backup.",
+    secret_key_file: Path | None = Field(
+        default=None,
+        description="File of the keys that camera passwords are encrypted with; empty is `secret.key` in the data "
+        "folder, made at the first start. Keep a copy of it apart from the backup.",
     )
 
     store: StoreKind = Field(default=StoreKind.DIRECTORY, description="Object store: `directory` or `s3`.")
@@ -164,9 +164,8 @@ class Settings(BaseModel):
     camera_allow_loopback: bool = Field(
         default=False, description="Whether cameras may be on this machine itself; for demonstrations."
     )
-    camera_networks: Networks = Field(
-        default=[],
-        description="Networks that cameras may be in, separated by commas; empty allows any but special ones.",
+    camera_refused_networks: Networks = Field(
+        default=[], description="Networks that no camera may be in, beside the special ones, separated by commas."
     )
     hls_idle_s: float = Field(
         default=30.0, ge=5, le=600, description="Seconds without a viewer after which a live window is closed."
@@ -190,7 +189,7 @@ class Settings(BaseModel):
     metrics_token: SecretStr = Field(default=SecretStr(""), description="Bearer token for `/metrics`.")
     demo: bool = Field(default=False, description="Show the sample log-in on the log-in page. Never in production.")
 
-    @field_validator("trusted_proxies", "camera_networks", mode="before")
+    @field_validator("trusted_proxies", "camera_refused_networks", mode="before")
     @classmethod
     def _commas(cls, value: object) -> object:
         return _split(value)

@@ -17,6 +17,7 @@ WebError
 │   ├── CsrfError             the CSRF header is absent or wrong
 │   ├── ForbiddenError        the role does not allow it
 │   ├── OutsideAreaError      it belongs to another area
+│   ├── SupervisionRefusedError the camera's register does not allow looking in
 │   └── LinkInvalidError      a one-time link that is used, too old, or never was
 └── BusyError                 bounded work is full: try again soon
 
@@ -163,6 +164,12 @@ class OutsideAreaError(AccessError):
     """It belongs to another area."""
 
     code = "outside-area"
+
+
+class SupervisionRefusedError(AccessError):
+    """The purpose that the camera is registered for does not cover looking in."""
+
+    code = "supervision-refused"
 
 
 class LinkInvalidError(AccessError):

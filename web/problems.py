@@ -1,7 +1,8 @@
 """Every error as problem details (RFC 9457), in one place and in the person's language.
 
 Typed errors of all packages are known by their ``code``; their HTTP status stands in :data:`STATUS`, or in the error
-itself where it is the web layer's own. Anything else is a fault of ours: 500 with an incident code that the log has too.
+itself where it is the web layer's own.
+ Anything else is a fault of ours: 500 with an incident code that the log has too.
 """
 
 import asyncio
@@ -143,7 +144,7 @@ def middleware(
         except (asyncio.CancelledError, ConnectionResetError):
             raise
         # The boundary: whatever is left is a fault of ours, and no one outside may see more than its incident code.
-        except Exception:  # noqa: BLE001
+        except Exception:
             incident = secrets.token_hex(4).upper()
             log.exception("unforeseen error", incident=incident, method=request.method, path=request.path)
             return response(unforeseen(catalog_of(request), incident))

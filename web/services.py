@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-# Handlers and the OpenAPI generator import this module for the names alone; the libraries behind them load with the app.
+# Handlers and the OpenAPI generator need the names alone; the libraries behind them load with the application.
 if TYPE_CHECKING:
     from collections.abc import Callable
 

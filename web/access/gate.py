@@ -10,7 +10,7 @@ from storage.records import MeetingPlace, StoryEntry
 from web.access.identity import demand_login
 from web.access.principal import Principal
 from web.access.scopes import Scope
-from web.errors import ForbiddenError, NotFoundError, OutsideAreaError
+from web.errors import NotFoundError, OutsideAreaError, SupervisionRefusedError
 from web.services import SERVICES, Services
 
 _ASK_AGAIN_NS = 30 * NS_PER_S
@@ -52,7 +52,7 @@ class SanhuiGate:
             raise NotFoundError
         _inside(services, principal, place.organization.id)
         if not place.camera.supervision_allowed:
-            raise ForbiddenError(scope="supervision-refused")
+            raise SupervisionRefusedError
         services.viewers.seen(camera_id, principal.user.id)
         if self._recent.holds(principal.session, "live", camera_id):
             return

@@ -1,0 +1,82 @@
+"""From the register of cameras to what the supervisor connects to."""
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from storage.errors import SecretError
+from storage.records import Camera
+from storage.secrets import SecretBox
+from streaming.addresses import AddressGuard, parse_rtsp_url, split_credentials
+from streaming.errors import AddressUnresolvedError
+from streaming.secret import Secret
+from streaming.source import CameraSource, Transport
+from web.county import CountyPicture
+
+log = structlog.get_logger("web.cameras")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What to connect to. ``unreadable`` are cameras whose stored password no key opens."""
+
+    sources: tuple[CameraSource, ...] = ()
+    unreadable: frozenset[str] = field(default_factory=frozenset)
+
+
+def source_of(camera: Camera, secrets: SecretBox) -> CameraSource:
+    """Where the camera's main stream comes from. Raises SecretError."""
+    password = secrets.open(camera.password_encrypted, camera.id) if camera.password_encrypted else ""
+    return CameraSource(
+        camera_id=camera.id,
+        url=camera.url,
+        username=camera.username,
+        password=Secret(password),
+        transport=Transport(camera.transport.value),
+    )
+
+
+def sources_of(picture: CountyPicture, secrets: SecretBox) -> Sources:
+    """The main streams of all enabled cameras."""
+    sources: list[CameraSource] = []
+    unreadable: set[str] = set()
+    for place in picture.cameras.values():
+        if not place.camera.enabled:
+            continue
+        try:
+            sources.append(source_of(place.camera, secrets))
+        except SecretError as error:
+            unreadable.add(place.camera.id)
+            log.warning("camera password unreadable", camera=place.camera.id, code=error.code)
+    return Sources(tuple(sources), frozenset(unreadable))
+
+
+@dataclass(frozen=True, slots=True)
+class PastedAddress:
+    """An address as a person pasted it, taken apart."""
+
+    url: str
+    username: str
+    password: Secret | None
+
+
+class Addresses:
+    """Judges addresses before they are stored."""
+
+    def __init__(self, guard: AddressGuard) -> None:
+        self.guard = guard
+
+    async def check(self, address: str) -> PastedAddress:
+        """Take an address apart and see whether it may be connected to. Raises UrlInvalidError, AddressRefusedError.
+
+        A name that does not resolve now is let through: the network of the camera may come later.
+        """
+        text, credentials = split_credentials(address)
+        url = parse_rtsp_url(text)
+        try:
+            await self.guard.addresses(url.host, url.port)
+        except AddressUnresolvedError:
+            log.info("camera address does not resolve yet", host=url.host)
+        if credentials is None:
+            return PastedAddress(url.url, "", None)
+        return PastedAddress(url.url, credentials.username, credentials.password)
