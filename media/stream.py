@@ -73,7 +73,7 @@ class LiveStream:
     @property
     def overflows(self) -> int:
         """How often readers now open have fallen behind and been cut to the next start."""
-        return sum(reader.overflows for reader in (*self._units.readers, *self._segments.readers))
+        return sum(r.overflows for r in self._units.readers) + sum(r.overflows for r in self._segments.readers)
 
     def publish(self, item: StreamItem) -> None:
         """Hand one item on. Never waits."""

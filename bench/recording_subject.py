@@ -1,0 +1,128 @@
+"""The process that `record_density.py` measures: cameras in, everything on, objects out.
+
+Reads camera addresses from standard input, one a line, records each as a meeting of its own until standard input is
+closed, then prints what it did as one JSON line.
+"""
+
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvloop
+
+from media.clock import SystemClock
+from media.stream import StreamId
+from recorder.service import RecorderService
+from storage.database import Database
+from storage.directory_store import DirectoryStore
+from storage.migrate import upgrade
+from storage.objects import DirectoryStoreSettings
+from storage.records import Camera, Meeting, MeetingKind, Organization, OrganizationLevel, Site
+from streaming.addresses import AddressGuard, AddressPolicy
+from streaming.cameras import CameraSupervisor
+from streaming.secret import Secret
+from streaming.source import CameraSource
+
+
+class DelayMeter:
+    """How late the event loop runs a callback that is due every 20 ms."""
+
+    def __init__(self) -> None:
+        self.delays_ms: list[float] = []
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + 0.02
+            await asyncio.sleep(0.02)
+            self.delays_ms.append((loop.time() - due) * 1000)
+
+    def p99_ms(self) -> float:
+        """The delay that 1 % of the measurements exceed, milliseconds."""
+        ordered = sorted(self.delays_ms)
+        return ordered[int(len(ordered) * 0.99)] if ordered else 0.0
+
+
+async def _plan(database: Database, urls: Sequence[str]) -> list[str]:
+    now = datetime.now(UTC)
+    meetings = []
+    async with database.transaction() as repos:
+        await repos.organizations.add(
+            Organization(id="village", parent_id=None, level=OrganizationLevel.VILLAGE, name="bench")
+        )
+        await repos.sites.add(Site(id="room", organization_id="village", name="room"))
+        for number, url in enumerate(urls):
+            camera = Camera(id=f"c{number}", site_id="room", name=f"{number}", url=url, created_at=now, updated_at=now)
+            await repos.cameras.add(camera)
+            meeting = Meeting(
+                id=f"m{number}",
+                organization_id="village",
+                site_id="room",
+                camera_id=camera.id,
+                kind=MeetingKind.MEMBERS,
+                title=f"{number}",
+                planned_start=now,
+                created_at=now,
+            )
+            await repos.meetings.add(meeting)
+            meetings.append(meeting.id)
+    return meetings
+
+
+async def record(urls: Sequence[str], folder: Path, username: str, password: str) -> dict[str, float]:
+    """Record ``urls`` until standard input is closed; what was received, lost, stored and how late the loop ran."""
+    clock = SystemClock()
+    database_url = f"sqlite:///{folder / 'bench.db'}"
+    await asyncio.to_thread(upgrade, database_url)
+    store_settings = DirectoryStoreSettings(folder / "objects")
+    meter = DelayMeter()
+    guard = AddressGuard(AddressPolicy(allow_loopback=True))
+    async with (
+        Database(database_url) as database,
+        DirectoryStore(store_settings) as store,
+        CameraSupervisor(clock, guard) as cameras,
+        RecorderService(database, store, lambda c: cameras.stream(StreamId(c)), folder / "spool", clock) as recorder,
+    ):
+        meetings = await _plan(database, urls)
+        await cameras.apply(
+            CameraSource(f"c{number}", url, username, Secret(password)) for number, url in enumerate(urls)
+        )
+        for meeting in meetings:
+            if recorder.live_state(meeting) is None:
+                await recorder.start_meeting(meeting, None)
+        print("recording", flush=True)
+        measuring = asyncio.create_task(meter.run())
+        await asyncio.to_thread(sys.stdin.read)
+        measuring.cancel()
+        statuses = cameras.statuses()
+        metrics = recorder.metrics
+        return {
+            "cameras": len(urls),
+            "online": sum(status.state == "online" for status in statuses),
+            "packets_lost": sum(status.packets_lost for status in statuses),
+            "reconnects": sum(status.reconnects for status in statuses),
+            "overflows": metrics.overflows,
+            "parts": metrics.parts,
+            "segments": metrics.segments,
+            "objects": metrics.objects_stored,
+            "gaps": sum(metrics.gaps.values()),
+            "loop_delay_p99_ms": meter.p99_ms(),
+        }
+
+
+def main() -> None:
+    """Entry point; arguments are user name and password of the cameras."""
+    urls = []
+    for line in iter(sys.stdin.readline, "\n"):
+        urls.append(line.strip())
+    with tempfile.TemporaryDirectory(prefix="sanhui-bench-") as folder:
+        print(json.dumps(uvloop.run(record(urls, Path(folder), *sys.argv[1:3]))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
