@@ -1,11 +1,12 @@
 """Try a camera out, step by step, and say in codes what a person should change.
 
-Each step is yielded as it ends, so that a page can show progress. A step that fails is the last one. Codes of advice,
-with their parameters:
+Each step is yielded when it begins (``running``) and when it ends, so that a page can show progress; the picture comes
+in between, while it is still being measured. A step that fails is the last one. Codes of advice, with parameters:
 
     transport-changed   {asked, got}           the camera took another transport than the one set
     gop-long            {gop_s, advised_s}     a viewer waits that long for the first picture
     smart-codec         {gop_s}                H.264+/H.265+ ("smart codec") stretches keyframes apart: turn it off
+    no-picture          {}                     the camera sends sound alone
     h265-players        {}                     old set-top boxes and browsers do not play H.265
     fps-low             {fps, advised_fps}
     bitrate-high        {bitrate_mbps, advised_mbps}
@@ -18,6 +19,7 @@ with their parameters:
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -40,17 +42,18 @@ class ProbeStage(StrEnum):
     """The steps, in their order."""
 
     REACH = "reach"
-    LOG_IN = "log-in"
+    LOGIN = "login"
     DESCRIBE = "describe"
     PICTURE = "picture"
-    MEASURE = "measure"
     SOUND = "sound"
     CLOCK = "clock"
 
 
 class Outcome(StrEnum):
-    """How a step went. A warning comes with advice; skipped is what could not be found out."""
+    """How a step went. Running says that it has begun; a warning comes with advice; skipped is what could not be found
+    out."""
 
+    RUNNING = "running"
     OK = "ok"
     WARNING = "warning"
     FAILED = "failed"
@@ -69,8 +72,8 @@ class Advice:
 class ProbeStep:
     """One step. ``facts`` by stage:
 
-    reach: url · log-in: (none) · describe: transport, video, audio (encodings as offered) · picture: codec,
-    width, height · measure: gop_s (0 if longer than measured), fps, bitrate_bps, packets, packets_lost · sound: codec,
+    reach: url · login: (none) · describe: transport, video, audio (encodings as offered) · picture: codec, width,
+    height, and at its end gop_s (0 if longer than watched), fps, bitrate_bps, packets, packets_lost · sound: codec,
     rate, channels · clock: offset_ms. ``still`` is a JPEG of the first keyframe, with the picture step alone.
     """
 
@@ -139,7 +142,7 @@ class _Watch:
     def gop_s(self) -> float:
         """The longest distance between keyframes seen, seconds; 0 if there were not two."""
         times = self.keyframe_times_ns
-        return max(((b - a) / NS_PER_S for a, b in zip(times, times[1:], strict=False)), default=0.0)
+        return max(((b - a) / NS_PER_S for a, b in itertools.pairwise(times)), default=0.0)
 
     @property
     def fps(self) -> float:
@@ -181,54 +184,61 @@ class _Prober:
         """The steps. Raises what goes wrong in the stage that is running."""
         source = self._source
         async with RtspClient(source, self._clock, self._guard, self._settings.rtsp) as client:
+            yield self._begin(ProbeStage.REACH)
             await client.connect()
             yield self._done({"url": client.url})
-            self._enter(ProbeStage.LOG_IN)
+            yield self._begin(ProbeStage.LOGIN)
             await client.describe()
             yield self._done({})
-            self._enter(ProbeStage.DESCRIBE)
+            yield self._begin(ProbeStage.DESCRIBE)
             await client.play(self._watch.publish, origin_utc_ns=self._clock.utc_ns())
             yield self._described(client)
             running = asyncio.create_task(client.run(), name=f"probe {source.camera_id}")
             try:
-                if any(media.kind == "video" for media in self._taken(client)):
-                    self._enter(ProbeStage.PICTURE)
-                    await self._until(running, lambda: self._watch.keyframe is not None, self._settings.picture_s)
-                    yield await self._picture()
-                    self._enter(ProbeStage.MEASURE)
-                    await self._until(running, self._measured, self._settings.measure_s, required=False)
-                    yield self._measure(client)
-                self._enter(ProbeStage.SOUND)
-                if any(media.kind == "audio" for media in self._taken(client)):
-                    wait_s = self._settings.clock_s
-                    await self._until(running, lambda: self._watch.audio is not None, wait_s, required=False)
-                yield self._sound(client)
-                self._enter(ProbeStage.CLOCK)
-                await self._until(
-                    running, lambda: _clock_offset_ns(client) is not None, self._settings.clock_s, required=False
-                )
-                yield self._clock_step(client)
+                async with contextlib.aclosing(self._media_steps(client, running)) as steps:
+                    async for step in steps:
+                        yield step
             finally:
                 running.cancel()
                 await asyncio.wait((running,))
                 if not running.cancelled():
                     running.exception()
 
+    async def _media_steps(self, client: RtspClient, running: "asyncio.Task[None]") -> AsyncGenerator[ProbeStep, None]:
+        settings, watch = self._settings, self._watch
+        yield self._begin(ProbeStage.PICTURE)
+        if any(media.kind == "video" for media in self._taken(client)):
+            await self._until(running, lambda: watch.keyframe is not None, settings.picture_s)
+            picture = await self._picture()
+            yield dataclasses.replace(picture, outcome=Outcome.RUNNING)
+            await self._until(running, self._measured, settings.measure_s, required=False)
+            yield self._measure(client, picture)
+        else:
+            yield self._done({}, Advice("no-picture"))
+        yield self._begin(ProbeStage.SOUND)
+        if any(media.kind == "audio" for media in self._taken(client)):
+            await self._until(running, lambda: watch.audio is not None, settings.clock_s, required=False)
+        yield self._sound(client)
+        yield self._begin(ProbeStage.CLOCK)
+        await self._until(running, lambda: _clock_offset_ns(client) is not None, settings.clock_s, required=False)
+        yield self._clock_step(client)
+
     def failed(self, error: StreamingError | MediaError) -> ProbeStep:
         """The last step, when ``error`` ended it."""
         problem = Problem(error.code, dict(error.params))
         return ProbeStep(self._stage, Outcome.FAILED, self._took_ms(), problem=problem)
 
-    def _enter(self, stage: ProbeStage) -> None:
+    def _begin(self, stage: ProbeStage) -> ProbeStep:
         self._stage = stage
         self._since_ns = self._clock.monotonic_ns()
+        return ProbeStep(stage, Outcome.RUNNING, 0)
 
     def _took_ms(self) -> int:
         return (self._clock.monotonic_ns() - self._since_ns) // 1_000_000
 
-    def _done(self, facts: Facts, *advice: Advice, still_jpeg: bytes | None = None) -> ProbeStep:
+    def _done(self, facts: Facts, *advice: Advice) -> ProbeStep:
         outcome = Outcome.WARNING if advice else Outcome.OK
-        return ProbeStep(self._stage, outcome, self._took_ms(), facts, advice, still=still_jpeg)
+        return ProbeStep(self._stage, outcome, self._took_ms(), facts, advice)
 
     def _taken(self, client: RtspClient) -> list[SdpMedia]:
         if client.description is None or client.receiver is None:
@@ -277,7 +287,7 @@ class _Prober:
         jpeg = await loop.run_in_executor(None, still, track, keyframe.data, self._settings.still_width)
         facts: Facts = {"codec": str(track.codec), "width": track.width, "height": track.height}
         advice = (Advice("h265-players"),) if track.codec is Codec.H265 else ()
-        return dataclasses.replace(self._done(facts, *advice, still_jpeg=jpeg), took_ms=took_ms)
+        return dataclasses.replace(self._done(facts, *advice), took_ms=took_ms, still=jpeg)
 
     def _measured(self) -> bool:
         # Three keyframes, so that the burst with which a camera begins does not pass for its GOP.
@@ -285,13 +295,14 @@ class _Prober:
         elapsed_s = (self._watch.newest_ns - self._watch.first_ns) / NS_PER_S
         return len(times) >= 3 and elapsed_s >= min(3.0, self._settings.measure_s)
 
-    def _measure(self, client: RtspClient) -> ProbeStep:
+    def _measure(self, client: RtspClient, picture: ProbeStep) -> ProbeStep:
         settings, watch = self._settings, self._watch
         elapsed_s = (watch.newest_ns - watch.first_ns) / NS_PER_S
         bitrate = round(watch.bytes * 8 / elapsed_s) if elapsed_s > 0 else 0
         counters = [one for one in (client.receiver.counters if client.receiver is not None else ()) if one is not None]
         packets, lost = sum(one.packets for one in counters), sum(one.lost for one in counters)
         facts: Facts = {
+            **picture.facts,
             "gop_s": round(watch.gop_s, 2),
             "fps": watch.fps,
             "bitrate_bps": bitrate,
@@ -300,7 +311,7 @@ class _Prober:
         }
         # No second keyframe: the GOP is at least as long as was watched.
         gop_s = round(watch.gop_s or elapsed_s, 1)
-        advice: list[Advice] = []
+        advice = list(picture.advice)
         if gop_s >= settings.smart_gop_s:
             advice.append(Advice("smart-codec", {"gop_s": gop_s}))
         if gop_s > settings.long_gop_s:
@@ -315,7 +326,8 @@ class _Prober:
             advice.append(Advice("bitrate-high", rates))
         if lost:
             advice.append(Advice("packets-lost", {"lost": lost, "packets": packets}))
-        return self._done(facts, *advice)
+        # The time that counts is how long a viewer waits for the first picture, not how long we watched.
+        return dataclasses.replace(self._done(facts, *advice), took_ms=picture.took_ms, still=picture.still)
 
     def _sound(self, client: RtspClient) -> ProbeStep:
         track = self._watch.audio
