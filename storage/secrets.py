@@ -6,8 +6,8 @@ authenticated with it: a sealed password copied to another camera's row does not
 
 import base64
 import binascii
-import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from storage.errors import SecretError
 _VERSION = "v1"
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,31 @@ class SecretKeys:
         """A fresh key in front; the old ones still open what they sealed."""
         fresh = type(self).generate()
         return type(self)(current=fresh.current, keys={**self.keys, **fresh.keys})
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read ``id:base64`` entries, separated by commas or line ends; the first is current. Raises ``SecretError``,
+        which does not repeat the text."""
+        keys: dict[str, bytes] = {}
+        for entry in text.replace(",", "\n").split():
+            key_id, _, encoded = entry.partition(":")
+            try:
+                key = base64.b64decode(encoded, altchars=b"-_", validate=True)
+            except ValueError:
+                key = b""
+            if not _KEY_ID.fullmatch(key_id) or len(key) != _KEY_BYTES:
+                raise SecretError("this is not a key: a key looks like id:base64 of 32 bytes")
+            keys[key_id] = key
+        if not keys:
+            raise SecretError("there is no key")
+        return cls(current=next(iter(keys)), keys=keys)
+
+    def to_text(self) -> str:
+        """What :meth:`from_text` reads, one key a line."""
+        ordered = sorted(self.keys, key=lambda key_id: key_id != self.current)
+        return "".join(
+            f"{key_id}:{base64.urlsafe_b64encode(self.keys[key_id]).decode('ascii')}\n" for key_id in ordered
+        )
 
     @classmethod
     def load_or_create(cls, path: Path) -> Self:
@@ -66,24 +92,17 @@ class SecretKeys:
         if path.stat().st_mode & 0o077:
             raise SecretError("the key file can be read by others; chmod 600 it", path=str(path))
         try:
-            content = json.loads(path.read_bytes())
-            keys = {str(key_id): base64.b64decode(text, validate=True) for key_id, text in content["keys"].items()}
-            current = str(content["current"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SecretError("this is not a key file", path=str(path)) from error
-        if current not in keys or any(len(key) != _KEY_BYTES for key in keys.values()):
-            raise SecretError("this is not a key file", path=str(path))
-        return cls(current=current, keys=keys)
+            return cls.from_text(path.read_text(encoding="ascii"))
+        except UnicodeDecodeError:
+            raise SecretError("this is not a key file", path=str(path)) from None
 
     def save(self, path: Path, *, replace: bool = False) -> None:
         """Write the key file, mode 0600, whole or not at all. Raises ``FileExistsError`` unless ``replace``."""
-        encoded = {key_id: base64.b64encode(key).decode("ascii") for key_id, key in self.keys.items()}
-        content = json.dumps({"current": self.current, "keys": encoded}, indent=1).encode()
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
+                file.write(self.to_text().encode("ascii"))
                 file.flush()
                 os.fsync(file.fileno())
             if replace:
