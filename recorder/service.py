@@ -1,27 +1,47 @@
 """The recorder as a whole: meetings start and end, what they need is recorded, spooled, stored and committed."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from media.clock import Clock
 from media.stream import LiveStream
+from media.unit import NS_PER_S, GapCause
+from recorder import meetings
+from recorder.errors import MeetingStateError
+from recorder.facts import tracks_to_json
+from recorder.gaps import Ledger
+from recorder.reconcile import Todo, compare, read_rows
+from recorder.recording import Recording, RecordingTools, ResumePoint
+from recorder.spool import Spool
+from recorder.spool_format import SpooledSegment, SpoolFile, SpoolHeader, read_pieces
 from recorder.state import LiveState, RecorderMetrics, RecorderSettings
-from storage.records import StoredSegment
+from recorder.uploader import Uploader
+from storage import records
+from storage.database import Database
+from storage.errors import ConflictError, RecordNotFoundError, StorageError
+from storage.objects import ObjectStore
+from storage.records import GapRecord, MeetingPlace, RecordingPeriod, StoredSegment
 
-if TYPE_CHECKING:
-    from storage.database import Database
+_log = logging.getLogger(__name__)
 
-    from storage.objects import ObjectStore
+
+@dataclass(slots=True)
+class _Running:
+    recording: Recording
+    meeting: str
+    task: asyncio.Task[None]
 
 
 class RecorderService:
     """An async context manager: recovers what a crash cut off, then keeps recordings as meetings want them.
 
-    ``streams`` gives a camera's main stream by camera id, or None while there is none.
+    ``streams`` gives a camera's main stream by camera id, or None while there is none. Neither database nor store need
+    to be there when it is entered: it goes on trying. All of its state is owned by the event loop it is entered on.
     """
 
     def __init__(
@@ -33,39 +53,141 @@ class RecorderService:
         clock: Clock,
         settings: RecorderSettings | None = None,
     ) -> None:
-        self.metrics = RecorderMetrics()
+        self._settings = settings or RecorderSettings()
+        self._database = database
+        self._clock = clock
+        self._metrics = RecorderMetrics(spool_max_bytes=self._settings.spool.max_bytes)
+        self._spool = Spool(spool_dir, self._settings.spool)
+        self._ledger = Ledger(
+            database,
+            self._metrics,
+            merge_gaps_s=self._settings.recording.merge_gaps_s,
+            retry_s=self._settings.retry_s,
+        )
+        self._uploader = Uploader(database, store, self._spool, self._ledger, self._settings.upload, self._metrics)
+        self._tools = RecordingTools(
+            spool=self._spool,
+            uploader=self._uploader,
+            ledger=self._ledger,
+            clock=clock,
+            settings=self._settings.recording,
+            metrics=self._metrics,
+            streams=streams,
+        )
+        self._running: dict[str, _Running] = {}
+        self._deciding = asyncio.Lock()
+        self._database_away = False
+        self._warned: frozenset[str] = frozenset()
+        self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> RecorderService:
+    async def __aenter__(self) -> "RecorderService":
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._spool)
+            recovered = await self._spool.recover()
+            await stack.enter_async_context(self._uploader)
+            stack.push_async_callback(self._drain)
+            for spool in _with_torn_marked(recovered):
+                self._uploader.submit(spool)
+            if recovered:
+                _log.info("%d spool files of an earlier run are taken up", len(recovered))
+            stack.push_async_callback(_cancelled, asyncio.create_task(self._ledger.run()))
+            stack.push_async_callback(self._stop_all)
+            stack.push_async_callback(_cancelled, asyncio.create_task(self._reconcile_forever()))
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        await self._stack.aclose()
+
+    @property
+    def metrics(self) -> RecorderMetrics:
+        """Counters and gauges, as they are now."""
+        metrics = self._metrics
+        metrics.recordings = len(self._running)
+        metrics.spool_bytes = self._spool.bytes
+        metrics.spool_pending_bytes = self._spool.pending_bytes
+        metrics.spool_files = self._spool.files
+        metrics.upload_queue = self._uploader.queued
+        metrics.upload_lag_s = self._lag_s(self._uploader.oldest_utc_ns())
+        metrics.warnings = self.warnings
+        return metrics
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Codes of what an operator should look at now: ``spool-half-full``, ``spool-full``, ``spool-damaged``,
         ``store-away``, ``database-away``."""
-        return self.metrics.warnings
+        found = set(self._uploader.troubles)
+        if self._spool.nearly_full:
+            found.add("spool-half-full")
+        if self._spool.full:
+            found.add("spool-full")
+        if self._uploader.damaged_files:
+            found.add("spool-damaged")
+        if self._ledger.away or self._database_away:
+            found.add("database-away")
+        return tuple(sorted(found))
 
     async def start_meeting(self, meeting_id: str, by: str | None) -> None:
-        """Start a meeting and its recordings now. ``by`` is a user id, None for the plan.
+        """Start a meeting and its recording now. ``by`` is a user id, None for the plan.
 
-        Raises MeetingStateError unless the meeting is planned.
+        Raises MeetingStateError unless the meeting is planned (or missed), RecordNotFoundError, DatabaseError.
         """
-        raise NotImplementedError
+        async with self._deciding:
+            await self._start(meeting_id, by or meetings.BY_PLAN)
 
     async def end_meeting(self, meeting_id: str, by: str | None) -> None:
-        """End a meeting and its recordings now. Returns when all is spooled, and, unless the store is away, stored.
+        """End a meeting and its recording now. Returns when all is spooled, and, unless the store is away, stored.
 
-        Raises MeetingStateError unless the meeting is running.
+        Raises MeetingStateError unless the meeting is running, RecordNotFoundError, DatabaseError.
         """
-        raise NotImplementedError
+        async with self._deciding:
+            completions = await self._end(meeting_id, self._clock.utc_ns(), by or meetings.BY_PLAN)
+        if completions:
+            await asyncio.wait(completions, timeout=self._settings.end_wait_s)
+
+    async def reconcile(self) -> Todo:
+        """Compare what should run with what does, and make it so; what there was to do. Runs by itself every few
+        seconds. Raises DatabaseError."""
+        async with self._deciding:
+            now = self._clock.utc_ns()
+            rows = await read_rows(self._database, now)
+            finishing = {row.id for row in rows.active if self._uploader.finishing(row.id)}
+            todo = compare(rows, now, recorded=tuple(self._running), finishing=finishing, settings=self._settings)
+            for recording_id in todo.stop:
+                await self._stop(recording_id)
+            for meeting in todo.miss:
+                await _apart(meetings.miss(self._database, meeting, now))
+            for place, end in todo.end:
+                await _apart(self._end(place.meeting.id, end, meetings.BY_PLAN))
+            for meeting in todo.start:
+                await _apart(self._start(meeting.id, meetings.BY_PLAN))
+            for place, known in todo.record:
+                await _apart(self._record(place, known, now))
+            for recording in todo.finish:
+                await _apart(self._finish_over(recording))
+        return todo
 
     def live_state(self, meeting_id: str) -> LiveState | None:
         """What a running meeting's page shows; None if it is not being recorded here."""
-        return None
+        running = [item.recording for item in self._running.values() if item.meeting == meeting_id]
+        if not running:
+            return None
+        states = tuple(recording.state for recording in running)
+        ids = [recording.plan.recording for recording in running]
+        oldest = [self._uploader.oldest_utc_ns(item) for item in ids] + [item.oldest_utc_ns for item in running]
+        closed = sum(spool.size for item in ids for spool in self._uploader.pending(item))
+        return LiveState(
+            meeting=meeting_id,
+            recording_since_utc_ns=min((s.since_utc_ns for s in states if s.since_utc_ns is not None), default=None),
+            last_part_utc_ns=max((s.last_part_utc_ns for s in states if s.last_part_utc_ns is not None), default=None),
+            bytes=sum(state.bytes for state in states),
+            spool_bytes=closed + sum(file.bytes for recording in running for file in recording.files),
+            spool_lag_s=self._lag_s(min((item for item in oldest if item is not None), default=None)),
+            warnings=self.warnings,
+            recordings=states,
+        )
 
     async def spooled_segments(self, recording_id: str) -> tuple[tuple[int, StoredSegment], ...]:
         """Whole segments of a recording that are still in the spool, in order (those in rows may be among them), each
@@ -73,8 +195,204 @@ class RecorderService:
 
         ``offset`` of their track ranges is where they will be in their object.
         """
-        return ()
+        return tuple((header.period, item.facts) for header, _, item in self._spooled(recording_id))
+
+    async def spooled_periods(self, recording_id: str) -> tuple[RecordingPeriod, ...]:
+        """Periods of :meth:`spooled_segments`, in order; their rows may not be there yet."""
+        found: dict[int, RecordingPeriod] = {}
+        for header, _, _ in self._spooled(recording_id):
+            if header.period not in found:
+                found[header.period] = RecordingPeriod(
+                    recording_id=recording_id,
+                    number=header.period,
+                    tracks=tracks_to_json(header.tracks),
+                    init=dict(header.track_init),
+                )
+        return tuple(found[number] for number in sorted(found))
 
     async def read_spooled(self, recording_id: str, sequence: int, track_id: int) -> bytes | None:
-        """A track's bytes of a spooled segment; None if it has left the spool (then its object is committed)."""
+        """A track's bytes of a spooled segment; None if it has left the spool (then its object is committed), or has
+        nothing of that track. Raises SpoolError, OSError."""
+        for _, path, item in self._spooled(recording_id):
+            if item.facts.sequence == sequence and track_id in item.pieces:
+                try:
+                    return await asyncio.to_thread(read_pieces, path, item.pieces[track_id])
+                except FileNotFoundError:
+                    return None
         return None
+
+    def _spooled(self, recording_id: str) -> list[tuple[SpoolHeader, Path, SpooledSegment]]:
+        found = [
+            (spool.header, spool.path, item)
+            for spool in self._uploader.pending(recording_id)
+            for item in spool.segments
+        ]
+        running = self._running.get(recording_id)
+        if running is not None:
+            found += [(file.header, file.path, item) for file in running.recording.files for item in file.segments]
+        return found
+
+    def _lag_s(self, oldest_utc_ns: int | None) -> float:
+        return max(0, self._clock.utc_ns() - oldest_utc_ns) / NS_PER_S if oldest_utc_ns is not None else 0.0
+
+    async def _start(self, meeting_id: str, by: str) -> None:
+        late_ns = int(self._settings.late_s * NS_PER_S)
+        begun = await meetings.begin(self._database, meeting_id, self._clock.utc_ns(), by, late_ns=late_ns)
+        if begun.recording is not None:
+            self._launch(begun.place, begun.recording, ResumePoint.fresh(begun.recording.started_utc_ns))
+
+    async def _record(self, place: MeetingPlace, known: records.Recording | None, utc_ns: int) -> None:
+        recording = known or await meetings.add_missing_recording(self._database, place, utc_ns)
+        await self._resume(place, recording)
+
+    def _launch(self, place: MeetingPlace, row: records.Recording, start: ResumePoint) -> None:
+        recording = Recording(meetings.plan_of(place, row), start, self._tools)
+        task = asyncio.create_task(recording.run(), name=f"recording {row.id}")
+        self._running[row.id] = _Running(recording, task=task, meeting=place.meeting.id)
+        task.add_done_callback(lambda done: self._task_ended(row.id, done))
+
+    def _task_ended(self, recording_id: str, task: asyncio.Task[None]) -> None:
+        """A recording that failed is taken up again by the next reconciliation."""
+        running = self._running.get(recording_id)
+        if running is None or running.task is not task or task.cancelled():
+            return
+        _log.error("recording %s failed and will be resumed", recording_id, exc_info=task.exception())
+        del self._running[recording_id]
+
+    async def _resume(self, place: MeetingPlace, row: records.Recording) -> None:
+        spooled = [spool for spool in self._uploader.pending(row.id) if spool.segments]
+        async with self._database.read() as repos:
+            last = await repos.objects.last(row.id)
+            periods = await repos.recordings.periods(row.id)
+            still_open = await repos.gaps.open(row.id)
+        point = ResumePoint.fresh(row.started_utc_ns)
+        if last is not None:
+            number = max((period.number for period in periods), default=last.period)
+            point = ResumePoint(last.number + 1, last.chain, number + 1, last.end_utc_ns, GapCause.SERVICE_DOWN)
+        if spooled and spooled[-1].header.number >= point.number:
+            newest = spooled[-1]
+            point = ResumePoint(
+                newest.header.number + 1,
+                newest.chain,
+                max(point.period, newest.header.period + 1),
+                newest.segments[-1].facts.end_utc_ns,
+                GapCause.SERVICE_DOWN,
+            )
+        if still_open:
+            self._ledger.book(row.id).adopt(still_open[-1])
+        if point.cause is GapCause.SERVICE_DOWN:
+            self._ledger.tell(place.meeting.id, self._clock.utc_ns(), "recording-resumed", {"camera": row.camera_id})
+        self._launch(place, row, point)
+
+    async def _stop(self, recording_id: str) -> Recording | None:
+        running = self._running.pop(recording_id, None)
+        if running is None:
+            return None
+        await _cancelled(running.task)
+        await running.recording.stopped()
+        return running.recording
+
+    async def _end(self, meeting_id: str, utc_ns: int, by: str) -> list[asyncio.Future[None]]:
+        # The row first: if the database refuses, the meeting goes on as if nothing had been asked.
+        rows = await meetings.finish(self._database, meeting_id, utc_ns, by)
+        return [await self._finish(row, utc_ns) for row in rows]
+
+    async def _finish(self, row: records.Recording, end_utc_ns: int) -> asyncio.Future[None]:
+        recording = await self._stop(row.id)
+        if recording is not None:
+            recording.end(end_utc_ns)
+        else:
+            await self._finish_cut_off(row, end_utc_ns)
+        return self._uploader.finish(row.id)
+
+    async def _finish_cut_off(self, row: records.Recording, end_utc_ns: int) -> None:
+        """A recording that no task here runs: what is missing up to its end is on record as the service's absence."""
+        media_end = await self._media_end(row)
+        tolerance = int(self._settings.recording.tolerance_s * NS_PER_S)
+        async with self._database.transaction() as repos:
+            for gap in await repos.gaps.open(row.id):
+                await repos.gaps.close(gap.id, max(end_utc_ns, gap.start_utc_ns))
+            if end_utc_ns - media_end > tolerance:
+                gap = GapRecord(
+                    recording_id=row.id,
+                    start_utc_ns=media_end,
+                    end_utc_ns=end_utc_ns,
+                    cause=GapCause.SERVICE_DOWN.value,
+                )
+                await repos.gaps.save(gap)
+            if row.state is records.RecordingState.RECORDING:
+                await repos.recordings.set_state(row.id, records.RecordingState.FINISHING, end_utc_ns)
+
+    async def _media_end(self, row: records.Recording) -> int:
+        ends = [spool.segments[-1].facts.end_utc_ns for spool in self._uploader.pending(row.id) if spool.segments]
+        async with self._database.read() as repos:
+            last = await repos.objects.last(row.id)
+        return max([*ends, last.end_utc_ns if last is not None else row.started_utc_ns])
+
+    async def _finish_over(self, row: records.Recording) -> None:
+        end = row.ended_utc_ns
+        if end is None:
+            async with self._database.read() as repos:
+                end = (await repos.meetings.get(row.meeting_id)).ended_utc_ns
+        await self._finish(row, end or self._clock.utc_ns())
+
+    async def _reconcile_forever(self) -> None:
+        while True:
+            try:
+                await self.reconcile()
+                self._database_away = False
+            except StorageError as error:
+                if not self._database_away:
+                    _log.warning("meetings cannot be reconciled: %s", error.code)
+                self._database_away = True
+            except Exception:  # noqa: BLE001 - whatever is wrong, the rooms that meet must stay under watch
+                _log.exception("reconciliation failed")
+            self._watch_warnings()
+            await asyncio.sleep(self._settings.reconcile_s)
+
+    def _watch_warnings(self) -> None:
+        now = frozenset(self.warnings)
+        for code in sorted(now - self._warned):
+            _log.warning("recorder warning: %s (spool %d of %d bytes)", code, self._spool.bytes, self._spool.max_bytes)
+        for code in sorted(self._warned - now):
+            _log.info("recorder warning is over: %s", code)
+        self._warned = now
+
+    async def _stop_all(self) -> None:
+        for recording_id in list(self._running):
+            await self._stop(recording_id)
+        try:
+            await self._ledger.save()
+        except StorageError as error:
+            _log.warning("gaps and story are not saved: %s", error.code)
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(self._settings.shutdown_s):
+                await self._uploader.drained()
+        except TimeoutError:
+            _log.warning("%d objects stay in the spool for the next start", self._uploader.queued)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _apart(step: Awaitable[object]) -> None:
+    """One meeting's step of a reconciliation: what is wrong with it alone does not hold up the others."""
+    try:
+        await step
+    except (MeetingStateError, ConflictError, RecordNotFoundError) as error:
+        # Somebody else moved the meeting between our look and our step; the next look sees it.
+        _log.info("a meeting changed meanwhile: %s", error)
+
+
+def _with_torn_marked(recovered: list[SpoolFile]) -> list[SpoolFile]:
+    """Only the newest file of a recording may have a torn tail; in an older one that is damage."""
+    marked = []
+    for spool, following in zip(recovered, [*recovered[1:], None], strict=True):
+        older = following is not None and following.header.recording == spool.header.recording
+        torn = spool.valid_bytes < spool.size
+        marked.append(replace(spool, torn_inside=True) if older and torn else spool)
+    return marked

@@ -118,6 +118,8 @@ class SpoolFile:
     size: int
     closed: bool
     cut: bool
+    torn_inside: bool = False
+    """Set by who knows that more was written behind the last valid frame than a torn tail."""
 
     @property
     def chain(self) -> str:

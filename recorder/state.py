@@ -8,8 +8,8 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SpoolSettings:
-    """``max_bytes`` bounds the spool on disk; from ``warn_share`` of it on the operator is warned. ``max_pending_bytes``
-    bounds what waits in memory for the writer thread."""
+    """``max_bytes`` bounds the spool on disk; from ``warn_share`` of it on the operator is warned.
+    ``max_pending_bytes`` bounds what waits in memory for the writer thread."""
 
     max_bytes: int = 20 * 1024 * MIB
     warn_share: float = 0.5
@@ -44,13 +44,23 @@ class RecordingSettings:
 @dataclass(frozen=True, slots=True)
 class RecorderSettings:
     """All of the recorder's settings. ``reconcile_s`` is how often what should run is compared with what does; a
-    planned meeting that starts more than ``late_s`` after its plan has the time until then on record as a gap."""
+    planned meeting that starts more than ``late_s`` after its plan has the time until then on record as a gap.
+
+    A meeting ends by itself ``end_grace_s`` after its planned end, and ``longest_s`` after its start where it has none
+    (or was started after it). Ending one waits up to ``end_wait_s`` for its last object to be stored, leaving the
+    service up to ``shutdown_s`` for all. ``retry_s`` is how soon gaps and story are tried again.
+    """
 
     spool: SpoolSettings = field(default_factory=SpoolSettings)
     upload: UploadSettings = field(default_factory=UploadSettings)
     recording: RecordingSettings = field(default_factory=RecordingSettings)
     reconcile_s: float = 2.0
     late_s: float = 15.0
+    end_grace_s: float = 0.0
+    longest_s: float = 12 * 3600.0
+    end_wait_s: float = 5.0
+    shutdown_s: float = 5.0
+    retry_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

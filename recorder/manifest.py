@@ -1,0 +1,78 @@
+"""The manifest: at the end of a recording, all that is known of it in one JSON object beside its media.
+
+Everything that it says can be checked with the objects alone, without Sanhui or its database:
+
+1. ``sha256sum`` of each object is ``objects[].sha256``.
+2. The bytes ``offset … offset + size`` of an object hash to ``objects[].segments[].ranges[].sha256``
+   (``tail -c +$((offset + 1)) file | head -c size | sha256sum``).
+3. ``chain``: start with 32 octets of zero; for each segment, SHA-256 over the hash before, the SHA-256 of its video
+   (track 1), that of its sound (track 2; of nothing where it lacks) and the canonical JSON of its facts gives
+   ``segments[].chain``. The facts and their canonical form are in recorder.chain.
+4. Where a segment does not begin where the one before ended, ``gaps`` says why.
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from recorder.facts import segment_to_json
+from storage.records import GENESIS_HASH, GapRecord, MediaObject, Recording, RecordingPeriod
+
+CONTENT_TYPE = "application/json"
+VERSION = 1
+
+
+def manifest_key(recording_id: str) -> str:
+    """Where a recording's manifest lies."""
+    return f"recordings/{recording_id}/manifest.json"
+
+
+def build_manifest(
+    recording: Recording,
+    periods: Sequence[RecordingPeriod],
+    objects: Sequence[MediaObject],
+    gaps: Sequence[GapRecord],
+) -> bytes:
+    """The manifest's octets: the same for the same rows."""
+    value: dict[str, Any] = {
+        "version": VERSION,
+        "recording": recording.id,
+        "meeting": recording.meeting_id,
+        "camera": recording.camera_id,
+        "started_utc_ns": recording.started_utc_ns,
+        "ended_utc_ns": recording.ended_utc_ns,
+        "periods": [
+            {
+                "number": period.number,
+                "tracks": period.tracks,
+                "init": {str(track): base64.b64encode(data).decode() for track, data in sorted(period.init.items())},
+            }
+            for period in periods
+        ],
+        "objects": [
+            {
+                "number": item.number,
+                "key": item.key,
+                "size": item.size,
+                "sha256": item.sha256,
+                "period": item.period,
+                "start_utc_ns": item.start_utc_ns,
+                "end_utc_ns": item.end_utc_ns,
+                "segments": [segment_to_json(segment) for segment in item.segments],
+            }
+            for item in objects
+        ],
+        "gaps": [
+            {
+                "start_utc_ns": gap.start_utc_ns,
+                "end_utc_ns": gap.end_utc_ns,
+                "cause": gap.cause,
+                "packets": gap.packets,
+                "detail": gap.detail,
+            }
+            for gap in gaps
+        ],
+        "chain": {"first": GENESIS_HASH, "last": objects[-1].chain if objects else GENESIS_HASH},
+    }
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1).encode()

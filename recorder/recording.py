@@ -1,0 +1,360 @@
+"""One camera of one meeting: from segment events to spool files and gaps. A reader like any other, and restartable."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from media.clock import Clock
+from media.fanout import Reader
+from media.fmp4 import init_segment
+from media.segments import Part, Period, SegmentEnd, SegmentEvent, SegmentStart
+from media.stream import LiveStream
+from media.unit import NS_PER_S, Gap, GapCause
+from recorder.gaps import GapBook, Ledger
+from recorder.spool import OpenSpoolFile, Spool
+from recorder.spool_format import SpoolFile, SpoolHeader
+from recorder.state import RecorderMetrics, RecordingSettings, RecordingState
+from recorder.uploader import Uploader
+from storage.records import GENESIS_HASH, GapRecord
+
+_log = logging.getLogger(__name__)
+
+_NO_STREAM_POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPlan:
+    """What is to be recorded. ``metadata`` goes to the store with each object."""
+
+    recording: str
+    meeting: str
+    camera: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """Where a recording goes on: the number of its next object, the hash chain so far, its next period, and since when
+    media is missing and why (until the first that comes)."""
+
+    number: int
+    chain: str
+    period: int
+    missing_since_utc_ns: int
+    cause: GapCause
+
+    @classmethod
+    def fresh(cls, start_utc_ns: int) -> "ResumePoint":
+        """A recording that begins at ``start_utc_ns``."""
+        return cls(0, GENESIS_HASH, 0, start_utc_ns, GapCause.NOT_STARTED)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingTools:
+    """What every recording of a service shares."""
+
+    spool: Spool
+    uploader: Uploader
+    ledger: Ledger
+    clock: Clock
+    settings: RecordingSettings
+    metrics: RecorderMetrics
+    streams: Callable[[str], LiveStream | None]
+
+
+class Recording:
+    """Runs as one task, which owns all of its state; ``state`` may be read from the same event loop."""
+
+    def __init__(self, plan: RecordingPlan, start: ResumePoint, tools: RecordingTools) -> None:
+        self.plan = plan
+        self._tools = tools
+        self._settings = tools.settings
+        self._book: GapBook = tools.ledger.book(plan.recording)
+        self._file: OpenSpoolFile | None = None
+        self._number = start.number
+        self._chain: str | None = start.chain
+        self._period_number = start.period - 1
+        self._period: Period | None = None
+        self._segment: SegmentStart | None = None
+        self._segment_parts = 0
+        self._refused: GapCause | None = None
+        self._resume_cause: GapCause | None = start.cause
+        self._hole_cause: GapCause | None = start.cause
+        self._media_end = start.missing_since_utc_ns
+        self._break = True
+        self._since: int | None = None
+        self._last_part: int | None = None
+        self._object_start = 0
+        self._bytes = 0
+        self._segments = 0
+        self._away = False
+        self._closing: dict[asyncio.Future[SpoolFile | None], OpenSpoolFile] = {}
+
+    @property
+    def state(self) -> RecordingState:
+        """What the meeting's page shows."""
+        return RecordingState(
+            recording=self.plan.recording,
+            camera=self.plan.camera,
+            since_utc_ns=self._since,
+            last_part_utc_ns=self._last_part,
+            bytes=self._bytes,
+            segments=self._segments,
+            away=self._away,
+        )
+
+    @property
+    def files(self) -> tuple[OpenSpoolFile, ...]:
+        """Objects that are not yet the uploader's: those being closed, and the one in progress."""
+        return (*self._closing.values(), *((self._file,) if self._file is not None else ()))
+
+    @property
+    def oldest_utc_ns(self) -> int | None:
+        """When the oldest media in the object in progress was taken."""
+        return self._object_start if self._file is not None and self._file.media_bytes else None
+
+    async def run(self) -> None:
+        """Record until cancelled; then, or on any error, what is on its way is spooled and the object closed."""
+        if self._resume_cause is GapCause.SERVICE_DOWN:
+            self._begin_gap(GapCause.SERVICE_DOWN)
+        try:
+            while True:
+                stream = self._tools.streams(self.plan.camera)
+                if stream is None:
+                    self._look_for_absence()
+                    await asyncio.sleep(_NO_STREAM_POLL_S)
+                    continue
+                with stream.read_segments(f"recording {self.plan.recording}") as reader:
+                    await self._read(reader)
+                # The stream has ended for good; its camera may come back as another one.
+                self._break = True
+                await asyncio.sleep(0)
+        finally:
+            self._close_object()
+
+    async def stopped(self) -> None:
+        """Wait until everything handed to the spool is on disk and queued for upload. After :meth:`run` has ended."""
+        while self._closing:
+            await asyncio.wait(self._closing)
+
+    def end(self, utc_ns: int) -> None:
+        """The meeting is over: settle the gap that lasts. After :meth:`run` has ended."""
+        if self._book.open_gap is None and utc_ns - self._media_end > self._tolerance_ns:
+            self._book.begin(self._media_end, self._cause_of_hole())
+        self._book.finish(utc_ns)
+        self._tools.ledger.changed()
+        self._tools.ledger.retire(self.plan.recording)
+
+    @property
+    def _tolerance_ns(self) -> int:
+        return int(self._settings.tolerance_s * NS_PER_S)
+
+    async def _read(self, reader: Reader[SegmentEvent]) -> None:
+        overflows = reader.overflows
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.away_s):
+                    events = await reader.take()
+            except TimeoutError:
+                self._look_for_absence()
+                continue
+            if not events:
+                return
+            if reader.overflows != overflows:
+                self._tools.metrics.overflows += reader.overflows - overflows
+                overflows = reader.overflows
+                self._interrupt(GapCause.OVERLOADED)
+            for event in events:
+                self._take(event)
+
+    def _take(self, event: SegmentEvent) -> None:
+        if isinstance(event, Part):
+            self._part(event)
+        elif isinstance(event, SegmentStart):
+            self._start_segment(event)
+        elif isinstance(event, SegmentEnd):
+            if self._segment is not None and self._segment.sequence == event.sequence:
+                self._end_segment(event.duration_ns)
+        else:
+            self._gap(event)
+
+    def _start_segment(self, event: SegmentStart) -> None:
+        if self._segment is not None:
+            self._end_segment(None)
+        if self._refused is not None:
+            room = self._tools.spool.max_bytes // 100
+            if self._tools.spool.refusal(room) is not None:
+                return
+            self._refused = None
+        self._open_object_for(event)
+        self._segment = event
+        self._segment_parts = 0
+
+    def _part(self, part: Part) -> None:
+        segment, file = self._segment, self._file
+        if segment is None or file is None or segment.sequence != part.sequence:
+            return
+        if self._segment_parts == 0:
+            self._media_returns(segment)
+            file.start_segment(
+                segment.sequence, segment.start_utc_ns, discontinuity=segment.discontinuity or self._break
+            )
+            self._break = False
+        refused = file.part(part)
+        metrics = self._tools.metrics
+        if refused is not None:
+            metrics.parts_refused += 1
+            self._interrupt(refused)
+            self._refused = refused
+            self._begin_gap(refused)
+            return
+        self._segment_parts += 1
+        self._media_end = max(self._media_end, part.start_utc_ns + part.duration_ns)
+        self._last_part = self._media_end
+        self._bytes += part.size
+        metrics.parts += 1
+        if self._since is None:
+            self._since = segment.start_utc_ns
+
+    def _end_segment(self, duration_ns: int | None) -> None:
+        segment, file = self._segment, self._file
+        self._segment = None
+        if segment is None or file is None or self._segment_parts == 0:
+            return
+        file.end_segment(duration_ns)
+        self._segments += 1
+        self._tools.metrics.segments += 1
+        if duration_ns is not None:
+            self._media_end = segment.start_utc_ns + duration_ns
+        span = self._media_end - self._object_start
+        if span >= self._settings.object_s * NS_PER_S or file.media_bytes >= self._settings.object_bytes:
+            self._close_object()
+
+    def _interrupt(self, cause: GapCause) -> None:
+        """What follows does not run on from what came before: the open segment ends with what it has."""
+        self._end_segment(None)
+        self._break = True
+        self._hole_cause = cause
+
+    def _open_object_for(self, event: SegmentStart) -> None:
+        period = event.period
+        known = self._period
+        if known is None or (period is not known and (period.tracks != known.tracks or period.init != known.init)):
+            self._close_object()
+            self._period_number += 1
+            self._period = period
+        if self._file is not None and self._file.failed is not None:
+            self._disk_failed(self._file)
+        if self._file is not None:
+            return
+        header = SpoolHeader(
+            recording=self.plan.recording,
+            meeting=self.plan.meeting,
+            camera=self.plan.camera,
+            number=self._number,
+            period=self._period_number,
+            tracks=period.tracks,
+            init=init_segment(period.tracks),
+            track_init=period.init,
+            metadata=self.plan.metadata,
+        )
+        self._file = self._tools.spool.open(header, self._chain)
+        self._object_start = event.start_utc_ns
+        # From the second object on the writer knows the chain itself.
+        self._chain = None
+
+    def _disk_failed(self, file: OpenSpoolFile) -> None:
+        """Nothing since the file's last segment on disk was kept."""
+        if file.segments:
+            self._media_end = file.segments[-1].facts.end_utc_ns
+        else:
+            self._media_end = min(self._media_end, self._object_start)
+            self._bytes -= file.media_bytes
+        self._hole_cause = GapCause.STORAGE_LOST
+        self._break = True
+        self._close_object(kept=bool(file.segments))
+
+    def _close_object(self, *, kept: bool | None = None) -> None:
+        file = self._file
+        if file is None:
+            return
+        if self._segment is not None:
+            segment_parts, self._segment = self._segment_parts, None
+            if segment_parts:
+                file.end_segment(None)
+                self._segments += 1
+        self._file = None
+        if kept if kept is not None else file.media_bytes > 0:
+            self._number += 1
+        closing = file.close()
+        self._closing[closing] = file
+        closing.add_done_callback(self._closed)
+
+    def _closed(self, closing: "asyncio.Future[SpoolFile | None]") -> None:
+        del self._closing[closing]
+        if not closing.cancelled() and (spool := closing.result()) is not None:
+            self._tools.uploader.submit(spool)
+
+    def _look_for_absence(self) -> None:
+        """No media for a while: that is on record from now on, not only when it is over."""
+        missing = self._tools.clock.utc_ns() - self._media_end
+        if self._book.open_gap is not None or missing < self._settings.away_s * NS_PER_S:
+            return
+        self._begin_gap(self._cause_of_hole())
+        if self._file is not None:
+            self._file.sync()
+
+    def _cause_of_hole(self) -> GapCause:
+        return self._hole_cause or GapCause.DISCONNECTED
+
+    def _begin_gap(self, cause: GapCause) -> None:
+        if self._book.open_gap is not None:
+            return
+        self._away = cause is not GapCause.STORAGE_LOST and cause is not GapCause.OVERLOADED
+        self._book.begin(self._media_end, cause)
+        self._tools.ledger.changed()
+        self._tell("media-lost", self._media_end, cause=cause.value)
+
+    def _gap(self, gap: Gap) -> None:
+        """The stream says what was missing."""
+        if gap.end_utc_ns <= self._gap_floor():
+            return
+        if self._book.open_gap is not None and gap.cause in (GapCause.DISCONNECTED, GapCause.SILENT):
+            if self._book.open_gap.cause in (GapCause.DISCONNECTED.value, GapCause.NOT_STARTED.value):
+                # The open one stays until media is there; the stream knows better why it began.
+                self._book.explain(gap.cause, gap.detail)
+            return
+        record = self._book.add(gap)
+        self._tools.ledger.changed()
+        if self._file is not None:
+            self._file.gap(record)
+
+    def _gap_floor(self) -> int:
+        """Gaps from before the recording are none of its business."""
+        return self._since if self._since is not None else self._media_end
+
+    def _media_returns(self, segment: SegmentStart) -> None:
+        """The first part of a segment is here: whatever was missing before it is over, and on record whole."""
+        start = segment.start_utc_ns
+        hole = start - self._media_end
+        closed: GapRecord | None = None
+        if self._book.open_gap is not None:
+            closed = self._book.finish(start)
+            self._tell("media-back", start, missing_ns=max(0, hole))
+        elif hole > (0 if self._resume_cause is GapCause.SERVICE_DOWN else self._tolerance_ns):
+            closed = self._book.cover(self._media_end, start, self._hole_cause or GapCause.SILENT)
+        elif self._hole_cause in (GapCause.OVERLOADED, GapCause.STORAGE_LOST) and hole > 0:
+            closed = self._book.cover(self._media_end, start, self._hole_cause)
+        if closed is not None and self._file is not None:
+            self._file.gap(closed)
+            self._tools.ledger.changed()
+        if self._since is None:
+            self._tell("recording-runs", start)
+        self._away = False
+        self._hole_cause = None
+        self._resume_cause = None
+        self._media_end = max(start, 0)
+
+    def _tell(self, kind: str, utc_ns: int, **params: str | int) -> None:
+        self._tools.ledger.tell(self.plan.meeting, utc_ns, kind, {"camera": self.plan.camera, **params})
