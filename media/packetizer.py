@@ -14,8 +14,8 @@ _MIN_MTU = 64
 class Packetizer:
     """Makes one track's RTP packets, each at most ``mtu`` bytes. Parameter sets go before each keyframe.
 
-    The RTP timestamp is ``pts + timestamp_offset`` modulo 2^32; packets are numbered from ``sequence``. ``packets_sent``
-    and ``octets_sent`` (payload) count what was made, for sender reports.
+    The RTP timestamp is ``pts + timestamp_offset`` modulo 2^32; packets are numbered from ``sequence``.
+    ``packets_sent`` and ``octets_sent`` (payload) count what was made, for sender reports.
     """
 
     def __init__(
