@@ -44,7 +44,7 @@ def test_video_decodes_frame_by_frame_with_its_times(codec: Codec, b_frames: int
     units = video_units(codec, frames=60, gop=25, b_frames=b_frames)
     track = units[0].track
     data = file_of([(track, to_samples(units))])
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height) == (320, 180)
         assert stream.codec_context.codec_tag in ("avc1", "hvc1")
@@ -67,7 +67,7 @@ def test_reader_gives_back_video(codec: Codec, b_frames: int, name: str) -> None
 
 
 def decoded(data: bytes) -> tuple[int, np.ndarray]:
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         frames = list(container.decode(container.streams.audio[0]))
     start = frames[0].pts
     assert start is not None
@@ -98,7 +98,7 @@ def test_compressed_sound_decodes(codec: Codec, rate: int, channels: int, name: 
     data = file_of([(units[0].track, samples)])
     assert read_init(data) == (units[0].track,)
     assert read_fragments(data) == samples
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.audio[0]
         assert (stream.rate, stream.channels) == (rate, channels)
         packets = [packet for packet in container.demux(stream) if packet.size]
@@ -119,7 +119,7 @@ def test_several_tracks_in_one_file_in_any_order_of_fragments() -> None:
     assert read_init(data) == (video[0].track, sound[0].track)
     assert read_fragments(data, 1) == tracks[0][1]
     assert read_fragments(data, 2) == tracks[1][1]
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         counts = {1: 0, 2: 0}
         for packet in container.demux():
             if packet.size:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -170,7 +171,7 @@ def sound_units(
         piece = np.zeros(size, np.int16)
         piece[: len(wave[at : at + size])] = wave[at : at + size]
         if codec is Codec.AAC:
-            planes = np.repeat((piece.astype(np.float32) / 32_768)[None, :], channels, 0)
+            planes: NDArray[Any] = np.repeat((piece.astype(np.float32) / 32_768)[None, :], channels, 0)
         else:
             planes = np.repeat(piece, channels)[None, :]
         frame = av.AudioFrame.from_ndarray(planes, format=encoder.format.name, layout=layout)
