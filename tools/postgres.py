@@ -36,11 +36,12 @@ class PostgresServer(Server):
 
     def url(self, database: str = "postgres") -> str:
         """``postgresql://user:password@127.0.0.1:port/database``."""
-        return f"postgresql://{_USER}:{quote(self._password)}@127.0.0.1:{self.port}/{quote(database)}"
+        return f"postgresql://{_USER}:{quote(self._password, safe='')}@127.0.0.1:{self.port}/{quote(database)}"
 
-    def create_database(self, database: str) -> str:
-        """Make an empty database if there is none of that name; its URL."""
-        done = self._run("createdb", "--host=127.0.0.1", f"--port={self.port}", f"--username={_USER}", database)
+    def create_database(self, database: str, template: str = "template1") -> str:
+        """Make a database if there is none of that name, as a copy of ``template``; its URL."""
+        place = ("--host=127.0.0.1", f"--port={self.port}", f"--username={_USER}")
+        done = self._run("createdb", *place, f"--template={template}", database)
         if done.returncode != 0 and "already exists" not in done.stderr:
             raise ServerUnavailableError(f"createdb failed: {done.stderr}")
         return self.url(database)

@@ -1,0 +1,99 @@
+"""Fixtures: real PostgreSQL, MinIO and VersityGW, each started once for the whole run.
+
+Where one cannot be had, the tests that ask for it are skipped and name the one command that helps; with ``CI=true`` or
+``SANHUI_TESTS_REQUIRE_ALL=1`` they fail instead.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import pytest
+
+from storage import migrate
+from storage.records import new_id
+from tools.go_programs import MINIO, VERSITYGW, GoProgram, ServerUnavailableError
+from tools.postgres import PostgresServer
+from tools.s3_servers import MinioServer, VersityServer
+from tools.server_process import Server
+
+S = TypeVar("S", bound=Server)
+
+_TEMPLATE = "migrated"
+_SERVER_FIXTURES = {"postgres_server", "postgres_url", "migrated_postgres_url", "minio", "versitygw"}
+
+
+def everything_is_required() -> bool:
+    """Whether a test that cannot run is a failure."""
+    return os.environ.get("CI") == "true" or os.environ.get("SANHUI_TESTS_REQUIRE_ALL") == "1"
+
+
+def cannot_run(reason: str) -> None:
+    """Skip the test, or fail it where everything is required."""
+    if everything_is_required():
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@contextmanager
+def running(server: Callable[[], S], program: GoProgram | None = None) -> Iterator[S]:
+    """The server for as long as the block runs; the test is skipped or fails if it cannot be had."""
+    if program is not None and not program.path.exists() and not everything_is_required():
+        # A build takes minutes, longer than a test may.
+        pytest.skip(f"{program.name} is not built yet: python -m tools.servers --prepare")
+    try:
+        started = server().__enter__()
+    except ServerUnavailableError as error:
+        cannot_run(str(error))
+        raise
+    try:
+        yield started
+    finally:
+        started.__exit__(None, None, None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark whatever asks for a server."""
+    for item in items:
+        if _SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.servers)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """PostgreSQL; its databases are for other fixtures to make."""
+    with running(lambda: PostgresServer(durable=False)) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """A fresh, empty database."""
+    return postgres_server.create_database(f"test_{new_id()}")
+
+
+@pytest.fixture(scope="session")
+def _migrated_template(postgres_server: PostgresServer) -> str:
+    migrate.upgrade(postgres_server.create_database(_TEMPLATE))
+    return _TEMPLATE
+
+
+@pytest.fixture
+def migrated_postgres_url(postgres_server: PostgresServer, _migrated_template: str) -> str:
+    """A fresh database with the schema of this version."""
+    return postgres_server.create_database(f"test_{new_id()}", template=_migrated_template)
+
+
+@pytest.fixture(scope="session")
+def minio() -> Iterator[MinioServer]:
+    """MinIO; tests keep apart by bucket. One that stops it uses a server of its own."""
+    with running(MinioServer, MINIO) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def versitygw() -> Iterator[VersityServer]:
+    """VersityGW; tests keep apart by bucket. One that stops it uses a server of its own."""
+    with running(VersityServer, VERSITYGW) as server:
+        yield server
