@@ -12,7 +12,7 @@ import hashlib
 import struct
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from enum import Enum
@@ -200,8 +200,9 @@ class Mp4:
     chunks: Sequence[_Chunk]
     silence: bytes
     playback: Playback
+    start_utc_ns: int
 
-    async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+    async def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """Bytes [start, end) of the file, made as they are asked for, a few segments ahead.
 
         Raises SegmentGoneError, StorageError or MediaError members where the recording cannot be read.
@@ -308,6 +309,7 @@ class Mp4Export:
             chunks=layout.chunks,
             silence=layout.silence,
             playback=self._playback,
+            start_utc_ns=layout.recorded.segments[layout.places.start].facts.start_utc_ns,
         )
 
     def _etag(self, layout: _Layout, head: bytes) -> str:

@@ -13,7 +13,7 @@ from recorder.facts import tracks_from_json
 from storage.database import Database
 from storage.errors import ObjectNotFoundError
 from storage.objects import ObjectStore
-from storage.records import Recording, RecordingState, StoredSegment, TrackRange
+from storage.records import Recording, RecordingPeriod, RecordingState, StoredSegment, TrackRange
 
 _JOIN_TOLERANCE_S = 0.1
 _SILENCE_RATE = 8_000
@@ -24,6 +24,10 @@ class Spooled(Protocol):
 
     async def spooled_segments(self, recording_id: str) -> Sequence[tuple[int, StoredSegment]]:
         """Whole segments still in the spool, each with the number of its period."""
+        ...
+
+    async def spooled_periods(self, recording_id: str) -> Sequence[RecordingPeriod]:
+        """The periods of those segments; their rows may not be there yet."""
         ...
 
     async def read_spooled(self, recording_id: str, sequence: int, track_id: int) -> bytes | None:
@@ -199,6 +203,12 @@ class RecordedMeetings:
             self._known.popitem(last=False)
         return recorded
 
+    async def title(self, meeting_id: str) -> str:
+        """What a copy of the meeting is called: who met, for what. Raises RecordNotFoundError."""
+        async with self._database.read() as repositories:
+            place = await repositories.meetings.place(meeting_id)
+        return f"{place.organization.name} {place.meeting.title}".strip()
+
     @staticmethod
     def _has(recorded: Recorded, sequence: int) -> bool:
         try:
@@ -214,11 +224,15 @@ class RecordedMeetings:
             raise NothingRecordedError("nothing is recorded", meeting=meeting_id)
         recording_id = recordings[0].id
         # Spool first: what leaves it in between is in the rows then.
-        spooled = await self._spooled.spooled_segments(recording_id) if self._spooled is not None else ()
+        spooled: Sequence[tuple[int, StoredSegment]] = ()
+        rows: list[RecordingPeriod] = []
+        if self._spooled is not None:
+            spooled = await self._spooled.spooled_segments(recording_id)
+            rows.extend(await self._spooled.spooled_periods(recording_id))
         async with self._database.read() as repositories:
             recording = await repositories.recordings.get(recording_id)
             objects = await repositories.objects.of_recording(recording_id)
-            rows = await repositories.recordings.periods(recording_id)
+            rows.extend(await repositories.recordings.periods(recording_id))
         periods = {}
         for row in rows:
             tracks = tracks_from_json(row.tracks)

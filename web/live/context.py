@@ -1,10 +1,12 @@
 """What the media handlers need, handed in by the composition root."""
 
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from typing import Protocol
 
 from aiohttp import web
 
+from recorder.export import Mp4Export
 from recorder.playback import Playback
 from streaming.hls.windows import LiveWindows
 
@@ -27,11 +29,13 @@ class Gate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LiveContext:
-    """Services behind the media handlers."""
+    """Services behind the media handlers. ``timezone`` is that of file names."""
 
     windows: LiveWindows
     playback: Playback
     gate: Gate
+    export: Mp4Export
+    timezone: tzinfo = UTC
 
 
 LIVE = web.AppKey("live", LiveContext)

@@ -1,10 +1,96 @@
-"""Recorded HLS of a meeting."""
+"""Recorded HLS of a meeting: ``/meetings/{meeting}/vod/index.m3u8`` and what its playlists name.
+
+``start`` and ``end`` in the query (Unix milliseconds) narrow a playlist to the segments that overlap that span.
+"""
 
 from collections.abc import Sequence
+from typing import cast
 
 from aiohttp import web
+
+from recorder.playback import Playback, RenditionName
+from streaming.hls.errors import PlaylistRequestError
+from web.live import answers
+from web.live.context import LIVE
+
+_MEETING = r"/meetings/{meeting:[A-Za-z0-9_-]{1,64}}"
+_RENDITION = r"{rendition:video|sound}"
+_NS_PER_MS = 1_000_000
+
+
+async def _playback(request: web.Request) -> tuple[Playback, str]:
+    context = request.app[LIVE]
+    meeting = request.match_info["meeting"]
+    await context.gate.watch_meeting(request, meeting)
+    return context.playback, meeting
+
+
+def span_of(request: web.Request) -> tuple[int | None, int | None]:
+    """``start`` and ``end`` of the query as Unix nanoseconds. Raises PlaylistRequestError."""
+    found = []
+    for name in ("start", "end"):
+        text = request.query.get(name)
+        if text is not None and not (text.isascii() and text.isdecimal() and len(text) <= 15):
+            raise PlaylistRequestError(f"{name} is not a time in milliseconds")
+        found.append(None if text is None else int(text) * _NS_PER_MS)
+    return found[0], found[1]
+
+
+def _rendition(request: web.Request) -> RenditionName:
+    return cast(RenditionName, request.match_info["rendition"])
+
+
+def _type(rendition: RenditionName) -> str:
+    return answers.VIDEO_MP4 if rendition == "video" else answers.AUDIO_MP4
+
+
+async def _master(request: web.Request) -> web.Response:
+    span_of(request)
+    playback, meeting = await _playback(request)
+    wanted = "&".join(f"{name}={request.query[name]}" for name in ("start", "end") if name in request.query)
+    return answers.playlist(await playback.master_playlist(meeting, query=f"?{wanted}" if wanted else ""))
+
+
+async def _media_playlist(request: web.Request) -> web.Response:
+    start, end = span_of(request)
+    playback, meeting = await _playback(request)
+    return answers.playlist(await playback.media_playlist(meeting, _rendition(request), start, end))
+
+
+async def _init(request: web.Request) -> web.Response:
+    playback, meeting = await _playback(request)
+    rendition = _rendition(request)
+    data = await playback.init(meeting, rendition, int(request.match_info["period"]))
+    return answers.media(request, data, _type(rendition))
+
+
+async def _segment(request: web.Request) -> web.Response:
+    playback, meeting = await _playback(request)
+    rendition = _rendition(request)
+    data = await playback.segment(meeting, rendition, int(request.match_info["sequence"]))
+    return answers.media(request, data, _type(rendition))
+
+
+async def _ts_playlist(request: web.Request) -> web.Response:
+    start, end = span_of(request)
+    playback, meeting = await _playback(request)
+    return answers.playlist(await playback.ts_playlist(meeting, start, end))
+
+
+async def _ts_segment(request: web.Request) -> web.Response:
+    playback, meeting = await _playback(request)
+    data = await playback.ts_segment(meeting, int(request.match_info["sequence"]))
+    return answers.media(request, data, answers.MPEG_TS)
 
 
 def routes() -> Sequence[web.AbstractRouteDef]:
     """The routes of this module; handlers find their services under :data:`web.live.context.LIVE`."""
-    return []
+    base = f"{_MEETING}/vod"
+    return [
+        web.get(f"{base}/index.m3u8", _master),
+        web.get(f"{base}/{_RENDITION}.m3u8", _media_playlist),
+        web.get(base + "/" + _RENDITION + r"/init-{period:\d{1,9}}.mp4", _init),
+        web.get(base + "/" + _RENDITION + r"/{sequence:\d{1,18}}.m4s", _segment),
+        web.get(f"{base}/ts.m3u8", _ts_playlist),
+        web.get(base + r"/ts/{sequence:\d{1,18}}.ts", _ts_segment),
+    ]

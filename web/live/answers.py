@@ -1,0 +1,80 @@
+"""Answers of the media handlers: types, caching, ranges (RFC 9110, RFC 8216)."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from aiohttp import web
+
+PLAYLIST = "application/vnd.apple.mpegurl"
+VIDEO_MP4 = "video/mp4"
+AUDIO_MP4 = "audio/mp4"
+MPEG_TS = "video/mp2t"
+
+# Media never changes under its address. "private": access is checked for each person, so no shared cache may answer.
+IMMUTABLE = "private, max-age=86400, immutable"
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes [start, end) of ``size``."""
+
+    start: int
+    end: int
+    size: int
+
+    @property
+    def content_range(self) -> str:
+        """The Content-Range header's value."""
+        return f"bytes {self.start}-{self.end - 1}/{self.size}"
+
+
+def playlist(text: str, *, cached_s: int = 0) -> web.Response:
+    """A playlist. ``cached_s`` > 0 only for one that never changes."""
+    control = f"private, max-age={cached_s}" if cached_s else "no-store"
+    answer = web.Response(text=text, content_type=PLAYLIST, charset="utf-8", headers={"Cache-Control": control})
+    answer.enable_compression()
+    return answer
+
+
+def media(request: web.Request, data: bytes, content_type: str) -> web.Response:
+    """A piece of media that never changes, or the range of it that is asked for.
+
+    Raises HTTPRequestRangeNotSatisfiable.
+    """
+    etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    headers = {"Cache-Control": IMMUTABLE, "Accept-Ranges": "bytes", "ETag": etag}
+    if etag in request.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers=headers)
+    span = requested_span(request, len(data), etag)
+    if span is not None:
+        headers["Content-Range"] = span.content_range
+        return web.Response(status=206, body=data[span.start : span.end], content_type=content_type, headers=headers)
+    return web.Response(body=data, content_type=content_type, headers=headers)
+
+
+def requested_span(request: web.Request, size: int, etag: str) -> Span | None:
+    """The one range that is asked for; None for all. Several ranges, or another unit, count as all (RFC 9110, 14.2).
+
+    Raises HTTPRequestRangeNotSatisfiable.
+    """
+    header = request.headers.get("Range")
+    if header is None or request.method not in ("GET", "HEAD"):
+        return None
+    condition = request.headers.get("If-Range")
+    if condition is not None and condition.strip() != etag:
+        return None
+    match = _RANGE.fullmatch(header.strip().replace(" ", ""))
+    if match is None or match.group(1) == match.group(2) == "":
+        return None
+    first, last = match.groups()
+    if first == "":
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(int(last) + 1, size) if last else size
+        if last and int(last) < start:
+            return None
+    if start >= size or end <= start:
+        raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
+    return Span(start, end, size)
