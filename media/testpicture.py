@@ -53,7 +53,7 @@ class TestPicture:
         self._frame = self._background()
         self._scale = height / 360
         self._flash = (
-            slice(height // 16, height // 16 + height // 5),
+            slice(height // 20, height // 20 + height // 6),
             slice(width - height // 4, width - height // 20),
         )
         self._text_rows = slice(height // 20, height // 20 + height // 6)
@@ -173,7 +173,7 @@ def flash_visible(frame: NDArray[Any]) -> bool:
     """Whether the corner flash, which lasts the first 100 ms of each UTC second, is on in a decoded picture."""
     luma = _luma(frame)
     height, width = luma.shape
-    middle_y, middle_x = height // 16 + height // 10, width - (height // 4 + height // 20) // 2
+    middle_y, middle_x = height // 20 + height // 12, width - (height // 4 + height // 20) // 2
     reach = max(1, height // 30)
     patch = luma[middle_y - reach : middle_y + reach, middle_x - reach : middle_x + reach]
     return bool(patch.mean() > 150)

@@ -403,7 +403,7 @@ class VideoReceiver(TrackReceiver):
         gap = self._gap_before(unit, utc_ns)
         if gap is not None and passed > self._rate // 2:
             self._decode.restart()
-        elif 0 < passed < self._rate:
+        elif 0 < passed < self._frame_ticks:
             self._frame_ticks = passed
         self._last_pts = pts
         dts = self._decode.dts(pts, self._frame_ticks)
@@ -430,7 +430,7 @@ class AudioReceiver(TrackReceiver):
         self._depacketizer = depacketizer
         self._track = track
         self._ticks = TickCounter(clock_rate, decoding_order=False)
-        self._last_dts = -1
+        self._last_dts: int | None = None
 
     @property
     def track(self) -> Track | None:
@@ -495,7 +495,7 @@ class AudioReceiver(TrackReceiver):
         rate = unit.track.clock_rate
         if rate != self._rate:
             pts = pts * rate // self._rate
-        if pts <= self._last_dts:
+        if self._last_dts is not None and pts <= self._last_dts:
             pts = self._last_dts + 1
         self._last_dts = pts
         self._last_end_ns = utc_ns + unit.duration * NS_PER_S // rate
