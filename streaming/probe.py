@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
+import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -30,10 +31,12 @@ from media.picture import still
 from media.unit import NS_PER_S, AccessUnit, AudioTrack, Codec, StreamItem, VideoTrack
 from streaming.addresses import AddressGuard
 from streaming.camera_status import Problem
-from streaming.errors import CameraSilentError, StreamingError
+from streaming.errors import CameraSilentError, InternalCameraError, StreamingError
 from streaming.rtsp.client import RtspClient, RtspSettings
 from streaming.rtsp.sdp import SdpMedia
 from streaming.source import CameraSource
+
+log = logging.getLogger(__name__)
 
 Facts = dict[str, str | int | float]
 
@@ -165,6 +168,11 @@ async def probe(
                 return
             except (StreamingError, MediaError) as error:
                 yield prober.failed(error)
+                return
+            except Exception:
+                # Somebody is waiting at a page: a fault of ours is a step that failed, and a trace in the log.
+                log.exception("probe of %s: internal fault", source.camera_id)
+                yield prober.failed(InternalCameraError("internal fault"))
                 return
 
 

@@ -6,7 +6,6 @@ that the index of a medium is that of its m-line.
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -227,24 +226,6 @@ def _format_parameters(section: _Section, payload_type: int) -> dict[str, str]:
             if name.strip():
                 parameters.setdefault(name.strip().lower(), content.strip())
     return parameters
-
-
-def sprop_nal_units(description: MediaDescription) -> tuple[bytes, ...]:
-    """The parameter sets in fmtp: RFC 6184 ``sprop-parameter-sets``; RFC 7798 ``sprop-vps``, ``-sps``, ``-pps``.
-
-    What is not base64 is left out: the stream brings its parameter sets in band, or has none.
-    """
-    units: list[bytes] = []
-    for name in ("sprop-parameter-sets", "sprop-vps", "sprop-sps", "sprop-pps"):
-        for item in description.fmtp.get(name, "").split(","):
-            padded = item.strip() + "=" * (-len(item.strip()) % 4)
-            try:
-                unit = base64.b64decode(padded, validate=True)
-            except (binascii.Error, ValueError):
-                continue
-            if unit:
-                units.append(unit.removeprefix(b"\0\0\0\1"))
-    return tuple(units)
 
 
 def payload_type_of(track: Track) -> int:
