@@ -81,7 +81,7 @@ class Recording:
         self._refused: GapCause | None = None
         self._resume_cause: GapCause | None = start.cause
         self._hole_cause: GapCause | None = start.cause
-        self._media_end = start.missing_since_utc_ns
+        self._begin = self._media_end = start.missing_since_utc_ns
         self._break = True
         self._since: int | None = None
         self._last_part: int | None = None
@@ -350,11 +350,12 @@ class Recording:
             self._file.gap(closed)
             self._tools.ledger.changed()
         if self._since is None:
-            self._tell("recording-runs", start)
+            # The open segment may have begun before the meeting did.
+            self._tell("recording-runs", max(start, self._begin))
         self._away = False
         self._hole_cause = None
         self._resume_cause = None
-        self._media_end = max(start, 0)
+        self._media_end = start
 
     def _tell(self, kind: str, utc_ns: int, **params: str | int) -> None:
         self._tools.ledger.tell(self.plan.meeting, utc_ns, kind, {"camera": self.plan.camera, **params})

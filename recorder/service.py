@@ -390,9 +390,10 @@ async def _apart(step: Awaitable[object]) -> None:
 
 def _with_torn_marked(recovered: list[SpoolFile]) -> list[SpoolFile]:
     """Only the newest file of a recording may have a torn tail; in an older one that is damage."""
-    marked = []
-    for spool, following in zip(recovered, [*recovered[1:], None], strict=True):
-        older = following is not None and following.header.recording == spool.header.recording
-        torn = spool.valid_bytes < spool.size
-        marked.append(replace(spool, torn_inside=True) if older and torn else spool)
-    return marked
+    newest = {spool.header.recording: spool.header.number for spool in recovered}
+    return [
+        replace(spool, torn_inside=True)
+        if spool.valid_bytes < spool.size and spool.header.number < newest[spool.header.recording]
+        else spool
+        for spool in recovered
+    ]

@@ -230,7 +230,7 @@ async def test_a_disk_that_takes_no_more_keeps_whole_segments(tmp_path: Path) ->
         file = spool.open(header(), GENESIS_HASH)
         feed(file, segments(2, part_bytes=20_000))
         async with asyncio.timeout(10):
-            while len(file.segments) < 2:
+            while len(file.segments) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         resource.setrlimit(resource.RLIMIT_FSIZE, (file.bytes + 40_000, hard))
         try:

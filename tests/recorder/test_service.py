@@ -1,0 +1,141 @@
+"""Meetings through the whole recorder: real media, real database, real store."""
+
+import io
+from pathlib import Path
+
+import av
+import pytest
+
+from media.fmp4_read import read_fragments
+from media.unit import NS_PER_S, GapCause
+from recorder.chain import chain_after
+from recorder.errors import MeetingStateError
+from storage.records import GENESIS_HASH, MeetingState, RecordingState
+from tests.recorder.house import START_NS, House, house, until
+
+
+async def recorded(home: House, seconds: float = 12.0) -> str:
+    """A meeting of so many seconds, started by plan, ended by hand."""
+    meeting = await home.plan()
+    home.camera.connect()
+    async with home.service() as recorder:
+        home.camera.feed(2.0)
+        await until(lambda: recorder.live_state(meeting) is not None, "recording runs")
+        home.camera.feed(seconds - 2.0)
+        await until(lambda: recorder.metrics.parts >= (seconds - 1) * 2, "parts arrive")
+        await recorder.end_meeting(meeting, "user1")
+    return meeting
+
+
+async def test_a_planned_meeting_records_itself_and_every_hash_agrees(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await recorded(home)
+        row = await home.meeting(meeting)
+        assert (row.state, row.started_by, row.ended_by) == (MeetingState.ENDED, "plan", "user1")
+        recording = await home.recording(meeting)
+        assert recording.state is RecordingState.COMPLETE
+        objects = await home.verify(meeting)
+        assert len(objects) == 2, "8 s and the rest"
+        chain = GENESIS_HASH
+        for item in objects:
+            for segment in item.segments:
+                chain = chain_after(chain, recording.id, item.period, segment)
+                assert segment.chain == chain
+        assert recording.chain_head == chain
+        assert await home.gaps(meeting) == []
+        assert await home.story(meeting) == ["meeting-started", "recording-runs", "meeting-ended"]
+        assert not list(home.spool_dir.rglob("*.spool"))
+
+
+async def test_an_object_is_a_file_that_plays_and_its_ranges_are_segments(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await recorded(home)
+        shown = 0
+        for item in await home.objects(meeting):
+            data = await home.store.get(item.key)
+            with av.open(io.BytesIO(data)) as container:
+                assert {stream.type for stream in container.streams} == {"video", "audio"}
+                frames = sum(1 for _ in container.decode(video=0))
+            with av.open(io.BytesIO(data)) as container:
+                sounds = sum(frame.samples for frame in container.decode(audio=0))
+            in_ranges = 0
+            for segment in item.segments:
+                for part in segment.ranges:
+                    samples = read_fragments(data[part.offset : part.offset + part.size], part.track_id)
+                    assert len(samples) == part.samples
+                    assert samples[0].dts == part.dts
+                    assert sum(sample.duration for sample in samples) == part.duration
+                    if part.track_id == 1:
+                        assert samples[0].keyframe
+                        in_ranges += len(samples)
+            assert frames == in_ranges
+            shown += frames
+            seconds = (item.end_utc_ns - item.start_utc_ns) / NS_PER_S
+            assert sounds / 8_000 == pytest.approx(seconds, abs=0.6)
+        # What is not yet a part when the meeting is ended is not kept: at most half a second.
+        assert 115 <= shown <= 120
+
+
+async def test_the_archive_can_be_read_without_the_database(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await recorded(home)
+        recording = await home.recording(meeting)
+        stored = await home.store.head(f"recordings/{recording.id}/000000.mp4")
+        assert stored.metadata["title"] == "支部党员大会"
+        assert stored.metadata["site"] == "村委会议室"
+        assert stored.metadata["meeting"] == meeting
+        assert stored.metadata["camera"] == "cam"
+        assert stored.metadata["start"].startswith("2027-01-15T08:01:4")
+        assert stored.metadata["sha256"] == stored.sha256
+        manifest = await home.store.get(f"recordings/{recording.id}/manifest.json")
+        assert b"000001.mp4" in manifest
+        assert recording.chain_head.encode() in manifest
+
+
+async def test_a_lost_camera_is_a_gap_from_its_beginning_and_ends_when_it_is_back(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await home.plan()
+        home.camera.connect()
+        async with home.service() as recorder:
+            await until(lambda: recorder.live_state(meeting) is not None, "recording runs")
+            home.camera.feed(4.0)
+            await until(lambda: recorder.metrics.parts >= 7, "first media")
+            home.clock.now_ns += 2 * NS_PER_S
+            await until(lambda: recorder.metrics.gaps[GapCause.DISCONNECTED] == 1, "absence noticed")
+            state = recorder.live_state(meeting)
+            assert state is not None
+            assert state.recordings[0].away
+            for _ in range(200):
+                gaps = await home.gaps(meeting)
+                if gaps:
+                    break
+            assert gaps[0].end_utc_ns is None
+            home.camera.lose(5.0, GapCause.SILENT)
+            home.camera.feed(4.0)
+            await until(lambda: recorder.metrics.parts >= 14, "media again")
+            await recorder.end_meeting(meeting, None)
+        (gap,) = await home.gaps(meeting)
+        assert gap.cause == GapCause.SILENT
+        assert gap.start_utc_ns == pytest.approx(START_NS + 4 * NS_PER_S, abs=0.6 * NS_PER_S)
+        assert gap.end_utc_ns == START_NS + 9 * NS_PER_S
+        objects = await home.verify(meeting)
+        segments = [segment for item in objects for segment in item.segments]
+        assert [segment.discontinuity for segment in segments].count(True) == 2
+        kinds = await home.story(meeting)
+        assert kinds.count("media-lost") == kinds.count("media-back") == 1
+
+
+async def test_starting_twice_or_ending_what_does_not_run_is_refused(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await home.plan(start_s=600)
+        async with home.service() as recorder:
+            with pytest.raises(MeetingStateError) as caught:
+                await recorder.end_meeting(meeting, "user1")
+            assert caught.value.params["state"] == "planned"
+            await recorder.start_meeting(meeting, "user1")
+            with pytest.raises(MeetingStateError):
+                await recorder.start_meeting(meeting, "user1")
+            assert (await home.meeting(meeting)).started_by == "user1"
+            await recorder.end_meeting(meeting, "user1")
+        (gap,) = await home.gaps(meeting) or [None]
+        assert gap is None
