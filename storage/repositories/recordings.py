@@ -36,6 +36,14 @@ class RecordingRepository(Repository):
         query = select(RecordingRow).where(RecordingRow.meeting_id == meeting_id, RecordingRow.camera_id == camera_id)
         return await self._first(Recording, query)
 
+    async def ids(self) -> tuple[str, ...]:
+        """Of all recordings, in order: for ``sanhui check``."""
+        return tuple((await self._execute(select(RecordingRow.id).order_by(RecordingRow.id))).scalars())
+
+    async def exists(self, recording_id: str) -> bool:
+        """Whether there is such a row."""
+        return await self._number(select(func.count()).where(RecordingRow.id == recording_id)) > 0
+
     async def of_meeting(self, meeting_id: str) -> tuple[Recording, ...]:
         """The meeting's recordings, one per camera, in order of their start."""
         query = select(RecordingRow).where(RecordingRow.meeting_id == meeting_id)
