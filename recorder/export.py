@@ -284,9 +284,9 @@ class Mp4Export:
         )
         loop = asyncio.get_running_loop()
         aac = self._playback.sound.settings
-        if self._silence is None:
+        if self._silence is None and mode is SoundMode.DERIVED:
             self._silence = await loop.run_in_executor(self._executor, _silent_frame, aac)
-        layout = _Layout(recorded, places, tables, mode, aac, self._silence)
+        layout = _Layout(recorded, places, tables, mode, aac, self._silence or b"")
         return await loop.run_in_executor(self._executor, self._finish, layout)
 
     def _finish(self, layout: _Layout) -> Mp4:
