@@ -157,6 +157,13 @@ class House:
             await repos.meetings.add(meeting)
         return meeting.id
 
+    async def runs(self, recorder: RecorderService, meeting_id: str) -> None:
+        """Send the first two seconds and wait until they are being recorded."""
+        before = recorder.metrics.parts
+        self.camera.feed(2.0)
+        await until(lambda: recorder.live_state(meeting_id) is not None, "the recording starts")
+        await until(lambda: recorder.metrics.parts > before, "the first part")
+
     async def meeting(self, meeting_id: str) -> Meeting:
         """Its row."""
         async with self.database.read() as repos:

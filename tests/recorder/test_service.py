@@ -19,8 +19,7 @@ async def recorded(home: House, seconds: float = 12.0) -> str:
     meeting = await home.plan()
     home.camera.connect()
     async with home.service() as recorder:
-        home.camera.feed(2.0)
-        await until(lambda: recorder.live_state(meeting) is not None, "recording runs")
+        await home.runs(recorder, meeting)
         home.camera.feed(seconds - 2.0)
         await until(lambda: recorder.metrics.parts >= (seconds - 1) * 2, "parts arrive")
         await recorder.end_meeting(meeting, "user1")
@@ -97,8 +96,8 @@ async def test_a_lost_camera_is_a_gap_from_its_beginning_and_ends_when_it_is_bac
         meeting = await home.plan()
         home.camera.connect()
         async with home.service() as recorder:
-            await until(lambda: recorder.live_state(meeting) is not None, "recording runs")
-            home.camera.feed(4.0)
+            await home.runs(recorder, meeting)
+            home.camera.feed(2.0)
             await until(lambda: recorder.metrics.parts >= 7, "first media")
             home.clock.now_ns += 2 * NS_PER_S
             await until(lambda: recorder.metrics.gaps[GapCause.DISCONNECTED] == 1, "absence noticed")

@@ -1,0 +1,147 @@
+"""``sanhui check`` finds what was done to a real archive, and nothing in one that nobody touched."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recorder.chain import chain_after
+from recorder.check import CheckProgress, FindingCode, check
+from storage.records import GapRecord, MediaObject, ObjectState
+from tests.recorder.house import House, house
+from tests.recorder.test_service import recorded
+
+
+async def codes(home: House) -> set[FindingCode]:
+    report = await check(home.database, home.store)
+    return {finding.code for finding in report.findings}
+
+
+async def replace_row(home: House, old: MediaObject, new: MediaObject | None) -> None:
+    """Do to a row what no code of ours does."""
+    async with home.database.transaction() as repos:
+        head = (await repos.recordings.get(old.recording_id)).chain_head
+        others = [row for row in await repos.objects.of_recording(old.recording_id) if row.number > old.number]
+        await repos.objects.mark_deleting(old.recording_id)
+        every = [row for row in await repos.objects.deleting() if row.recording_id == old.recording_id]
+        for row in every:
+            await repos.objects.remove(row.recording_id, row.number)
+        for row in every:
+            kept = row if row.number != old.number else new
+            if kept is not None:
+                await repos.objects.add(replace(kept, state=ObjectState.STORED))
+        assert others or head
+        if not others and new is not None:
+            assert (await repos.recordings.get(old.recording_id)).chain_head == new.chain
+
+
+async def test_an_untouched_archive_is_whole(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await recorded(home)
+        seen: list[CheckProgress] = []
+        report = await check(home.database, home.store, seen.append)
+        assert report.findings == []
+        assert report.ok
+        assert (report.objects, report.recordings) == (2, 1)
+        assert report.segments == sum(len(row.segments) for row in await home.objects(meeting))
+        assert [(item.objects, item.total) for item in seen] == [(1, 2), (2, 2)]
+        assert seen[-1].bytes == report.bytes == sum(row.size for row in await home.objects(meeting))
+        assert (await check(home.database, home.store, meeting_id=meeting)).ok
+
+
+async def test_every_flipped_octet_is_found(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await recorded(home)
+        row = (await home.objects(meeting))[0]
+        path = home.folder / "objects" / row.key
+        original = path.read_bytes()
+        segment = row.segments[1].ranges[0]
+        for at, expected in (
+            (0, {FindingCode.OBJECT_HASH}),
+            (segment.offset + segment.size // 2, {FindingCode.OBJECT_HASH, FindingCode.SEGMENT_HASH}),
+            (len(original) - 1, {FindingCode.OBJECT_HASH, FindingCode.SEGMENT_HASH}),
+        ):
+            path.write_bytes(original[:at] + bytes((original[at] ^ 1,)) + original[at + 1 :])
+            assert await codes(home) == expected
+        path.write_bytes(original[:-10])
+        assert FindingCode.OBJECT_SIZE in await codes(home)
+        path.write_bytes(original)
+        assert await codes(home) == set()
+
+
+async def test_a_deleted_object_and_an_orphan_are_found(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await recorded(home)
+        row = (await home.objects(meeting))[1]
+        await home.store.delete(row.key)
+        report = await check(home.database, home.store)
+        assert [(item.code, item.key) for item in report.findings] == [(FindingCode.OBJECT_MISSING, row.key)]
+        stray = f"recordings/{row.recording_id}/000009.mp4"
+        await home.store.put(stray, b"who put this here")
+        await home.store.put("recordings/nobody/000000.mp4", b"nor this")
+        report = await check(home.database, home.store)
+        found = {(item.code, item.key) for item in report.findings}
+        assert found == {
+            (FindingCode.OBJECT_MISSING, row.key),
+            (FindingCode.ORPHAN_OBJECT, stray),
+            (FindingCode.ORPHAN_OBJECT, "recordings/nobody/000000.mp4"),
+        }
+
+
+async def test_a_missing_row_is_found(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await recorded(home, 20.0)
+        rows = await home.objects(meeting)
+        assert len(rows) == 3
+        await replace_row(home, rows[1], None)
+        report = await check(home.database, home.store)
+        assert {item.code for item in report.findings} == {
+            FindingCode.NUMBER_MISSING,
+            FindingCode.CHAIN_BROKEN,
+            FindingCode.ORPHAN_OBJECT,
+            FindingCode.GAP_MISSING,
+            FindingCode.MANIFEST_DIFFERS,
+        }
+        missing = next(item for item in report.findings if item.code is FindingCode.NUMBER_MISSING)
+        assert missing.number == 1
+
+
+@pytest.mark.parametrize("mend_links", [False, True])
+async def test_a_changed_fact_breaks_the_chain_even_if_its_own_link_is_mended(tmp_path: Path, mend_links: bool) -> None:
+    async with house(tmp_path) as home:
+        meeting = await recorded(home)
+        rows = await home.objects(meeting)
+        row = rows[0]
+        segments = list(row.segments)
+        segments[-1] = replace(segments[-1], start_utc_ns=segments[-1].start_utc_ns + 1)
+        if mend_links:
+            fresh = chain_after(segments[-2].chain, row.recording_id, row.period, segments[-1])
+            segments[-1] = replace(segments[-1], chain=fresh)
+        await replace_row(home, row, replace(row, segments=tuple(segments), chain=segments[-1].chain))
+        report = await check(home.database, home.store)
+        broken = [item for item in report.findings if item.code is FindingCode.CHAIN_BROKEN]
+        assert [item.number for item in broken] == [1 if mend_links else 0]
+
+
+async def test_gaps_that_lie_are_found(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await recorded(home)
+        recording = await home.recording(meeting)
+        async with home.database.transaction() as repos:
+            for start, end in ((5, 3), (7, None)):
+                await repos.gaps.add(
+                    GapRecord(recording_id=recording.id, start_utc_ns=start, end_utc_ns=end, cause="silent")
+                )
+        report = await check(home.database, home.store)
+        assert [item.code for item in report.findings] == [FindingCode.GAP_WRONG] * 2
+
+
+async def test_a_lost_manifest_is_found(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await recorded(home)
+        recording = await home.recording(meeting)
+        key = f"recordings/{recording.id}/manifest.json"
+        await home.store.put(key, b"{}")
+        assert await codes(home) == {FindingCode.MANIFEST_DIFFERS}
+        await home.store.delete(key)
+        assert await codes(home) == {FindingCode.MANIFEST_MISSING}
