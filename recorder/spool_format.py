@@ -7,6 +7,7 @@ that nothing more will come. A reader takes frames up to the first one that is c
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import struct
@@ -17,10 +18,13 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from media.unit import NS_PER_S, Track
+from media.errors import ContainerError
+from media.fmp4_read import read_fragments
+from media.unit import NS_PER_S, Codec, Track, VideoTrack
 from recorder.chain import chain_after
 from recorder.errors import SpoolDamagedError
 from recorder.facts import segment_from_json, segment_to_json, tracks_from_json, tracks_to_json
+from recorder.sample_table import SampleTable, table_of, tables_box
 from storage.records import GapRecord, StoredSegment, TrackRange
 
 MAGIC: Final = b"SANHUIS1"
@@ -312,7 +316,8 @@ class Assembled:
 
 
 def assemble(spool: SpoolFile) -> Assembled:
-    """The object of a spool file: ``init``, then for each segment its video and its sound, each in one range.
+    """The object of a spool file: ``init``, then for each segment its video and its sound, each in one range; at the
+    end the sample tables that a download's index is made of (see :mod:`recorder.sample_table`).
 
     Every range is hashed again and compared with what was hashed at write. Blocks; call it in a thread.
     Raises OSError, SpoolDamagedError.
@@ -320,10 +325,14 @@ def assemble(spool: SpoolFile) -> Assembled:
     parts = [spool.header.init]
     position = len(spool.header.init)
     chain = spool.header.chain
+    # Other sound is derived for downloads, and needs none.
+    indexed = {track.id for track in spool.header.tracks if isinstance(track, VideoTrack) or track.codec is Codec.AAC}
+    tables: list[tuple[int, int, SampleTable]] = []
     with spool.path.open("rb") as file:
         for segment in spool.segments:
             for item in segment.facts.ranges:
                 digest = hashlib.sha256()
+                first = len(parts)
                 if item.offset != position:
                     raise _damaged(spool, segment)
                 for offset, length in segment.pieces[item.track_id]:
@@ -334,9 +343,14 @@ def assemble(spool: SpoolFile) -> Assembled:
                     position += len(data)
                 if digest.hexdigest() != item.sha256:
                     raise _damaged(spool, segment)
+                if item.track_id in indexed:
+                    with contextlib.suppress(ContainerError):
+                        samples = read_fragments(b"".join(parts[first:]), item.track_id)
+                        tables.append((segment.facts.sequence, item.track_id, table_of(samples)))
             chain = chain_after(chain, spool.header.recording, spool.header.period, segment.facts)
             if chain != segment.facts.chain:
                 raise _damaged(spool, segment)
+    parts.append(tables_box(tables))
     whole = b"".join(parts)
     return Assembled(whole, hashlib.sha256(whole).hexdigest())
 
