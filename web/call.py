@@ -46,7 +46,7 @@ class Call:
     def entry(self, action: str, subject: str, user: User | None = None, **detail: str | int | float) -> AuditEntry:
         """An audit entry of this request."""
         who = user or (self.someone.user if self.someone else None)
-        return self.services.audit.entry(who, action, subject, self.address, **detail)
+        return self.services.audit.entry(who, action, subject, self.address, detail=detail)
 
     def organization(self, organization_id: str) -> Organization:
         """An organization of the person's area. Raises NotFoundError, OutsideAreaError."""

@@ -46,7 +46,7 @@ def describe(operations: Iterable[Operation]) -> Json:
     }
 
 
-References = Mapping[tuple[type[BaseModel], JsonSchemaMode], Json]
+References = Mapping[tuple[type[Any], JsonSchemaMode], Json]
 
 
 def _schemas(operations: Iterable[Operation]) -> tuple[Json, References]:

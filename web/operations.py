@@ -22,8 +22,7 @@ _PATH_PARAMETER = re.compile(r"{(\w+)(?::[^}]*)?}")
 class Operation:
     """One method of one path. ``scope`` None means that nobody need be logged in.
 
-    ``media_type`` other than JSON means that the handler makes its own response of that type; ``response`` is then
-    the model of one line (NDJSON) or None.
+    ``response`` is the model of the answer, of one line of it where ``media_type`` is NDJSON, or None.
     """
 
     method: str
@@ -64,12 +63,13 @@ class Operations:
         status: int | None = None,
         errors: tuple[int, ...] = (),
         media_type: str = "application/json",
-        line: type[BaseModel] | None = None,
+        model: type[BaseModel] | None = None,
     ) -> Callable[[HandlerT], HandlerT]:
-        """Declare the decorated handler. ``line`` is the model of one line where ``media_type`` is NDJSON."""
+        """Declare the decorated handler. ``model`` is what a handler that makes its own response puts
+        into it; one line of it where ``media_type`` is NDJSON."""
 
         def declare(handler: HandlerT) -> HandlerT:
-            self.all.append(_read_handler(handler, method, path, self.tag, scope, status, errors, media_type, line))
+            self.all.append(_read_handler(handler, method, path, self.tag, scope, status, errors, media_type, model))
             return handler
 
         return declare
@@ -84,7 +84,7 @@ def _read_handler(
     status: int | None,
     errors: tuple[int, ...],
     media_type: str,
-    line: type[BaseModel] | None,
+    model: type[BaseModel] | None,
 ) -> Operation:
     hints: Mapping[str, Any] = get_type_hints(handler)
     parameters = tuple(_PATH_PARAMETER.findall(path))
@@ -93,7 +93,7 @@ def _read_handler(
     if unknown:
         raise TypeError(f"{method} {path}: parameters {sorted(unknown)} are neither in the path nor query nor body")
     result = hints.get("return")
-    response = line or (result if inspect.isclass(result) and issubclass(result, BaseModel) else None)
+    response = model or (result if inspect.isclass(result) and issubclass(result, BaseModel) else None)
     summary, _, rest = inspect.getdoc(handler).partition("\n") if inspect.getdoc(handler) else ("", "", "")  # type: ignore[union-attr]
     default_status = 204 if response is None and media_type == "application/json" else 200
     return Operation(

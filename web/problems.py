@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from media.errors import MediaError
 from recorder.errors import RecorderError
@@ -119,9 +120,7 @@ def _translate(error: web.HTTPException, request: web.Request) -> TypedError | N
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def middleware(
-    catalog_of: Callable[[web.Request], Catalog],
-) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def middleware(catalog_of: Callable[[web.Request], Catalog]) -> Middleware:
     """The outermost middleware: whatever is raised inside becomes problem details."""
 
     @web.middleware

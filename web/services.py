@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from media.clock import Clock
+    from recorder.playback import Playback
     from recorder.service import RecorderService
     from storage.database import Database
     from storage.objects import ObjectStore
@@ -47,6 +49,7 @@ class Services:
     directory: StreamDirectory
     addresses: Addresses
     recorder: RecorderService
+    playback: Playback
     passwords: Passwords
     sessions: Sessions
     stream_passwords: StreamPasswords
@@ -56,6 +59,7 @@ class Services:
     trends: Trends
     metrics: Metrics
     rtsp_port: Callable[[], int]
+    probes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
 
 
 SERVICES = web.AppKey("services", Services)

@@ -1,5 +1,6 @@
 """The log of what was done: who, what, to what, how it ended, from where. Written with the change it tells of."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from media.clock import Clock
@@ -22,7 +23,7 @@ class Audit:
         address: str,
         outcome: AuditOutcome = AuditOutcome.SUCCESS,
         username: str = "",
-        **detail: str | int | float,
+        detail: Mapping[str, str | int | float] | None = None,
     ) -> AuditEntry:
         """An entry. ``action`` is a code of the ``audit`` catalog, ``subject`` is ``kind/id``; ``detail`` fills the
         sentence's placeholders and never holds a secret. ``username`` is for a log-in by nobody known."""
@@ -34,5 +35,5 @@ class Audit:
             subject=subject[:200],
             outcome=outcome,
             address=address[:64],
-            detail=detail,
+            detail=dict(detail or {}),
         )

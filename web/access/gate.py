@@ -106,7 +106,7 @@ class SanhuiGate:
         if self._looks.holds(principal.session, action, meeting_id):
             return
         services = request.app[SERVICES]
-        entry = services.audit.entry(principal.user, action, subject, request.remote or "", name=name)
+        entry = services.audit.entry(principal.user, action, subject, request.remote or "", detail={"name": name})
         kind = {"camera.watch": "looked-in", "meeting.play": "looked-back", "meeting.download": "downloaded"}[action]
         async with services.database.transaction() as repos:
             await repos.audit.add(entry)

@@ -18,19 +18,26 @@ _MAX_TOKEN = 200
 
 async def authenticate(request: web.Request) -> Principal | None:
     """Who asks, by session cookie or ``Authorization: Bearer`` (players such as ffmpeg); None if nobody does."""
-    known = request.get(_PRINCIPAL)
-    if known is not None:
-        return known
-    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    by_cookie = scheme.lower() != "bearer"
-    if by_cookie:
-        token = request.cookies.get(COOKIE, "")
+    if _PRINCIPAL in request:
+        return request[_PRINCIPAL]
+    token = session_token(request)
     if not token or len(token) > _MAX_TOKEN:
         return None
-    principal = await request.app[SERVICES].sessions.find(token.strip(), by_cookie=by_cookie)
+    principal = await request.app[SERVICES].sessions.find(token, by_cookie=_bearer(request) is None)
     if principal is not None:
         request[_PRINCIPAL] = principal
     return principal
+
+
+def session_token(request: web.Request) -> str:
+    """The session's token as the client sent it; empty for none."""
+    bearer = _bearer(request)
+    return request.cookies.get(COOKIE, "") if bearer is None else bearer
+
+
+def _bearer(request: web.Request) -> str | None:
+    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 async def demand_login(request: web.Request) -> Principal:

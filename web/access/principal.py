@@ -1,8 +1,9 @@
 """Who asks: a person with scopes and an area."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from storage.records import User
+from storage.records import User, UserSession
 from web.access.scopes import Scope, scopes_of
 from web.errors import ForbiddenError
 
@@ -12,13 +13,14 @@ class Principal:
     """A person behind a valid session. ``area`` is the organization whose subtree the person sees; None is everything.
 
     ``by_cookie`` is false where the session's token came in an Authorization header, which no other site can make a
-    browser send, so that no CSRF header is needed.
+    browser send, so that no CSRF header is needed. ``expires_at`` moves with each sign of life.
     """
 
     user: User
     scopes: frozenset[Scope]
     session: str = field(repr=False)
     csrf_hash: str = field(repr=False)
+    expires_at: datetime
     by_cookie: bool = True
 
     @property
@@ -36,6 +38,7 @@ class Principal:
             raise ForbiddenError(scope=scope.value)
 
 
-def principal_of(user: User, session: str, csrf_hash: str, *, by_cookie: bool) -> Principal:
-    """The principal of a user."""
-    return Principal(user, scopes_of(user.role, user.scopes), session, csrf_hash, by_cookie)
+def principal_of(user: User, session: UserSession, *, by_cookie: bool) -> Principal:
+    """The principal of a user in a session."""
+    scopes = scopes_of(user.role, user.scopes)
+    return Principal(user, scopes, session.token_hash, session.csrf_hash, session.expires_at, by_cookie)

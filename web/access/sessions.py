@@ -116,7 +116,7 @@ class Sessions:
             await repos.sessions.delete_expired(now)
             await repos.sessions.add(session)
             await repos.users.logged_in(user.id, now)
-        return LoggedIn(token, csrf, user, now + timedelta(seconds=self.settings.max_s))
+        return LoggedIn(token, csrf, user, session.expires_at)
 
     async def find(self, token: str, *, by_cookie: bool) -> Principal | None:
         """Who is behind a token; None if its session is unknown, over, or its user disabled. A sign of life."""
@@ -131,7 +131,7 @@ class Sessions:
         if session.expires_at <= now or not user.active:
             self._cache.pop(key, None)
             return None
-        return principal_of(user, key, session.csrf_hash, by_cookie=by_cookie)
+        return principal_of(user, session, by_cookie=by_cookie)
 
     async def close(self, session: str) -> None:
         """Log out."""
@@ -198,4 +198,4 @@ class Sessions:
         beyond = failures - self.settings.failures
         if beyond < 0:
             return 0
-        return min(self.settings.lockout_first_s * 2 ** min(beyond, 30), self.settings.lockout_max_s)
+        return min(self.settings.lockout_first_s * (1 << min(beyond, 30)), self.settings.lockout_max_s)

@@ -1,62 +1,278 @@
 """Cameras: register, state, probe, still pictures."""
 
+import contextlib
+from dataclasses import replace
+
 from aiohttp import web
 
+from media.unit import NS_PER_S
+from storage.records import Camera as CameraRecord
+from storage.records import CameraPlace, Meeting, new_id
+from streaming.errors import StreamingError
+from streaming.probe import Outcome, probe
+from streaming.secret import Secret
+from streaming.source import CameraSource, Transport
 from web.access.scopes import Scope
+from web.api import present, probe_view
 from web.api.schemas.cameras import (
     Camera,
+    CameraCounts,
     CameraDeleted,
     CameraInput,
     CameraList,
     CameraQuery,
+    CameraRegistration,
+    CameraState,
     ProbeEvent,
     ProbeRequest,
 )
 from web.call import Call
+from web.camera_sources import PastedAddress, sources_of
+from web.errors import BusyError, FieldsInvalidError, NotFoundError, SupervisionRefusedError, WrongField
 from web.operations import Operations
 
 operations = Operations("cameras")
+_NEEDS_PERSON = {CameraState.REFUSED, CameraState.UNSUPPORTED, CameraState.MISCONFIGURED}
+_AWAY = {CameraState.OFFLINE, CameraState.SILENT}
 
 
 @operations.operation("GET", "/cameras", scope=Scope.CAMERAS_READ)
 async def list_cameras(call: Call, query: CameraQuery) -> CameraList:
-    """All cameras with their state."""
-    raise NotImplementedError
+    """All cameras with their state, in order of town, village and name."""
+    area = call.narrowed(query.organization_id)
+    running = await _running(call)
+    unreadable = sources_of(call.picture, call.services.secrets).unreadable
+    cameras = [_shown(call, place, running, unreadable) for place in call.picture.cameras_in(area)]
+    states = [camera.status.state for camera in cameras]
+    counts = CameraCounts(
+        total=len(states),
+        online=states.count(CameraState.ONLINE),
+        connecting=states.count(CameraState.CONNECTING),
+        offline=sum(state in _AWAY for state in states),
+        needs_person=sum(state in _NEEDS_PERSON for state in states),
+        disabled=states.count(CameraState.DISABLED),
+    )
+    wanted = query.search.lower()
+    items = [
+        camera
+        for camera in cameras
+        if (query.state is None or camera.status.state is query.state)
+        and (not wanted or any(wanted in name.lower() for name in _names(camera)))
+    ]
+    return CameraList(at=call.now(), items=items, counts=counts)
 
 
-@operations.operation("POST", "/cameras", scope=Scope.CAMERAS_WRITE, status=201)
+@operations.operation("POST", "/cameras", scope=Scope.CAMERAS_WRITE, status=201, errors=(409,))
 async def create_camera(call: Call, body: CameraInput) -> Camera:
     """Add a camera. It is connected at once."""
-    raise NotImplementedError
+    _check_site(call, body.site_id)
+    now = call.now()
+    blank = CameraRecord(id=new_id(), site_id=body.site_id, name=body.name, url="", created_at=now, updated_at=now)
+    record = await _filled(call, blank, body)
+    async with call.services.database.transaction() as repos:
+        await repos.cameras.add(record)
+        await repos.audit.add(call.entry("camera.create", f"camera/{record.id}", name=record.name))
+    return await _refreshed(call, record.id)
 
 
 @operations.operation(
-    "POST", "/cameras/probe", scope=Scope.CAMERAS_WRITE, media_type="application/x-ndjson", line=ProbeEvent
+    "POST", "/cameras/probe", scope=Scope.CAMERAS_WRITE, media_type="application/x-ndjson", model=ProbeEvent
 )
 async def probe_camera(call: Call, body: ProbeRequest) -> web.StreamResponse:
     """Test a camera step by step. Each line of the answer is one event, sent as it happens."""
-    raise NotImplementedError
+    source, name = await _probed(call, body)
+    services = call.services
+    subject = f"camera/{body.camera_id or ''}"
+    async with services.database.transaction() as repos:
+        await repos.audit.add(call.entry("camera.probe", subject, name=name))
+    response = web.StreamResponse(
+        headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    )
+    await response.prepare(call.request)
+    outcomes: dict[str, Outcome] = {}
+    started_ns = services.clock.monotonic_ns()
+    async with services.probes, contextlib.aclosing(probe(source, services.clock, services.addresses.guard)) as steps:
+        async for step in steps:
+            outcomes[step.stage.value] = step.outcome
+            await response.write(probe_view.event(step, call.catalog).model_dump_json().encode() + b"\n")
+    took_ms = (services.clock.monotonic_ns() - started_ns) / 1e6
+    await response.write(probe_view.done(outcomes, round(took_ms)).model_dump_json().encode() + b"\n")
+    await response.write_eof()
+    return response
 
 
 @operations.operation("GET", "/cameras/{camera_id}", scope=Scope.CAMERAS_READ)
 async def get_camera(call: Call, camera_id: str) -> Camera:
     """One camera with its state."""
-    raise NotImplementedError
+    place = call.camera(camera_id)
+    return _shown(call, place, await _running(call), sources_of(call.picture, call.services.secrets).unreadable)
 
 
-@operations.operation("PUT", "/cameras/{camera_id}", scope=Scope.CAMERAS_WRITE)
+@operations.operation("PUT", "/cameras/{camera_id}", scope=Scope.CAMERAS_WRITE, errors=(409,))
 async def update_camera(call: Call, camera_id: str, body: CameraInput) -> Camera:
     """Change a camera."""
-    raise NotImplementedError
+    place = call.camera(camera_id)
+    _check_site(call, body.site_id)
+    record = await _filled(call, replace(place.camera, updated_at=call.now()), body)
+    async with call.services.database.transaction() as repos:
+        await repos.cameras.update(record)
+        await repos.audit.add(call.entry("camera.update", f"camera/{record.id}", name=record.name))
+    return await _refreshed(call, camera_id)
 
 
-@operations.operation("DELETE", "/cameras/{camera_id}", scope=Scope.CAMERAS_WRITE)
+@operations.operation("DELETE", "/cameras/{camera_id}", scope=Scope.CAMERAS_WRITE, errors=(409,))
 async def delete_camera(call: Call, camera_id: str) -> CameraDeleted:
-    """Take a camera out of the register. Its recordings stay."""
-    raise NotImplementedError
+    """Take a camera out of the register. One that has recorded meetings can only be switched off."""
+    place = call.camera(camera_id)
+    async with call.services.database.transaction() as repos:
+        await repos.cameras.delete(camera_id)
+        await repos.audit.add(call.entry("camera.delete", f"camera/{camera_id}", name=place.camera.name))
+    await call.services.county.refresh()
+    return CameraDeleted(camera=present.camera_ref(place.camera))
 
 
-@operations.operation("GET", "/cameras/{camera_id}/still.jpg", scope=Scope.MEETINGS_READ, media_type="image/jpeg")
+@operations.operation("GET", "/cameras/{camera_id}/still.jpg", scope=Scope.LIVE_WATCH, media_type="image/jpeg")
 async def get_still(call: Call, camera_id: str) -> web.StreamResponse:
     """A picture of the camera, at most 10 s old while it is online."""
-    raise NotImplementedError
+    place = call.camera(camera_id)
+    if not place.camera.supervision_allowed:
+        raise SupervisionRefusedError
+    still = await call.services.stills.get(camera_id)
+    if still is None:
+        raise NotFoundError
+    age_s = (call.services.clock.utc_ns() - still.taken_utc_ns) / NS_PER_S
+    left_s = max(1, int(call.services.settings.still_max_age_s - age_s))
+    headers = {
+        "Cache-Control": f"private, max-age={left_s}",
+        "X-Picture-Taken": present.at(still.taken_utc_ns).isoformat(timespec="milliseconds"),
+    }
+    return web.Response(body=still.jpeg, content_type="image/jpeg", headers=headers)
+
+
+async def _probed(call: Call, body: ProbeRequest) -> tuple[CameraSource, str]:
+    """What to test. Stored credentials go to the stored address alone, or they could be fished for with another."""
+    services = call.services
+    if services.probes.locked():
+        raise BusyError(seconds=15)
+    record = call.camera(body.camera_id).camera if body.camera_id is not None else None
+    if body.address is None and record is None:
+        raise FieldsInvalidError([WrongField("address", "camera-or-address", {})])
+    pasted = await _pasted(call, "address", body.address if body.address is not None else record.url if record else "")
+    username = body.username or pasted.username
+    password = Secret(body.password.get_secret_value()) if body.password is not None else pasted.password
+    if record is not None and password is None and pasted.url == record.url and username in ("", record.username):
+        username = record.username
+        password = Secret(services.secrets.open(record.password_encrypted, record.id))
+    source = CameraSource(
+        camera_id=record.id if record else "probe",
+        url=pasted.url,
+        username=username,
+        password=password or Secret(""),
+        transport=Transport(body.transport.value),
+    )
+    return source, record.name if record else pasted.url
+
+
+async def _filled(call: Call, record: CameraRecord, body: CameraInput) -> CameraRecord:
+    """``record`` with what the person entered. Raises FieldsInvalidError."""
+    pasted = await _pasted(call, "address", body.address)
+    sub = (await _pasted(call, "sub_address", body.sub_address)).url if body.sub_address else ""
+    password = Secret(body.password.get_secret_value()) if body.password is not None else pasted.password
+    sealed = record.password_encrypted
+    if password is not None:
+        sealed = call.services.secrets.seal(password.reveal(), record.id)
+    elif pasted.url != record.url and record.url:
+        # A stored password never goes to an address it was not entered for.
+        sealed = ""
+    registration = body.registration
+    return replace(
+        record,
+        name=body.name,
+        site_id=body.site_id,
+        url=pasted.url,
+        sub_url=sub,
+        username=body.username or pasted.username,
+        password_encrypted=sealed,
+        transport=body.transport,
+        enabled=body.enabled,
+        place_kind=registration.place_kind,
+        purpose=registration.purpose,
+        legal_basis=registration.legal_basis,
+        notice=registration.notice,
+        filing_number=registration.filing_number,
+        retention_days=registration.retention_days,
+        supervision_allowed=registration.supervision_allowed,
+    )
+
+
+async def _pasted(call: Call, field: str, address: str) -> PastedAddress:
+    try:
+        return await call.services.addresses.check(address)
+    except StreamingError as error:
+        raise FieldsInvalidError([WrongField(field, error.code, error.params)]) from error
+
+
+def _check_site(call: Call, site_id: str) -> None:
+    site = call.picture.sites.get(site_id)
+    if site is None:
+        raise FieldsInvalidError([WrongField("site_id", "not-there", {})])
+    if not call.picture.within(call.principal.area, site.organization_id):
+        raise FieldsInvalidError([WrongField("site_id", "outside-area", {})])
+
+
+async def _refreshed(call: Call, camera_id: str) -> Camera:
+    picture = await call.services.county.refresh()
+    call.services.supervisor.retry_now(camera_id)
+    return _shown(call, picture.cameras[camera_id], await _running(call), frozenset())
+
+
+async def _running(call: Call) -> dict[str, Meeting]:
+    async with call.services.database.read() as repos:
+        return {item.camera.id: item.meeting for item in await repos.meetings.running(call.principal.area)}
+
+
+def _names(camera: Camera) -> tuple[str, ...]:
+    town = camera.town.name if camera.town else ""
+    return (camera.name, camera.site.name, camera.organization.name, town, camera.address)
+
+
+def _shown(call: Call, place: CameraPlace, running: dict[str, Meeting], unreadable: frozenset[str]) -> Camera:
+    services, record = call.services, place.camera
+    meeting = running.get(record.id)
+    live = services.recorder.live_state(meeting.id) if meeting else None
+    status = present.camera_status(
+        place,
+        services.supervisor.status(record.id),
+        call.catalog,
+        services.trends.of(record.id),
+        viewers=len(services.viewers.of_camera(record.id)),
+        recording=live is not None and any(not item.away for item in live.recordings),
+        unreadable=record.id in unreadable,
+    )
+    return Camera(
+        id=record.id,
+        name=record.name,
+        site=present.site_ref(place.site),
+        organization=present.organization_ref(place.organization),
+        town=present.town_ref(call.picture, place.organization.id),
+        address=record.url,
+        sub_address=record.sub_url,
+        username=record.username,
+        has_password=bool(record.password_encrypted),
+        transport=record.transport,
+        enabled=record.enabled,
+        registration=CameraRegistration(
+            place_kind=record.place_kind,
+            purpose=record.purpose,
+            legal_basis=record.legal_basis,
+            notice=record.notice,
+            filing_number=record.filing_number,
+            retention_days=record.retention_days,
+            supervision_allowed=record.supervision_allowed,
+        ),
+        status=status,
+        meeting=present.brief(meeting, call.catalog) if meeting else None,
+        still_url=present.still_url(record.id),
+        live_url=present.live_url(record.id),
+        rtsp_url=present.rtsp_url(call.request.url.host or "localhost", services.rtsp_port(), record.id),
+    )

@@ -74,7 +74,7 @@ class CameraStatus(ResponseModel):
     reconnects: int
     clock_offset_ms: float | None = Field(description="Camera's clock minus ours")
     last_picture_at: Time | None
-    readers: int = Field(description="Readers of the stream now, the recorder included")
+    viewers: int = Field(description="People who look through the camera now")
     recording: bool
 
 

@@ -23,13 +23,14 @@ from web.api.schemas.common import (
 
 class RecordingState(StrEnum):
     """Whether a recording is being written (``recording``), waits for a camera (``waiting``), is being filed
-    (``filing``), is filed (``filed``), or there is none (``none``)."""
+    (``filing``), is filed (``filed``), could not be kept (``failed``), or there is none (``none``)."""
 
     NONE = "none"
     WAITING = "waiting"
     RECORDING = "recording"
     FILING = "filing"
     FILED = "filed"
+    FAILED = "failed"
 
 
 class MeetingBrief(ResponseModel):

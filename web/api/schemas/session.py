@@ -46,7 +46,7 @@ class Session(ResponseModel):
     user: SessionUser
     csrf_token: str = Field(description="To be sent as ``X-CSRF-Token`` with every POST, PUT and DELETE")
     idle_timeout_s: int = Field(description="Seconds without a request after which the session ends")
-    expires_at: Time = Field(description="When the session ends in any case")
+    expires_at: Time = Field(description="When the session ends if nothing is asked for until then")
 
 
 class SessionUpdate(RequestModel):

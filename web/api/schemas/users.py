@@ -63,6 +63,7 @@ class AuditEntry(ResponseModel):
     id: str
     at: Time
     person: PersonRef | None = Field(description="Null where nobody was logged in, or where the service acted itself")
+    username: str = Field(description="Log-in name as it was given, kept even when the person is gone")
     action: str = Field(description="Such as ``login``, ``meeting.start``, ``recording.download``")
     text: str = Field(description="The entry as a sentence, in the person's language")
     subject: str = Field(description="What it was done to, such as ``meeting/4f…``")

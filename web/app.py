@@ -1,0 +1,36 @@
+"""The composition root: settings in, application out."""
+
+from aiohttp import web
+
+from web import dispatch, middlewares, pages, problems
+from web.access.identity import catalog_of
+from web.api import all_operations
+from web.config import Settings
+from web.lifetime import Seams, lifetime
+from web.live import download, hls, vod
+from web.messages import Catalog, Catalogs, load_catalogs
+from web.services import SERVICES
+
+
+def build_app(settings: Settings, seams: Seams | None = None) -> web.Application:
+    """The whole service. Nothing is opened or started before aiohttp runs the application."""
+    catalogs = load_catalogs(settings.language)
+    app = web.Application(
+        client_max_size=settings.http_body_max_kb * 1024,
+        middlewares=[
+            middlewares.true_client(settings.trusted_proxies),
+            middlewares.measure,
+            problems.middleware(lambda request: _catalog(request, catalogs)),
+        ],
+    )
+    app.on_response_prepare.append(middlewares.add_security_headers)
+    app.cleanup_ctx.append(lifetime(settings, catalogs, seams or Seams()))
+    app.add_routes(dispatch.routes(all_operations()))
+    for module in (hls, vod, download):
+        app.add_routes(module.routes())
+    app.add_routes(pages.routes())
+    return app
+
+
+def _catalog(request: web.Request, catalogs: Catalogs) -> Catalog:
+    return catalog_of(request) if SERVICES in request.app else catalogs.of(None)

@@ -1,0 +1,302 @@
+"""Everything that runs while the service runs, started in order and stopped in the reverse.
+
+database → object store → county picture → cameras → recorder → live windows → RTSP server. So at the end players go
+first, then the recorder closes what it has open while cameras still bring media, then the cameras are let go.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import structlog
+from aiohttp import web
+from argon2 import PasswordHasher
+
+from media.clock import Clock, SystemClock
+from media.segmenter import SegmenterSettings
+from media.stream import LiveStream, Quality, StreamId
+from recorder.export import Mp4Export
+from recorder.playback import Playback
+from recorder.service import RecorderService
+from recorder.state import RecorderSettings, RecordingSettings, SpoolSettings, UploadSettings
+from storage.database import Database
+from storage.errors import DatabaseUnavailableError, StorageError
+from storage.migrate import upgrade
+from storage.objects import DirectoryStoreSettings, S3StoreSettings, StoreSettings, open_store
+from storage.secrets import SecretBox, SecretKeys
+from streaming.addresses import AddressGuard, AddressPolicy
+from streaming.cameras import CameraSupervisor, SupervisorSettings
+from streaming.directory import StreamDirectory
+from streaming.hls.window import WindowSettings
+from streaming.hls.windows import LiveWindows
+from streaming.rtsp.auth import ServerAuthenticator
+from web.access.audit import Audit
+from web.access.gate import SanhuiGate
+from web.access.passwords import Passwords
+from web.access.sessions import Sessions, SessionSettings
+from web.access.stream_access import StreamPasswords
+from web.camera_sources import Addresses, sources_of
+from web.config import Settings, StoreKind
+from web.county import County, CountyPicture
+from web.live.context import LIVE, LiveContext
+from web.messages import Catalogs
+from web.metrics import Metrics
+from web.services import SERVICES, Services
+from web.stills import Stills, StillSettings
+from web.trends import Trends
+from web.viewers import Viewers
+
+log = structlog.get_logger("web.lifetime")
+
+GIB = 1024**3
+_DATABASE_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """What tests put in the place of the real thing."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    hasher: PasswordHasher = field(default_factory=PasswordHasher)
+    county_refresh_s: float = 5.0
+
+
+def lifetime(settings: Settings, catalogs: Catalogs, seams: Seams) -> Callable[[web.Application], AsyncIterator[None]]:
+    """The ``cleanup_ctx`` of the application."""
+
+    async def run(app: web.Application) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            await _start(app, settings, catalogs, seams, stack)
+            log.info("started", store=app[SERVICES].store.name, database=app[SERVICES].database.name)
+            yield
+            log.info("stopping")
+
+    return run
+
+
+async def _start(
+    app: web.Application, settings: Settings, catalogs: Catalogs, seams: Seams, stack: contextlib.AsyncExitStack
+) -> None:
+    clock = seams.clock
+    await asyncio.to_thread(settings.data_dir.mkdir, parents=True, exist_ok=True)
+    key_file = settings.secret_key_file or settings.data_dir / "secret.key"
+    keys = await asyncio.to_thread(SecretKeys.load_or_create, key_file)
+    secrets = SecretBox(keys)
+    await _migrate(settings.database_address)
+    database = await stack.enter_async_context(Database(settings.database_address))
+    store = await stack.enter_async_context(open_store(store_settings(settings)))
+    metrics = Metrics()
+    await stack.enter_async_context(metrics.measuring_delay(clock))
+    county = County(database, seams.county_refresh_s)
+    await stack.enter_async_context(county.running())
+
+    guard = AddressGuard(address_policy(settings))
+    supervisor = await stack.enter_async_context(CameraSupervisor(clock, guard, supervisor_settings(settings)))
+    await stack.enter_async_context(_cameras_follow(county, supervisor, secrets))
+    directory = StreamDirectory(supervisor.stream)
+    recorder = await stack.enter_async_context(
+        RecorderService(
+            database,
+            store,
+            lambda camera_id: directory.stream(StreamId(camera_id)),
+            settings.spool_path,
+            clock,
+            recorder_settings(settings),
+        )
+    )
+
+    media_threads = stack.enter_context(ThreadPoolExecutor(3, thread_name_prefix="media"))
+    still_threads = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="stills"))
+    password_threads = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="passwords"))
+    windows = await stack.enter_async_context(
+        LiveWindows(directory.stream, clock, media_threads, window_settings(settings))
+    )
+    passwords = Passwords(password_threads, seams.hasher)
+    stream_passwords = StreamPasswords(keys.keys[keys.current])
+    rtsp_port = await _start_rtsp(settings, clock, county, directory, stream_passwords, stack)
+    trends = Trends(lambda: {status.camera_id: status.bitrate_bps for status in supervisor.statuses()})
+    await stack.enter_async_context(trends.running())
+    viewers = Viewers(clock)
+    metrics.watch(
+        supervisor.statuses,
+        lambda camera_id: _overflows(directory, camera_id),
+        recorder.metrics,
+        lambda: sum(viewers.counts().values()),
+    )
+    playback = Playback(database, store, recorder, media_threads)
+    export = Mp4Export(playback, media_threads)
+    app[LIVE] = LiveContext(windows, playback, SanhuiGate(clock), export, settings.zone)
+    app[SERVICES] = Services(
+        settings=settings,
+        clock=clock,
+        catalogs=catalogs,
+        database=database,
+        store=store,
+        secrets=secrets,
+        county=county,
+        supervisor=supervisor,
+        directory=directory,
+        addresses=Addresses(guard),
+        recorder=recorder,
+        playback=playback,
+        passwords=passwords,
+        sessions=Sessions(database, passwords, clock, session_settings(settings)),
+        stream_passwords=stream_passwords,
+        audit=Audit(clock),
+        viewers=viewers,
+        stills=Stills(directory.stream, still_threads, clock, StillSettings(max_age_s=settings.still_max_age_s)),
+        trends=trends,
+        metrics=metrics,
+        rtsp_port=rtsp_port,
+    )
+
+
+async def _migrate(url: str) -> None:
+    """Bring the schema up to date; wait a while for a database server that is starting too. Raises DatabaseError."""
+    deadline = asyncio.get_running_loop().time() + _DATABASE_PATIENCE_S
+    wait_s = 0.5
+    while True:
+        try:
+            await asyncio.to_thread(upgrade, url)
+        except DatabaseUnavailableError as error:
+            if asyncio.get_running_loop().time() + wait_s > deadline:
+                raise
+            log.warning("waiting for the database", code=error.code, seconds=wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, 8.0)
+        else:
+            return
+
+
+@contextlib.asynccontextmanager
+async def _cameras_follow(county: County, supervisor: CameraSupervisor, secrets: SecretBox) -> AsyncIterator[None]:
+    """Keep the supervisor at what the register says, one change after the other."""
+    changed = asyncio.Event()
+
+    def notice(_: CountyPicture) -> None:
+        changed.set()
+
+    async def follow() -> None:
+        while True:
+            await changed.wait()
+            changed.clear()
+            await supervisor.apply(sources_of(county.picture, secrets).sources)
+
+    await supervisor.apply(sources_of(county.picture, secrets).sources)
+    county.on_change.append(notice)
+    task = asyncio.create_task(follow(), name="cameras follow the register")
+    try:
+        yield
+    finally:
+        county.on_change.remove(notice)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _start_rtsp(
+    settings: Settings,
+    clock: Clock,
+    county: County,
+    directory: StreamDirectory,
+    stream_passwords: StreamPasswords,
+    stack: contextlib.AsyncExitStack,
+) -> Callable[[], int]:
+    if not settings.rtsp_enabled:
+        return lambda: 0
+    from streaming.rtsp.server import RtspServer
+
+    def provider(path: str) -> LiveStream | None:
+        return directory.stream(live_stream_id(path))
+
+    authenticator = ServerAuthenticator(
+        "Sanhui", lambda username: stream_passwords.lookup(county.picture, username), clock
+    )
+    server = await stack.enter_async_context(
+        RtspServer(settings.rtsp_host, settings.rtsp_port, provider, authenticator, clock)
+    )
+    return lambda: server.port
+
+
+def live_stream_id(path: str) -> StreamId:
+    """The stream behind ``/live/{camera}`` or ``/live/{camera}/sub``; another path names no camera."""
+    parts = path.strip("/").split("/")
+    camera = parts[1] if len(parts) in {2, 3} and parts[0] == "live" else ""
+    return StreamId(camera, Quality.SUB if len(parts) == 3 and parts[2] == "sub" else Quality.MAIN)
+
+
+def _overflows(directory: StreamDirectory, camera_id: str) -> int:
+    stream = directory.stream(StreamId(camera_id))
+    return stream.overflows if stream is not None else 0
+
+
+async def not_ready(services: Services) -> dict[str, str]:
+    """What keeps the service from its work: part → error code. Empty where all is well."""
+    troubles: dict[str, str] = {}
+    for part, check in (("database", services.database.check), ("store", services.store.check)):
+        try:
+            async with asyncio.timeout(5):
+                await check()
+        except StorageError as error:
+            troubles[part] = error.code
+        except TimeoutError:
+            troubles[part] = "timeout"
+    if "spool-full" in services.recorder.warnings:
+        troubles["spool"] = "spool-full"
+    return troubles
+
+
+def store_settings(settings: Settings) -> StoreSettings:
+    """Where objects are kept."""
+    if settings.store is StoreKind.DIRECTORY:
+        return DirectoryStoreSettings(settings.store_dir or settings.data_dir / "objects")
+    return S3StoreSettings(
+        endpoint=settings.s3_endpoint,
+        bucket=settings.s3_bucket,
+        access_key=settings.s3_access_key.get_secret_value(),
+        secret_key=settings.s3_secret_key.get_secret_value(),
+        region=settings.s3_region,
+        versioning=settings.s3_versioning,
+        object_lock=settings.s3_object_lock,
+        ca_file=settings.s3_ca,
+    )
+
+
+def address_policy(settings: Settings) -> AddressPolicy:
+    """Where cameras may be."""
+    own = frozenset({settings.http_port, settings.rtsp_port} - {0})
+    return AddressPolicy(settings.camera_allow_loopback, own, tuple(settings.camera_refused_networks))
+
+
+def supervisor_settings(settings: Settings) -> SupervisorSettings:
+    """How cameras are kept."""
+    segmenter = SegmenterSettings(part_s=settings.part_ms / 1000, segment_s=settings.segment_s)
+    return SupervisorSettings(segmenter=segmenter)
+
+
+def window_settings(settings: Settings) -> WindowSettings:
+    """How live windows are kept."""
+    return WindowSettings(segments=settings.hls_segments, idle_s=settings.hls_idle_s)
+
+
+def recorder_settings(settings: Settings) -> RecorderSettings:
+    """How the recorder works."""
+    return RecorderSettings(
+        spool=SpoolSettings(max_bytes=int(settings.spool_max_gb * GIB), warn_share=settings.spool_warn_percent / 100),
+        upload=UploadSettings(concurrency=settings.upload_concurrency),
+        recording=RecordingSettings(object_s=settings.object_s),
+        reconcile_s=settings.reconcile_s,
+    )
+
+
+def session_settings(settings: Settings) -> SessionSettings:
+    """How sessions and log-ins are bounded."""
+    return SessionSettings(
+        idle_s=settings.session_idle_min * 60,
+        max_s=settings.session_max_h * 3600,
+        failures=settings.login_failures,
+        lockout_first_s=settings.lockout_first_s,
+        lockout_max_s=settings.lockout_max_s,
+    )

@@ -1,0 +1,99 @@
+"""Pages and files: the desk (a single-page application), the API's description, health, metrics."""
+
+from pathlib import Path
+
+from aiohttp import hdrs, web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from web.access.identity import demand_login
+from web.api import all_operations
+from web.dispatch import accepts_json
+from web.errors import ForbiddenError, NotFoundError
+from web.lifetime import not_ready
+from web.metrics import may_read_metrics
+from web.openapi import describe
+from web.services import SERVICES
+
+STATIC = Path(__file__).parent / "static"
+# Vite puts a hash of the content into the names of files here, so they never change.
+_FOREVER = "public, max-age=31536000, immutable"
+_BUILD_HINT = "The desk is not built yet: run `make ui`, or install the wheel. The API is at /api/docs.\n"
+# The page that tries the API out is Swagger UI, which sets styles and a small script of its own.
+_DOCS_PAGE = """<!doctype html>
+<html lang="zh-CN"><head><meta charset="utf-8"><title>Sanhui API</title>
+<link rel="stylesheet" href="/static/api-docs/swagger-ui.css"></head>
+<body><div id="swagger-ui"></div>
+<script src="/static/api-docs/swagger-ui-bundle.js"></script>
+<script src="/api/docs/start.js"></script></body></html>
+"""
+_DOCS_SCRIPT = """const session = () => fetch("/api/v1/session").then(r => r.ok ? r.json() : {});
+SwaggerUIBundle({url: "/api/openapi.json", dom_id: "#swagger-ui", deepLinking: true,
+  requestInterceptor: async request => {
+    if (!/^get$/i.test(request.method || "get")) request.headers["X-CSRF-Token"] = (await session()).csrf_token || "";
+    return request;
+  }});
+"""
+
+
+def routes() -> list[web.AbstractRouteDef]:
+    """Everything here; the last takes what no other route did."""
+    return [
+        web.get("/healthz", _alive, name="healthz"),
+        web.get("/readyz", _ready, name="readyz"),
+        web.get("/metrics", _metrics, name="metrics"),
+        web.get("/api/openapi.json", _openapi, name="openapi"),
+        web.get("/api/docs", _docs, name="docs"),
+        web.get("/api/docs/start.js", _docs_script, name="docs-script"),
+        web.get("/{path:(?!api/|live/|metrics$|healthz$|readyz$).*}", _desk, name="desk"),
+    ]
+
+
+async def _alive(request: web.Request) -> web.Response:
+    """The process answers."""
+    return web.json_response({"status": "alive"}, headers={"Cache-Control": "no-store"})
+
+
+async def _ready(request: web.Request) -> web.Response:
+    """Database, object store and spool can do their work."""
+    troubles = await not_ready(request.app[SERVICES])
+    body = {"status": "not ready" if troubles else "ready", "troubles": troubles}
+    return web.json_response(body, status=503 if troubles else 200, headers={"Cache-Control": "no-store"})
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    services = request.app[SERVICES]
+    settings = services.settings
+    token = settings.metrics_token.get_secret_value()
+    authorization = request.headers.get(hdrs.AUTHORIZATION, "")
+    if not may_read_metrics(settings.metrics_access, token, request.remote or "", authorization):
+        raise ForbiddenError(scope="metrics")
+    return web.Response(body=services.metrics.text(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
+
+
+async def _openapi(request: web.Request) -> web.Response:
+    return web.json_response(describe(all_operations()))
+
+
+async def _docs(request: web.Request) -> web.Response:
+    await demand_login(request)
+    return web.Response(text=_DOCS_PAGE, content_type="text/html")
+
+
+async def _docs_script(request: web.Request) -> web.Response:
+    return web.Response(text=_DOCS_SCRIPT, content_type="text/javascript")
+
+
+async def _desk(request: web.Request) -> web.StreamResponse:
+    """A file of the built desk, or its page for every address that is one of its views."""
+    path = request.match_info["path"].removeprefix("static/")
+    if path and not path.startswith(("/", ".")):
+        file = (STATIC / path).resolve()
+        if file.is_relative_to(STATIC.resolve()) and file.is_file():
+            cache = _FOREVER if "assets" in file.relative_to(STATIC.resolve()).parts else "no-cache"
+            return web.FileResponse(file, headers={"Cache-Control": cache})
+    if "." in path.rpartition("/")[2] or request.path.startswith("/static/") or (path and accepts_json(request)):
+        raise NotFoundError
+    index = STATIC / "index.html"
+    if not index.is_file():
+        return web.Response(status=503, text=_BUILD_HINT)
+    return web.FileResponse(index, headers={"Cache-Control": "no-cache"})
