@@ -56,10 +56,12 @@ async def test_every_flipped_octet_is_found(tmp_path: Path) -> None:
         path = home.folder / "objects" / row.key
         original = path.read_bytes()
         segment = row.segments[1].ranges[0]
+        last = row.segments[-1].ranges[-1]
         for at, expected in (
             (0, {FindingCode.OBJECT_HASH}),
             (segment.offset + segment.size // 2, {FindingCode.OBJECT_HASH, FindingCode.SEGMENT_HASH}),
-            (len(original) - 1, {FindingCode.OBJECT_HASH, FindingCode.SEGMENT_HASH}),
+            (last.offset + last.size - 1, {FindingCode.OBJECT_HASH, FindingCode.SEGMENT_HASH}),
+            (len(original) - 1, {FindingCode.OBJECT_HASH}),
         ):
             path.write_bytes(original[:at] + bytes((original[at] ^ 1,)) + original[at + 1 :])
             assert await codes(home) == expected

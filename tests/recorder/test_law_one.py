@@ -1,0 +1,213 @@
+"""Law 1, cut off at every step: spool file on disk → object stored → row committed → spool file removed."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from recorder.check import check
+from recorder.gaps import Ledger
+from recorder.spool import DAMAGED, Spool
+from recorder.spool_format import SpoolFile
+from recorder.state import RecorderMetrics, SpoolSettings, UploadSettings
+from recorder.uploader import Uploader
+from storage.records import GENESIS_HASH, GapRecord, Recording, RecordingState
+from tests.recorder.house import House, house
+from tests.recorder.test_spool import feed, header
+from tests.support.events import START_NS, segments
+from tests.support.faults import Faults, FaultyDatabase, FaultyStore, PowerCutError
+
+FAST = UploadSettings(backoff_s=0.005, max_backoff_s=0.02)
+
+
+async def prepare(home: House) -> str:
+    """A meeting with a recording row, as if it had been started."""
+    meeting = await home.plan()
+    async with home.database.transaction() as repos:
+        await repos.meetings.start(meeting, START_NS, "plan")
+        recording = Recording(id="rec1", meeting_id=meeting, camera_id="cam", started_utc_ns=START_NS)
+        await repos.recordings.add(recording)
+    return meeting
+
+
+async def spooled(spool: Spool, number: int, chain: str | None) -> SpoolFile:
+    events = list(segments(2, first=100 + 10 * number))
+    file = spool.open(header(number), chain)
+    feed(file, events)
+    file.gap(GapRecord(recording_id="rec1", start_utc_ns=START_NS + 7, end_utc_ns=START_NS + 9, cause="packets-lost"))
+    result = await asyncio.wait_for(file.close(), 10)
+    assert result is not None
+    return result
+
+
+class Machine:
+    """One life of the process: spool, ledger, uploader; ends in a power cut or in peace."""
+
+    def __init__(self, home: House, faults: Faults) -> None:
+        self.home = home
+        self.faults = faults
+        self.metrics = RecorderMetrics()
+        self.spool = Spool(home.spool_dir, SpoolSettings())
+        database = FaultyDatabase(home.database, faults)
+        store = FaultyStore(home.store, faults)
+        ledger = Ledger(database, self.metrics, merge_gaps_s=2, retry_s=0.01)
+        self.uploader = Uploader(database, store, self.spool, ledger, FAST, self.metrics)
+
+    async def live(self, *, make: bool) -> bool:
+        """Recover, make two objects if asked to, upload all. False if the power was cut on the way."""
+        async with self.spool:
+            files = await self.spool.recover()
+            if make:
+                files = [await spooled(self.spool, 0, GENESIS_HASH), await spooled(self.spool, 1, None)]
+            async with self.uploader:
+                for file in files:
+                    self.uploader.submit(file)
+                done = self.uploader.finish("rec1")
+                tasks = self.uploader.tasks()
+                await asyncio.wait([*tasks, done], return_when=asyncio.FIRST_COMPLETED, timeout=20)
+                cut = any(task.done() and isinstance(task.exception(), PowerCutError) for task in tasks)
+        return not cut
+
+
+def cut_at(number: int) -> Faults:
+    def strike(name: str, count: int) -> None:
+        if count == number:
+            raise PowerCutError(name)
+
+    return Faults(strike=strike)
+
+
+# Two objects and a manifest: put and commit of each, before and after.
+STEPS = range(1, 13)
+
+
+async def test_the_order_is_law(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        await prepare(home)
+        faults = Faults()
+        seen: list[tuple[str, int]] = []
+
+        def look(name: str, _count: int) -> None:
+            seen.append((name, len(list(home.spool_dir.rglob("*.spool")))))
+
+        faults.strike = look
+        assert await Machine(home, faults).live(make=True)
+        one = ["before put", "after put", "before commit", "after commit"]
+        # No spool file goes before its row is committed; what is last is the manifest.
+        assert seen == [(name, 2) for name in one] + [(name, 1) for name in one] + [(name, 0) for name in one]
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_cut_off_at_any_step_the_next_start_finishes(tmp_path: Path, step: int) -> None:
+    async with house(tmp_path) as home:
+        meeting = await prepare(home)
+        assert not await Machine(home, cut_at(step)).live(make=True)
+        assert await Machine(home, Faults()).live(make=False)
+        await assert_whole(home, meeting)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_cut_off_again_and_again_while_repairing(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    async with house(tmp_path) as home:
+        meeting = await prepare(home)
+        assert not await Machine(home, cut_at(chance.randint(1, 12))).live(make=True)
+        lives = 0
+        while not await Machine(home, cut_at(chance.randint(1, 5))).live(make=False):
+            lives += 1
+            assert lives < 100, "each life must get further"
+        await assert_whole(home, meeting)
+
+
+async def assert_whole(home: House, meeting: str) -> None:
+    rows = await home.verify(meeting)
+    assert [row.number for row in rows] == [0, 1]
+    assert (await home.recording(meeting)).state is RecordingState.COMPLETE
+    assert not list(home.spool_dir.rglob("*.spool"))
+    gaps = await home.gaps(meeting)
+    assert [(gap.start_utc_ns, gap.end_utc_ns) for gap in gaps] == [(START_NS + 7, START_NS + 9)], "told once each"
+    report = await check(home.database, home.store)
+    assert {finding.code.value for finding in report.findings} <= {"gap-missing"}, report.findings
+
+
+async def test_another_object_under_the_key_is_never_overwritten(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await prepare(home)
+        await home.store.put("recordings/rec1/000000.mp4", b"somebody else's evidence")
+        assert await Machine(home, Faults()).live(make=True)
+        assert await home.store.get("recordings/rec1/000000.mp4") == b"somebody else's evidence"
+        rows = await home.verify(meeting)
+        assert rows[0].key == f"recordings/rec1/000000-{rows[0].sha256[:12]}.mp4"
+
+
+async def test_a_spool_file_damaged_on_disk_is_set_aside_and_its_time_is_a_gap(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await prepare(home)
+        machine = Machine(home, Faults())
+        async with machine.spool:
+            file = await spooled(machine.spool, 0, GENESIS_HASH)
+            data = bytearray(file.path.read_bytes())
+            data[file.segments[0].pieces[1][0][0]] ^= 1
+            file.path.write_bytes(data)
+            async with machine.uploader:
+                machine.uploader.submit(file)
+                await asyncio.wait_for(machine.uploader.drained(), 10)
+        assert machine.uploader.damaged_files == 1
+        assert list((home.spool_dir / DAMAGED).rglob("*.spool"))
+        assert await home.objects(meeting) == ()
+        lost = [gap for gap in await home.gaps(meeting) if gap.cause == "storage-lost"]
+        assert [(gap.start_utc_ns, gap.end_utc_ns) for gap in lost] == [(START_NS, START_NS + 4_000_000_000)]
+
+
+async def test_a_spool_file_of_a_recording_nobody_knows_is_set_aside(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        machine = Machine(home, Faults())
+        async with machine.spool:
+            file = await spooled(machine.spool, 0, GENESIS_HASH)
+            async with machine.uploader:
+                machine.uploader.submit(file)
+                await asyncio.wait_for(machine.uploader.drained(), 10)
+        assert machine.uploader.damaged_files == 1
+        assert list((home.spool_dir / DAMAGED).rglob("*.spool"))
+
+
+async def test_uploads_of_many_recordings_stay_in_bounds(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        at_once = 0
+        most = 0
+
+        class Counting(FaultyStore):
+            async def put(self, key, data, metadata=None, content_type=""):  # type: ignore[no-untyped-def]
+                nonlocal at_once, most
+                at_once += 1
+                most = max(most, at_once)
+                await asyncio.sleep(0.01)
+                try:
+                    return await super().put(key, data, metadata, content_type)
+                finally:
+                    at_once -= 1
+
+        metrics = RecorderMetrics()
+        spool = Spool(home.spool_dir, SpoolSettings())
+        ledger = Ledger(home.database, metrics, merge_gaps_s=2, retry_s=0.01)
+        uploader = Uploader(home.database, Counting(home.store, Faults()), spool, ledger, FAST, metrics)
+        async with spool:
+            files = []
+            for index in range(12):
+                meeting = await home.plan()
+                recording = Recording(
+                    id=f"rec{index:02d}", meeting_id=meeting, camera_id="cam", started_utc_ns=START_NS
+                )
+                async with home.database.transaction() as repos:
+                    await repos.recordings.add(recording)
+                file = spool.open(header(0, recording.id), GENESIS_HASH)
+                feed(file, segments(1))
+                files.append(await asyncio.wait_for(file.close(), 10))
+            async with uploader:
+                for result in files:
+                    assert result is not None
+                    uploader.submit(result)
+                await asyncio.wait_for(uploader.drained(), 20)
+        assert most == 4
+        assert metrics.objects_stored == 12
