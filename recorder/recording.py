@@ -193,6 +193,9 @@ class Recording:
 
     def _part(self, part: Part) -> None:
         segment, file = self._segment, self._file
+        if self._refused is not None:
+            self._tools.metrics.parts_refused += 1
+            return
         if segment is None or file is None or segment.sequence != part.sequence:
             return
         if self._segment_parts == 0:
