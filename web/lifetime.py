@@ -16,7 +16,7 @@ from argon2 import PasswordHasher
 
 from media.clock import Clock, SystemClock
 from media.segmenter import SegmenterSettings
-from media.stream import LiveStream, Quality, StreamId
+from media.stream import StreamId
 from recorder.export import Mp4Export
 from recorder.playback import Playback
 from recorder.service import RecorderService
@@ -31,10 +31,11 @@ from streaming.cameras import CameraSupervisor, SupervisorSettings
 from streaming.directory import StreamDirectory
 from streaming.hls.window import WindowSettings
 from streaming.hls.windows import LiveWindows
-from streaming.rtsp.auth import ServerAuthenticator
+from streaming.rtsp.server import RtspServer
 from web.access.audit import Audit
 from web.access.gate import SanhuiGate
 from web.access.passwords import Passwords
+from web.access.rtsp_gate import RtspGate, stream_of
 from web.access.sessions import Sessions, SessionSettings
 from web.access.stream_access import StreamPasswords
 from web.camera_sources import Addresses, sources_of
@@ -115,7 +116,9 @@ async def _start(
     )
     passwords = Passwords(password_threads, seams.hasher)
     stream_passwords = StreamPasswords(keys.keys[keys.current])
-    rtsp_port = await _start_rtsp(settings, clock, county, directory, stream_passwords, stack)
+    audit = Audit(clock)
+    rtsp_gate = RtspGate(county, stream_passwords, audit, database, clock)
+    rtsp_port = await _start_rtsp(settings, clock, rtsp_gate, directory, stack)
     trends = Trends(lambda: {status.camera_id: status.bitrate_bps for status in supervisor.statuses()})
     await stack.enter_async_context(trends.running())
     viewers = Viewers(clock)
@@ -144,7 +147,7 @@ async def _start(
         passwords=passwords,
         sessions=Sessions(database, passwords, clock, session_settings(settings)),
         stream_passwords=stream_passwords,
-        audit=Audit(clock),
+        audit=audit,
         viewers=viewers,
         stills=Stills(directory.stream, still_threads, clock, StillSettings(max_age_s=settings.still_max_age_s)),
         trends=trends,
@@ -197,34 +200,15 @@ async def _cameras_follow(county: County, supervisor: CameraSupervisor, secrets:
 
 
 async def _start_rtsp(
-    settings: Settings,
-    clock: Clock,
-    county: County,
-    directory: StreamDirectory,
-    stream_passwords: StreamPasswords,
-    stack: contextlib.AsyncExitStack,
+    settings: Settings, clock: Clock, gate: RtspGate, directory: StreamDirectory, stack: contextlib.AsyncExitStack
 ) -> Callable[[], int]:
     if not settings.rtsp_enabled:
         return lambda: 0
-    from streaming.rtsp.server import RtspServer
-
-    def provider(path: str) -> LiveStream | None:
-        return directory.stream(live_stream_id(path))
-
-    authenticator = ServerAuthenticator(
-        "Sanhui", lambda username: stream_passwords.lookup(county.picture, username), clock
-    )
+    await stack.enter_async_context(gate.recording_looks())
     server = await stack.enter_async_context(
-        RtspServer(settings.rtsp_host, settings.rtsp_port, provider, authenticator, clock)
+        RtspServer(settings.rtsp_host, settings.rtsp_port, lambda path: directory.stream(stream_of(path)), gate, clock)
     )
     return lambda: server.port
-
-
-def live_stream_id(path: str) -> StreamId:
-    """The stream behind ``/live/{camera}`` or ``/live/{camera}/sub``; another path names no camera."""
-    parts = path.strip("/").split("/")
-    camera = parts[1] if len(parts) in {2, 3} and parts[0] == "live" else ""
-    return StreamId(camera, Quality.SUB if len(parts) == 3 and parts[2] == "sub" else Quality.MAIN)
 
 
 def _overflows(directory: StreamDirectory, camera_id: str) -> int:

@@ -1,6 +1,6 @@
 """Sentences for people, by language: message catalogs ``web/locales/*.json``, and which language to answer in.
 
-A catalog has groups: ``errors`` (code → title and detail), ``fields``, ``gaps``, ``story``, ``audit``, ``probe``,
+A catalog has groups: ``errors`` and ``advice`` (code → title and detail), ``fields``, ``gaps``, ``story``, ``audit``, ``probe``,
 ``kinds`` (code → text). Texts have ``{param}`` placeholders.
 """
 
@@ -45,9 +45,9 @@ class Catalog:
         """Whether there is an entry."""
         return code in self.groups.get(group, {})
 
-    def notice(self, code: str, params: Mapping[str, object] | None = None) -> Notice:
-        """Title and detail of an error or warning."""
-        entry = self.groups["errors"].get(code) or self.groups["errors"]["unknown"]
+    def notice(self, code: str, params: Mapping[str, object] | None = None, group: str = "errors") -> Notice:
+        """Title and detail of an error or warning, or of a piece of ``advice``."""
+        entry = self.groups[group].get(code) or self.groups["errors"]["unknown"]
         values = {"code": code, **(params or {})}
         return Notice(
             code=code,

@@ -21,7 +21,7 @@ def event(step: ProbeStep, catalog: Catalog) -> ProbeEvent:
         took_ms=step.took_ms,
         facts=_facts(step.facts, catalog),
         problem=catalog.notice(step.problem.code, step.problem.params) if step.problem else None,
-        advice=[catalog.notice(item.code, item.params) for item in step.advice],
+        advice=[catalog.notice(item.code, item.params, "advice") for item in step.advice],
         still=still,
     )
 

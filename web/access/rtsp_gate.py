@@ -1,0 +1,90 @@
+"""The door of the RTSP server: log-in with stream passwords, the person's area, and each look put on record (law 5)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import structlog
+
+from media.clock import Clock
+from media.stream import Quality, StreamId
+from storage.database import Database
+from storage.errors import DatabaseError
+from storage.records import AuditEntry
+from streaming.rtsp.auth import ServerAuthenticator, Verdict
+from web.access.audit import Audit
+from web.access.stream_access import StreamPasswords
+from web.county import County
+
+log = structlog.get_logger("web.rtsp")
+_MAX_WAITING = 1000
+
+
+class RtspGate(ServerAuthenticator):
+    """Refuses cameras outside the person's area as it refuses a wrong password: with 401. A PLAY is a look."""
+
+    def __init__(
+        self, county: County, stream_passwords: StreamPasswords, audit: Audit, database: Database, clock: Clock
+    ) -> None:
+        super().__init__("Sanhui", lambda name: stream_passwords.lookup(county.picture, name), clock)
+        self._county = county
+        self._audit = audit
+        self._database = database
+        self._looks: asyncio.Queue[AuditEntry] = asyncio.Queue(_MAX_WAITING)
+
+    def check(self, method: str, url: str, authorization: str | None) -> Verdict:
+        """See :class:`ServerAuthenticator`."""
+        verdict = super().check(method, url, authorization)
+        if verdict.user is None:
+            return verdict
+        picture = self._county.picture
+        user = picture.users_by_name.get(verdict.user.lower())
+        place = picture.cameras.get(camera_of(url))
+        if user is None or place is None:
+            return verdict if user is not None else Verdict(None)
+        if not picture.within(user.organization_id, place.organization.id) or not place.camera.supervision_allowed:
+            return Verdict(None)
+        if method == "PLAY":
+            detail = {"name": place.camera.name}
+            entry = self._audit.entry(user, "stream.rtsp", f"camera/{place.camera.id}", "", detail=detail)
+            if self._looks.full():
+                # Without a record there is no look.
+                return Verdict(None)
+            self._looks.put_nowait(entry)
+        return verdict
+
+    @contextlib.asynccontextmanager
+    async def recording_looks(self) -> AsyncIterator[None]:
+        """Write looks down for as long as the context is open."""
+        task = asyncio.create_task(self._write(), name="rtsp looks")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _write(self) -> None:
+        while True:
+            entry = await self._looks.get()
+            try:
+                async with self._database.transaction() as repos:
+                    await repos.audit.add(entry)
+            except DatabaseError as error:
+                log.exception("a look over RTSP is not on record", subject=entry.subject, code=error.code)
+
+
+def stream_of(path: str) -> StreamId:
+    """The stream behind ``/live/{camera}`` or ``/live/{camera}/sub``; another path names no camera."""
+    parts = path.strip("/").split("/")
+    camera = parts[1] if len(parts) >= 2 and parts[0] == "live" else ""
+    return StreamId(camera, Quality.SUB if len(parts) >= 3 and parts[2] == "sub" else Quality.MAIN)
+
+
+def camera_of(url: str) -> str:
+    """The camera in a request's URL, track and all; empty if it names none."""
+    try:
+        return stream_of(urlsplit(url).path).camera
+    except ValueError:
+        return ""
