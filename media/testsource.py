@@ -1,6 +1,6 @@
 """A test picture and sound whose time can be read back: for demonstrations and tests."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -25,6 +25,7 @@ _VIDEO_RATE = 90_000
 _AAC_RATE = 16_000
 _G711_PACKET_MS = 40
 _BEEP_AMPLITUDE = 12_000
+_MAX_LATE_NS = NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +78,25 @@ class TestSource:
         """The tracks, video first."""
         return self._tracks
 
-    def units(self, start_utc_ns: int, *, origin_utc_ns: int = 0, epoch: int = 0) -> Iterator[AccessUnit]:
+    def units(
+        self,
+        start_utc_ns: int,
+        *,
+        origin_utc_ns: int = 0,
+        epoch: int = 0,
+        now: Callable[[], int] | None = None,
+    ) -> Iterator[AccessUnit]:
         """Access units without end, sound and picture in the order of their times, as fast as they can be made.
 
         ``start_utc_ns`` is moved to the next whole frame of a clock whose frame 0 began at Unix time 0, so that a
-        frame begins with each second. Call it once: encoders do not go back.
+        frame begins with each second. Call it once: encoders do not go back. ``now`` (Unix nanoseconds) is for real
+        time: what is more than a second late is left out, so that a slow machine shows gaps and not an old clock.
         """
         fps = self.settings.fps
         first_frame = -(-start_utc_ns * fps // NS_PER_S)
         start_ns = first_frame * NS_PER_S // fps
-        video = self._pictures(first_frame, origin_utc_ns, epoch)
-        audio = self._sounds(start_ns, origin_utc_ns, epoch)
+        video = self._pictures(first_frame, origin_utc_ns, epoch, now)
+        audio = self._sounds(start_ns, origin_utc_ns, epoch, now)
         next_video, next_audio = next(video, None), next(audio, None)
         while next_video is not None or next_audio is not None:
             if next_audio is None or (next_video is not None and next_video.utc_ns <= next_audio.utc_ns):
@@ -98,7 +107,7 @@ class TestSource:
                 yield next_audio
                 next_audio = next(audio, None)
 
-    def _pictures(self, number: int, origin_ns: int, epoch: int) -> Iterator[AccessUnit]:
+    def _pictures(self, number: int, origin_ns: int, epoch: int, now: Callable[[], int] | None) -> Iterator[AccessUnit]:
         encoder, settings, depacketizer = self._video, self.settings, self._depacketizer
         if encoder is None or depacketizer is None:
             return
@@ -107,6 +116,8 @@ class TestSource:
         base = number * _VIDEO_RATE // settings.fps - origin_ns * _VIDEO_RATE // NS_PER_S
         first = number
         while True:
+            if now is not None and (wanted := (now() - _MAX_LATE_NS) * settings.fps // NS_PER_S) > number:
+                number = wanted + settings.fps
             frame = av.VideoFrame.from_ndarray(picture.draw(number * NS_PER_S // settings.fps, number), "yuv420p")
             frame.pts = number - first
             frame.time_base = Fraction(1, settings.fps)
@@ -121,7 +132,7 @@ class TestSource:
                 )
             number += 1
 
-    def _sounds(self, start_ns: int, origin_ns: int, epoch: int) -> Iterator[AccessUnit]:
+    def _sounds(self, start_ns: int, origin_ns: int, epoch: int, now: Callable[[], int] | None) -> Iterator[AccessUnit]:
         encoder = self._audio
         if encoder is None:
             return
@@ -132,6 +143,8 @@ class TestSource:
         base = first - origin_ns * rate // NS_PER_S
         sample = 0
         while True:
+            if now is not None and (wanted := (now() - _MAX_LATE_NS) * rate // NS_PER_S - first) > sample:
+                sample = wanted + rate
             pcm = _beeps(first + sample, step, rate)
             frame = av.AudioFrame.from_ndarray(_in_format(pcm, encoder.format.name), encoder.format.name, "mono")
             frame.sample_rate = rate

@@ -215,13 +215,18 @@ class ServerAuthenticator:
         self._key = secrets.token_bytes(32)
 
     def challenges(self, *, stale: bool = False) -> list[str]:
-        """The WWW-Authenticate values of a 401, MD5 first: old clients read only the first Digest they see."""
+        """The WWW-Authenticate values of a 401: MD5, SHA-256, and MD5 once more.
+
+        Of the clients that know MD5 alone, live555 (VLC) looks at the first Digest and ffmpeg at the last.
+        """
         nonce = self._nonce(self._clock.monotonic_ns())
         tail = ", stale=true" if stale else ""
         realm = _quoted(self._realm)
+        ordered = sorted(self._algorithms)
+        if len(ordered) > 1:
+            ordered.append(ordered[0])
         values = [
-            f'Digest realm={realm}, nonce="{nonce}", algorithm={algorithm}, qop="auth"{tail}'
-            for algorithm in sorted(self._algorithms)
+            f'Digest realm={realm}, nonce="{nonce}", algorithm={algorithm}, qop="auth"{tail}' for algorithm in ordered
         ]
         if self._allow_basic:
             values.append(f"Basic realm={realm}")

@@ -54,7 +54,7 @@ class UdpPair:
         """Bind to ``local`` and take datagrams from ``peer`` (both IP addresses). Raises OSError if no pair is free."""
         loop = asyncio.get_running_loop()
         with ExitStack() as stack:
-            first, second = _bind_pair(local)
+            first, second = bind_pair(local)
             stack.callback(first.close)
             stack.callback(second.close)
             port = int(first.getsockname()[1])
@@ -75,7 +75,8 @@ class UdpPair:
         self._rtcp.close()
 
 
-def _bind_pair(local: str) -> tuple[socket.socket, socket.socket]:
+def bind_pair(local: str) -> tuple[socket.socket, socket.socket]:
+    """Two non-blocking sockets bound to ``local``, an even port and the next. Raises OSError if no pair is free."""
     family = socket.AF_INET6 if ":" in local else socket.AF_INET
     for _ in range(PAIR_ATTEMPTS):
         first = _bound(family, local, 0)

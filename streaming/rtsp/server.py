@@ -1,0 +1,145 @@
+"""RTSP 1.0 server (RFC 2326): live streams for decoders, recorders, TV walls, and for our own simulated cameras."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from media.clock import Clock
+from media.stream import LiveStream
+from streaming.rtsp.auth import ServerAuthenticator
+from streaming.rtsp.server_feed import Output, StreamFeed
+from streaming.rtsp.server_session import ConnectionSettings, ServerConnection
+
+log = logging.getLogger(__name__)
+
+_SWEEP_S = 5.0
+
+
+class RtspServer:
+    """Serves the streams that ``provider`` finds by path (``/live/x``, without the track).
+
+    Use it as an async context manager: it listens from entering on. ``authenticator`` checks every request but
+    OPTIONS; ``None`` lets everybody in. ``port`` 0 takes a free port, :attr:`port` tells which. Raises OSError on
+    entering if the port is taken.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        provider: Callable[[str], LiveStream | None],
+        authenticator: ServerAuthenticator | None,
+        clock: Clock,
+        *,
+        settings: ConnectionSettings | None = None,
+        max_connections: int = 500,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._provider = provider
+        self._authenticator = authenticator
+        self._clock = clock
+        self._settings = settings or ConnectionSettings()
+        self._max_connections = max_connections
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._connections: set[ServerConnection] = set()
+        self._feeds: dict[LiveStream, tuple[StreamFeed, asyncio.Task[None]]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        if self._server is None:
+            return self._port
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def viewers(self) -> int:
+        """How many connections are being sent media."""
+        return sum(connection.playing for connection in self._connections)
+
+    @property
+    def overflows(self) -> int:
+        """How often viewers now connected were cut to the next keyframe."""
+        return sum(connection.overflows for connection in self._connections)
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connection, self._host, self._port, backlog=512)
+        self._sweeper = asyncio.create_task(self._sweep(), name="rtsp-server-sweeper")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        assert self._sweeper is not None
+        self._server.close()
+        self._sweeper.cancel()
+        for connection in tuple(self._connections):
+            connection.abort()
+        tasks = [self._sweeper, *self._ending, *(task for _, task in self._feeds.values())]
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self._server.wait_closed()
+
+    def join(self, stream: LiveStream, output: Output) -> None:
+        """Begin to send a stream to a viewer. Called by connections."""
+        entry = self._feeds.get(stream)
+        if entry is None:
+            feed = StreamFeed(stream, self._clock)
+            task = asyncio.create_task(feed.run(), name=f"rtsp-feed-{stream.id.camera}")
+            task.add_done_callback(lambda done: self._feed_done(stream, done))
+            entry = self._feeds[stream] = (feed, task)
+        entry[0].add(output)
+
+    def leave(self, stream: LiveStream, output: Output) -> None:
+        """Stop sending a stream to a viewer. Called by connections."""
+        entry = self._feeds.get(stream)
+        if entry is None:
+            return
+        feed, task = entry
+        feed.remove(output)
+        if feed.outputs == 0:
+            del self._feeds[stream]
+            self._ending.add(task)
+            task.cancel()
+
+    def feed(self, stream: LiveStream) -> StreamFeed | None:
+        """The stream's feed, if somebody watches it."""
+        entry = self._feeds.get(stream)
+        return entry[0] if entry is not None else None
+
+    def _connection(self) -> ServerConnection:
+        connection = ServerConnection(
+            self._provider, self._authenticator, self, self._clock, self._settings, self._closed
+        )
+        self._connections.add(connection)
+        if len(self._connections) > self._max_connections:
+            # Too many: this one is closed as soon as it is made.
+            asyncio.get_running_loop().call_soon(connection.abort)
+        return connection
+
+    def _closed(self, connection: ServerConnection) -> None:
+        self._connections.discard(connection)
+
+    def _feed_done(self, stream: LiveStream, task: asyncio.Task[None]) -> None:
+        self._ending.discard(task)
+        entry = self._feeds.get(stream)
+        if entry is not None and entry[1] is task:
+            del self._feeds[stream]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an RTSP feed failed", exc_info=error)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            for connection in tuple(self._connections):
+                connection.check_alive()
