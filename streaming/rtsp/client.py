@@ -152,6 +152,7 @@ class RtspClient:
             channels.close()
         else:
             raise TransportRefusedError("neither TCP nor UDP is taken")
+        connection.tolerant = True
         await self._start_playing(description)
 
     async def run(self, on_tick: Callable[[], None] | None = None) -> None:
@@ -329,7 +330,7 @@ class RtspClient:
         for media, counters in zip(offered, receiver.counters, strict=True):
             # Sound alone where a picture was offered would pass for a working camera.
             if media is not None and media.kind == "video" and counters is None:
-                raise UnsupportedCodecError("picture codec not taken", encoding=media.encoding)
+                raise UnsupportedCodecError("picture codec not taken", codec=media.encoding)
         return receiver
 
     async def _set_up(self, channels: Channels, description: SessionDescription, receiver: StreamReceiver) -> bool:

@@ -28,7 +28,7 @@ MAX_UNSENT_BYTES = 64 * 1024
 MAX_PENDING = 8
 
 # How an answer, and what cameras ask of clients, begins. Anything else between two frames is garbage.
-_MESSAGE_STARTS = (b"RTSP", b"OPTI", b"GET_", b"SET_", b"ANNO", b"REDI", b"TEAR", b"\r\nRT", b"\nRTS")
+_MESSAGE_STARTS = (b"RTSP", b"OPTI", b"GET_", b"SET_", b"ANNO", b"REDI", b"TEAR", b"\r", b"\n")
 
 FrameSink = Callable[[memoryview, int], None]
 """Takes one RTP or RTCP packet and its arrival (Unix nanoseconds). The view is good only during the call."""
@@ -38,7 +38,8 @@ class RtspConnection(asyncio.BufferedProtocol):
     """The protocol object of one connection. Owned by one RtspClient; lives on one event loop.
 
     ``sinks`` is by interleaved channel; ``stray`` gets frames on channels without a sink. ``closed`` is done when the
-    connection is over; then ``failure`` says why.
+    connection is over; then ``failure`` says why. ``tolerant`` is set once media may come: from then on stray bytes
+    between messages are skipped.
     """
 
     def __init__(self, clock: Clock, host: str, port: int, stray: Callable[[int, memoryview, int], None]) -> None:
@@ -47,6 +48,7 @@ class RtspConnection(asyncio.BufferedProtocol):
         self.failure: Exception | None = None
         self.redirected_to: str | None = None
         self.spoke_rtsp = False
+        self.tolerant = False
         self.frames = 0
         self.garbage_bytes = 0
         self._clock = clock
@@ -145,16 +147,16 @@ class RtspConnection(asyncio.BufferedProtocol):
 
     def _cut_slowly(self, position: int, end: int) -> int:
         """Take text, or skip garbage to the next thing that can be a frame or an answer. Returns the new position."""
-        if not self._parser.busy and self.frames:
+        if not self._parser.busy and self.tolerant:
             start = bytes(self._view[position : min(position + 4, end)])
-            if not any(known.startswith(start) for known in _MESSAGE_STARTS):
+            if not any(known.startswith(start) or start.startswith(known) for known in _MESSAGE_STARTS):
                 return self._skip_garbage(position, end)
         try:
             message, used = self._parser.feed(self._view[position:end])
         except MessageBrokenError as error:
             if not self.spoke_rtsp:
                 raise self._not_rtsp(str(error.params.get("looks_like", "unknown"))) from None
-            if not self.frames:
+            if not self.tolerant:
                 raise
             self._parser = MessageParser()
             return self._skip_garbage(position, end)

@@ -171,27 +171,24 @@ class MessageParser:
     def feed(self, data: bytes | bytearray | memoryview) -> tuple[Message | None, int]:
         """Take bytes; return the message they complete, if any, and how many bytes were used.
 
-        All bytes are used unless a message is complete. Raises MessageBrokenError, MessageTooLargeError; after that
+        Line breaks before a message are used up by a call of their own. Other bytes are all used unless a message is
+        complete. Raises MessageBrokenError, MessageTooLargeError; after that
         the parser is of no more use.
         """
         if self._pending is not None:
             return self._feed_body(data, 0)
-        skipped = 0
-        if not self._head:
-            # RFC 2326 has empty lines before a message ignored, as HTTP does; some cameras end a body with one.
-            while skipped < len(data) and data[skipped] in b"\r\n":
-                skipped += 1
-            if skipped == len(data):
-                return None, skipped
+        if not self._head and (skipped := _leading_line_breaks(data)):
+            # Ignored before a message, as in HTTP; some cameras end a body with one. What follows may be a frame.
+            return None, skipped
         before = len(self._head)
-        self._head += data[skipped : skipped + self._max_header_bytes + 1 - before]
+        self._head += data[: self._max_header_bytes + 1 - before]
         end = self._find_end(before)
         self._check_first_line()
         if end > self._max_header_bytes or (end < 0 and len(self._head) > self._max_header_bytes):
             raise MessageTooLargeError("RTSP header too large", what="header", limit=self._max_header_bytes)
         if end < 0:
             return None, len(data)
-        used = skipped + end - before
+        used = end - before
         text = self._head[:end].decode("utf-8", "surrogateescape")
         self._head.clear()
         self._first_line_checked = False
@@ -284,6 +281,13 @@ class StreamParser:
             found.append(InterleavedFrame(self._frame[1], bytes(self._frame[INTERLEAVED_HEADER_BYTES:])))
             self._frame.clear()
         return taken
+
+
+def _leading_line_breaks(data: bytes | bytearray | memoryview) -> int:
+    count = 0
+    while count < len(data) and data[count] in b"\r\n":
+        count += 1
+    return count
 
 
 def _parse_head(text: str) -> Message:
