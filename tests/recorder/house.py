@@ -214,12 +214,16 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(folder: Path, settings: RecorderSettings = FAST) -> AsyncIterator[House]:
-    """Open one, with one village and one camera."""
+async def house(folder: Path, settings: RecorderSettings = FAST, *, built: bool = False) -> AsyncIterator[House]:
+    """Open one, with one village and one camera; or one that was ``built`` before."""
     url = f"sqlite:///{folder / 'sanhui.db'}"
     await asyncio.to_thread(upgrade, url)
     clock = HandClock()
     async with Database(url) as database, DirectoryStore(DirectoryStoreSettings(folder / "objects")) as store:
+        camera = TestCamera("cam", clock)
+        if built:
+            yield House(folder, database, store, clock, camera, settings)
+            return
         now = datetime_of(clock.now_ns)
         async with database.transaction() as repos:
             await repos.organizations.add(
@@ -231,5 +235,4 @@ async def house(folder: Path, settings: RecorderSettings = FAST) -> AsyncIterato
                     id="cam", site_id="site", name="会议室", url="rtsp://192.0.2.1/1", created_at=now, updated_at=now
                 )
             )
-        camera = TestCamera("cam", clock)
         yield House(folder, database, store, clock, camera, settings)
