@@ -42,7 +42,6 @@ LOOP_S = 20
 _LOOP_PHASES = 10
 _LOOP_GOP_NS = 2 * NS_PER_S
 _PARENT_POLL_S = 1.0
-_FIRST_MEDIA_POLL_S = 0.02
 
 
 class SimulatedCamera:
@@ -120,14 +119,14 @@ async def looped_streams(loop: TestLoop, count: int, clock: Clock) -> AsyncItera
     """``count`` streams that play ``loop`` in real time, their keyframes spread evenly over a GOP."""
     start_ns = clock.utc_ns()
     streams = tuple(LiveStream(StreamId(f"loop-{number}"), clock) for number in range(count))
-    tasks = [
-        asyncio.create_task(_play(stream, loop.play(start_ns - phase, start_ns - 2 * _LOOP_GOP_NS), clock))
-        for number, stream in enumerate(streams)
-        for phase in (number * _LOOP_GOP_NS // count,)
-    ]
+    complete = [asyncio.Event() for _ in streams]
+    tasks = []
+    for number, stream in enumerate(streams):
+        units = loop.play(start_ns - number * _LOOP_GOP_NS // count, start_ns - 2 * _LOOP_GOP_NS)
+        tasks.append(asyncio.create_task(_play(stream, units, clock, len(loop.tracks), complete[number])))
     try:
-        while any(len(stream.tracks) < len(loop.tracks) for stream in streams):
-            await asyncio.sleep(_FIRST_MEDIA_POLL_S)
+        for event in complete:
+            await event.wait()
         yield streams
     finally:
         for task in tasks:
@@ -137,12 +136,17 @@ async def looped_streams(loop: TestLoop, count: int, clock: Clock) -> AsyncItera
                 await task
 
 
-async def _play(stream: LiveStream, units: Iterator[AccessUnit], clock: Clock) -> None:
+async def _play(
+    stream: LiveStream, units: Iterator[AccessUnit], clock: Clock, tracks: int, complete: asyncio.Event
+) -> None:
+    """Publish ``units`` when they are due; ``complete`` is set once that many tracks have brought media."""
     for unit in units:
         wait_ns = unit.utc_ns - clock.utc_ns()
         if wait_ns > 0:
             await asyncio.sleep(wait_ns / NS_PER_S)
         stream.publish(unit)
+        if not complete.is_set() and len(stream.tracks) >= tracks:
+            complete.set()
 
 
 @dataclass(frozen=True, slots=True)
