@@ -1,7 +1,7 @@
 """Sentences for people, by language: message catalogs ``web/locales/*.json``, and which language to answer in.
 
-A catalog has groups: ``errors`` and ``advice`` (code → title and detail), ``fields``, ``gaps``, ``story``, ``audit``, ``probe``,
-``kinds`` (code → text). Texts have ``{param}`` placeholders.
+A catalog has groups: ``errors`` and ``advice`` (code → title and detail), ``fields``, ``gaps``, ``story``, ``audit``,
+``probe``, ``kinds`` (code → text). Texts have ``{param}`` placeholders.
 """
 
 import json

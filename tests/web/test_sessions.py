@@ -1,0 +1,208 @@
+"""Log-in, lock-out, CSRF, idle and total lifetime, log-out, set-up link."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.web.conftest import PASSWORD, Service, fill, run, settings
+from web.api.session import make_setup_token
+
+NEW_PASSWORD = "另一个-Password-7"
+
+
+async def test_log_in_shows_who_one_is_and_sets_a_cookie_no_script_can_read(service: Service) -> None:
+    api = service.browser()
+    response = await api.call("POST", "/session", json={"username": " East ", "password": PASSWORD})
+    body = await response.json()
+    cookie = response.headers["Set-Cookie"]
+    assert response.status == 200
+    assert (body["user"]["username"], body["user"]["organization"]["name"]) == ("east", "东镇党委")
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    assert PASSWORD not in await response.text()
+    again = await api.json("GET", "/session")
+    assert again["csrf_token"] == body["csrf_token"]
+
+
+async def test_only_hashes_are_stored(service: Service) -> None:
+    api = service.browser()
+    response = await api.call("POST", "/session", json={"username": "east", "password": PASSWORD})
+    token = response.cookies["sanhui_session"].value
+    csrf = (await response.json())["csrf_token"]
+    stored = b"".join(
+        path.read_bytes() for path in service.services.settings.data_dir.glob("sanhui.db*") if path.is_file()
+    )
+    assert b"u-east" in stored
+    for secret in (token, csrf, PASSWORD):
+        assert secret.encode() not in stored
+
+
+async def test_without_a_session_a_person_is_asked_to_log_in(service: Service) -> None:
+    response = await service.browser().call("GET", "/now", headers={"Accept-Language": "en"})
+    problem = await response.json()
+    assert response.status == 401
+    assert response.content_type == "application/problem+json"
+    assert (problem["code"], problem["title"]) == ("not-logged-in", "Please log in")
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("username", ["official", "nobody"])
+async def test_lock_out_after_failures_grows_and_is_the_same_for_names_nobody_has(
+    service: Service, username: str
+) -> None:
+    api = service.browser()
+
+    async def attempt(password: str = "wrong") -> tuple[int, dict[str, object]]:
+        response = await api.call("POST", "/session", json={"username": username, "password": password})
+        return response.status, await response.json()
+
+    for left in (4, 3, 2, 1):
+        status, problem = await attempt()
+        assert (status, problem["code"]) == (401, "login-failed")
+        assert str(left) in str(problem["detail"])
+    status, problem = await attempt()
+    assert (status, problem["code"], problem["retry_after_s"]) == (429, "locked-out", 60)
+    assert (await attempt(PASSWORD))[0] == 429
+    service.clock.shift_s += 61
+    assert (await attempt())[1]["retry_after_s"] == 120
+    service.clock.shift_s += 121
+    assert (await attempt(PASSWORD))[0] == (200 if username == "official" else 429)
+
+
+async def test_a_good_log_in_clears_the_count(service: Service) -> None:
+    api = service.browser()
+    for _ in range(4):
+        await api.call("POST", "/session", json={"username": "official", "password": "wrong"})
+    await api.log_in("official")
+    response = await api.call("POST", "/session", json={"username": "official", "password": "wrong"})
+    assert (await response.json())["code"] == "login-failed"
+
+
+async def test_a_disabled_person_is_refused(service: Service) -> None:
+    east = await service.logged_in("east")
+    security = await service.logged_in("security")
+    update = {"display_name": "E", "role": "official", "organization_id": "town-east", "enabled": False}
+    await security.json("PUT", "/users/u-east", json=update)
+    assert (await east.call("GET", "/session")).status == 401
+    response = await east.call("POST", "/session", json={"username": "east", "password": PASSWORD})
+    assert (response.status, (await response.json())["code"]) == (401, "login-failed")
+
+
+async def test_changing_needs_the_csrf_token(service: Service) -> None:
+    api = await service.logged_in("official")
+    good, api.csrf = api.csrf, "0" * 64
+    response = await api.call("PUT", "/session", json={"language": "en"})
+    assert (response.status, (await response.json())["code"]) == (403, "csrf-wrong")
+    api.csrf = good
+    assert (await api.json("PUT", "/session", json={"language": "en"}))["user"]["language"] == "en"
+
+
+async def test_another_site_cannot_log_a_browser_in(service: Service) -> None:
+    response = await service.browser().call(
+        "POST",
+        "/session",
+        json={"username": "official", "password": PASSWORD},
+        headers={"Sec-Fetch-Site": "cross-site"},
+    )
+    assert (response.status, (await response.json())["code"]) == (403, "csrf-wrong")
+
+
+async def test_a_bearer_needs_no_csrf_token(service: Service) -> None:
+    first = service.browser()
+    response = await first.call("POST", "/session", json={"username": "official", "password": PASSWORD})
+    bearer = {"Authorization": f"Bearer {response.cookies['sanhui_session'].value}"}
+    other = service.browser()
+    body = await other.json("PUT", "/session", json={"language": "en"}, headers=bearer)
+    assert body["user"]["username"] == "official"
+
+
+async def test_a_session_ends_when_idle_and_in_any_case(service: Service) -> None:
+    api = await service.logged_in("official")
+    service.clock.shift_s += 50 * 60
+    await api.json("GET", "/session")
+    service.clock.shift_s += 50 * 60
+    await api.json("GET", "/session")
+    service.clock.shift_s += 61 * 60
+    await api.json("GET", "/session", status=401)
+
+    await api.log_in("official")
+    for _ in range(14):
+        service.clock.shift_s += 50 * 60
+        await api.json("GET", "/session")
+    service.clock.shift_s += 50 * 60
+    await api.json("GET", "/session", status=401)
+
+
+async def test_logging_out_ends_the_session_on_the_server(service: Service) -> None:
+    api = service.browser()
+    response = await api.call("POST", "/session", json={"username": "official", "password": PASSWORD})
+    api.csrf = (await response.json())["csrf_token"]
+    bearer = {"Authorization": f"Bearer {response.cookies['sanhui_session'].value}"}
+    await api.json("DELETE", "/session", status=204)
+    assert (await service.browser().call("GET", "/session", headers=bearer)).status == 401
+
+
+async def test_changing_the_password_ends_other_sessions(service: Service) -> None:
+    here, there = await service.logged_in("official"), await service.logged_in("official")
+    refused = await here.call("POST", "/session/password", json={"old_password": "wrong", "new_password": NEW_PASSWORD})
+    assert (await refused.json())["errors"][0]["field"] == "old_password"
+    body = await here.json("POST", "/session/password", json={"old_password": PASSWORD, "new_password": NEW_PASSWORD})
+    here.csrf = body["csrf_token"]
+    await here.json("GET", "/session")
+    await there.json("GET", "/session", status=401)
+    await there.log_in("official", NEW_PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("password", "title"),
+    [("short-A1", "至少 10 个字"), ("alllowercase", "太容易"), ("Official-12345", "用户名")],
+)
+async def test_a_weak_password_is_refused_with_a_reason(service: Service, password: str, title: str) -> None:
+    api = await service.logged_in("official")
+    response = await api.call("POST", "/session/password", json={"old_password": PASSWORD, "new_password": password})
+    problem = await response.json()
+    assert response.status == 422
+    assert problem["errors"][0]["field"] == "new_password"
+    assert title in problem["errors"][0]["title"]
+
+
+async def test_the_setup_link_works_once(empty: Service) -> None:
+    api, services = empty.browser(), empty.services
+    assert (await api.json("GET", "/about"))["setup_needed"] is True
+    token = await make_setup_token(services.database, services.sessions.now(), 24)
+    await api.json("GET", f"/setup/{token}")
+    setup = {"county_name": "清河县", "username": "admin", "display_name": "管理员", "password": "Very-Good-123"}
+    weak = await api.call("POST", f"/setup/{token}", json={**setup, "password": "Admin-12345"})
+    assert weak.status == 422
+    body = await api.json("POST", f"/setup/{token}", json=setup)
+    assert {"users:write", "cameras:write", "audit:read"} <= set(body["user"]["scopes"])
+    assert (await api.json("GET", "/organizations"))["roots"][0]["name"] == "清河县"
+    assert (await api.call("GET", f"/setup/{token}")).status == 410
+    assert (await empty.browser().call("POST", f"/setup/{token}", json=setup)).status == 410
+    assert (await api.json("GET", "/about"))["setup_needed"] is False
+    assert await make_setup_token(services.database, services.sessions.now(), 24) is None
+
+
+async def test_a_setup_link_grows_old_and_a_new_one_replaces_it(empty: Service) -> None:
+    api, services = empty.browser(), empty.services
+    first = await make_setup_token(services.database, services.sessions.now(), 1)
+    second = await make_setup_token(services.database, services.sessions.now(), 1)
+    assert (await api.call("GET", f"/setup/{first}")).status == 410
+    assert (await api.call("GET", f"/setup/{second}")).status == 200
+    empty.clock.shift_s += 3601
+    assert (await api.call("GET", f"/setup/{second}")).status == 410
+
+
+async def test_the_cookie_is_secure_behind_a_proxy_that_speaks_https(tmp_path: Path) -> None:
+    async with run(settings(tmp_path, trusted_proxies="127.0.0.0/8")) as service:
+        await fill(service.services)
+        api = service.browser()
+        headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "6.6.6.6, 203.0.113.9"}
+        body = {"username": "security", "password": PASSWORD}
+        response = await api.call("POST", "/session", json=body, headers=headers)
+        assert "Secure" in response.headers["Set-Cookie"]
+        assert "Strict-Transport-Security" in response.headers
+        plain = service.browser()
+        await plain.log_in("security")
+        page = await plain.json("GET", "/audit", params={"action": "login"})
+        assert {item["address"] for item in page["items"]} == {"203.0.113.9", "127.0.0.1"}
