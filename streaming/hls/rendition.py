@@ -104,6 +104,7 @@ class Rendition:
         segment = self.segments[-1]
         segment.complete = True
         segment.gap_s = gap_s
+        self._prune()
         self.version += 1
 
     def clear(self) -> None:
@@ -119,7 +120,8 @@ class Rendition:
         self.version += 1
 
     def _prune(self) -> None:
-        first = max(self.segments[0].msn, self.segments[-1].msn - self.settings.listed)
+        last = self.segments[-1]
+        first = max(self.segments[0].msn, last.msn + last.complete - self.settings.listed)
         for segment in self.segments:
             if self.first_listed <= segment.msn < first and segment.discontinuity:
                 self.unlisted_discontinuities += 1

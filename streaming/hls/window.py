@@ -8,7 +8,7 @@ after the first request, whatever the camera's GOP.
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Literal
@@ -65,6 +65,7 @@ class LiveWindow:
         self._progress = Progress()
         self._msn = first_msn
         self._opened = 0
+        # The archive's number of the open segment, or of the one that comes next.
         self._archive_sequence: int | None = None
         self._period: Period | None = None
         self._pending_discontinuity = False
@@ -74,6 +75,7 @@ class LiveWindow:
         self._timeline_utc_ns = 0
         self._ended = False
         self._asked_ns = clock.monotonic_ns()
+        self._waiting = 0
         self._sound_asked_ns: int | None = None
         self._sound_task: asyncio.Task[None] | None = None
         self._texts: dict[str, tuple[tuple[int, ...], str]] = {}
@@ -131,13 +133,14 @@ class LiveWindow:
         if isinstance(event, SegmentStart):
             self._end_segment()
             # A reader that was cut to a later segment has lost what was between.
-            lost = self._archive_sequence is not None and event.sequence != self._archive_sequence + 1
+            lost = self._archive_sequence is not None and event.sequence != self._archive_sequence
             self._archive_sequence = event.sequence
             self._period = event.period
             self._pending_discontinuity = self._opened > 0 and (event.discontinuity or lost)
         elif isinstance(event, Part):
             self._add(event)
         elif isinstance(event, SegmentEnd):
+            self._archive_sequence = event.sequence + 1
             self._end_segment()
 
     def _add(self, part: Part) -> None:
@@ -211,7 +214,9 @@ class LiveWindow:
         return self._ended
 
     def idle_s(self) -> float:
-        """Seconds since somebody asked."""
+        """Seconds since somebody asked; 0 while somebody waits."""
+        if self._waiting:
+            return 0.0
         return (self._clock.monotonic_ns() - self._asked_ns) / NS_PER_S
 
     async def master_playlist(self) -> str:
@@ -283,7 +288,7 @@ class LiveWindow:
         rendition = await self._playing(name)
         if (msn, part) in ((rendition.next_msn, rendition.next_part), (rendition.next_msn + 1, 0)):
             settings = self._settings
-            done = await self._progress.until(lambda: self._ended or rendition.has(msn, part), 3.0 * settings.target_s)
+            done = await self._wait(lambda: rendition.has(msn, part), 3.0 * settings.target_s)
             if not done:
                 raise WindowTimeoutError("the part did not come in time")
         segment = rendition.find(msn)
@@ -318,10 +323,19 @@ class LiveWindow:
     def _asked(self) -> None:
         self._asked_ns = self._clock.monotonic_ns()
 
+    async def _wait(self, predicate: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait for ``predicate`` or the window's end; False if neither comes in time."""
+        self._waiting += 1
+        try:
+            return await self._progress.until(lambda: self._ended or predicate(), timeout_s)
+        finally:
+            self._waiting -= 1
+            self._asked()
+
     async def _opened_up(self) -> None:
         self._asked()
         main = self._main
-        ready = await self._progress.until(lambda: self._ended or main().whole > 0, self._settings.open_timeout_s)
+        ready = await self._wait(lambda: main().whole > 0, self._settings.open_timeout_s)
         if not ready:
             raise WindowTimeoutError("no media came in time")
         if main().whole == 0:
@@ -377,7 +391,7 @@ class LiveWindow:
         if rendition is self._aac_sound and (self._sound_task is None or self._sound_task.done()):
             deriver = SoundDeriver(self._raw_sound, rendition, self._progress, self._executor, self._settings.aac)
             self._sound_task = asyncio.create_task(deriver.run(), name=f"hls sound {self._stream.id.camera}")
-        ready = await self._progress.until(lambda: self._ended or rendition.whole > 0, self._settings.open_timeout_s)
+        ready = await self._wait(lambda: rendition.whole > 0, self._settings.open_timeout_s)
         if not ready:
             raise WindowTimeoutError("no sound came in time")
         return rendition
@@ -400,7 +414,7 @@ class LiveWindow:
         if too_far:
             raise PlaylistRequestError("_HLS_msn or _HLS_part too far ahead", msn=msn)
         limit_s = 3.0 * self._settings.target_s
-        if not await self._progress.until(lambda: self._ended or rendition.has(msn, part), limit_s):
+        if not await self._wait(lambda: rendition.has(msn, part), limit_s):
             raise WindowTimeoutError("the segment did not come in time")
 
     def _bandwidth(self) -> int:

@@ -77,5 +77,5 @@ async def _feed(stream: LiveStream, items: Iterable[StreamItem], ahead_s: float)
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Wait for a condition; TimeoutError if it does not come."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -4,14 +4,14 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from media.fmp4 import init_segment
+from media.fmp4_read import read_fragments
 from media.segmenter import Segmenter, SegmenterSettings
 from media.segments import Part, Period, SegmentEnd, SegmentEvent, SegmentStart
 from media.unit import StreamItem
-from media.fmp4 import init_segment
 from recorder.chain import chain_after
 from recorder.facts import tracks_to_json
 from recorder.sample_table import table_of, tables_box
-from media.fmp4_read import read_fragments
 from storage.database import Database
 from storage.objects import ObjectStore
 from storage.records import (
