@@ -118,10 +118,14 @@ class Segmenter:
         self._gathering = None
         if self._open is not None:
             self._close_segment(events)
+            if self._next_sounds:
+                first = self._next_sounds[0]
+                self._new_period(self._video, self._next_sound_track())
+                self._open_segment(events, first, first.dts * NS_PER_S // first.track.clock_rate, discontinuity=True)
+                self._close_segment(events)
         self._epoch = None
         self._open = None
         self._replay = []
-        self._next_sounds = []
         return events
 
     def _picture(self, held: AccessUnit, unit: AccessUnit) -> list[SegmentEvent]:
@@ -217,6 +221,9 @@ class Segmenter:
             self._sound = track
             return self.push(unit)
         else:
+            changed_again = bool(self._next_sounds) and track != self._next_sounds[-1].track
+            if changed_again:
+                self._cut(events, unit, unit.dts * NS_PER_S // track.clock_rate)
             self._next_sounds.append(unit)
             self._keyframe_cuts_at = 0
             if self._pictures.held is None or len(self._next_sounds) > _MAX_WAITING_SOUNDS:
