@@ -45,7 +45,7 @@ async def until(met: Callable[[], bool], what: str = "condition", wait_s: float 
     """Wait until ``met``, no longer than ``wait_s``."""
     try:
         async with asyncio.timeout(wait_s):
-            while not met():
+            while not met():  # noqa: ASYNC110 what tests wait for has no event
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"not in {wait_s} s: {what}") from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from media.packetizer import Packetizer
-from media.unit import AccessUnit, AudioTrack, Codec, Track
+from media.unit import AccessUnit, Codec, Track
 from streaming.rtsp.auth import ServerAuthenticator
 from streaming.rtsp.message import Headers, InterleavedFrame, Request, Response, StreamParser, interleaved_header
 from streaming.rtsp.sdp import payload_type_of, write_sdp
@@ -92,8 +92,7 @@ class FakeCamera:
             for writer in tuple(self._writers):
                 writer.transport.abort()
             await self._server.wait_closed()
-        while self._writers:
-            await asyncio.sleep(0.005)
+        await _until(lambda: not self._writers)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -160,8 +159,7 @@ class _Session:
             self._sender = asyncio.create_task(self._send())
             if behaviour.play_answer_after < 0:
                 return
-            while self._sent < behaviour.play_answer_after:
-                await asyncio.sleep(0.005)
+            await _until(lambda: self._sent >= behaviour.play_answer_after)
         await self._write(Response(status, headers=headers, body=body).encode())
 
     def _tracks(self) -> Sequence[Track]:
@@ -202,8 +200,7 @@ class _Session:
             if delay > 0:
                 await asyncio.sleep(delay)
             way = self._ways.get(unit.track.id)
-            while behaviour.silent:
-                await asyncio.sleep(0.01)
+            await _until(lambda: not behaviour.silent)
             if way is None:
                 continue
             packetizer = packetizers.setdefault(
@@ -229,6 +226,11 @@ class _Session:
         for at in range(0, len(data), step):
             self._writer.write(data[at : at + step])
             await asyncio.sleep(0)
+
+
+async def _until(met: Callable[[], bool]) -> None:
+    while not met():  # noqa: ASYNC110 the conditions are plain fields that tests set
+        await asyncio.sleep(0.005)
 
 
 def _for_ever(units: Sequence[AccessUnit]) -> Iterator[tuple[float, AccessUnit]]:
@@ -276,8 +278,3 @@ async def plain_server(greeting: bytes, *, answer: bytes = b"", close: bool = Fa
         for writer in tuple(writers):
             writer.transport.abort()
         await server.wait_closed()
-
-
-def is_sound(unit: AccessUnit) -> bool:
-    """Whether a unit is sound."""
-    return isinstance(unit.track, AudioTrack)
