@@ -75,6 +75,7 @@ class RecorderService:
             streams=streams,
         )
         self._running: dict[str, _Running] = {}
+        self._failed: dict[str, Recording] = {}
         self._deciding = asyncio.Lock()
         self._database_away = False
         self._warned: frozenset[str] = frozenset()
@@ -228,8 +229,9 @@ class RecorderService:
             for item in spool.segments
         ]
         running = self._running.get(recording_id)
-        if running is not None:
-            found += [(file.header, file.path, item) for file in running.recording.files for item in file.segments]
+        recording = running.recording if running is not None else self._failed.get(recording_id)
+        if recording is not None:
+            found += [(file.header, file.path, item) for file in recording.files for item in file.segments]
         return found
 
     def _lag_s(self, oldest_utc_ns: int | None) -> float:
@@ -257,9 +259,10 @@ class RecorderService:
         if running is None or running.task is not task or task.cancelled():
             return
         _log.error("recording %s failed and will be resumed", recording_id, exc_info=task.exception())
-        del self._running[recording_id]
+        self._failed[recording_id] = self._running.pop(recording_id).recording
 
     async def _resume(self, place: MeetingPlace, row: records.Recording) -> None:
+        await self._stop(row.id)
         spooled = [spool for spool in self._uploader.pending(row.id) if spool.segments]
         async with self._database.read() as repos:
             last = await repos.objects.last(row.id)
@@ -278,19 +281,25 @@ class RecorderService:
                 newest.segments[-1].facts.end_utc_ns,
                 GapCause.SERVICE_DOWN,
             )
-        if still_open:
-            self._ledger.book(row.id).adopt(still_open[-1])
+        book = self._ledger.book(row.id)
+        if still_open and book.open_gap is None:
+            book.adopt(still_open[-1])
         if point.cause is GapCause.SERVICE_DOWN:
             self._ledger.tell(place.meeting.id, self._clock.utc_ns(), "recording-resumed", {"camera": row.camera_id})
         self._launch(place, row, point)
 
     async def _stop(self, recording_id: str) -> Recording | None:
-        running = self._running.pop(recording_id, None)
-        if running is None:
-            return None
-        await _cancelled(running.task)
-        await running.recording.stopped()
-        return running.recording
+        """Let a recording end and its files reach the uploader. None if there is none here."""
+        running = self._running.get(recording_id)
+        if running is not None:
+            await _cancelled(running.task)
+        recording = running.recording if running is not None else self._failed.get(recording_id)
+        if recording is not None:
+            await recording.stopped()
+        # Only now: until its files are the uploader's, playback finds them through here.
+        self._running.pop(recording_id, None)
+        self._failed.pop(recording_id, None)
+        return recording
 
     async def _end(self, meeting_id: str, utc_ns: int, by: str) -> list[asyncio.Future[None]]:
         # The row first: if the database refuses, the meeting goes on as if nothing had been asked.
@@ -351,7 +360,8 @@ class RecorderService:
             await asyncio.sleep(self._settings.reconcile_s)
 
     def _watch_warnings(self) -> None:
-        now = frozenset(self.warnings)
+        # Through ``metrics``, so that whoever holds on to them sees gauges no older than a reconciliation.
+        now = frozenset(self.metrics.warnings)
         for code in sorted(now - self._warned):
             _log.warning("recorder warning: %s (spool %d of %d bytes)", code, self._spool.bytes, self._spool.max_bytes)
         for code in sorted(self._warned - now):

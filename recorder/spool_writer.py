@@ -1,0 +1,373 @@
+"""The spool's one writer thread: operations in, frames on disk, news back to the event loop.
+
+It drains its queue in batches: one ``writev`` per file, CRC and SHA-256 on the way, ``fdatasync`` at each segment's
+end.
+"""
+
+import errno
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, Protocol
+
+from media.segments import Part
+from recorder.spool_format import (
+    CHUNK,
+    MAGIC,
+    Kind,
+    SegmentBuilder,
+    SpooledSegment,
+    SpoolFile,
+    SpoolHeader,
+    end_payload,
+    frame,
+    frame_head,
+    gap_payload,
+    segment_bytes,
+    start_payload,
+)
+from storage.records import GapRecord
+
+_log = logging.getLogger(__name__)
+
+_LINGER_S: Final = 0.02
+"""After the first item of a batch the writer waits this long for more: at hundreds of cameras it then wakes 50 times
+a second, not a thousand."""
+_MAX_VECTORS: Final = 512
+_MAX_NAMES: Final = 100
+DAMAGED: Final = "damaged"
+"""The folder in the spool where damaged files are kept."""
+
+
+class SpoolOwner(Protocol):
+    """Whom a file is written for. ``header`` and ``path`` are read by the writer; the rest is called on the event loop,
+    in the order in which it happened."""
+
+    header: SpoolHeader
+    path: Path
+
+    def durable(self, segments: tuple[SpooledSegment, ...], path: Path) -> None:
+        """These segments are on disk, in this file (``path`` with a number added where that was taken)."""
+        ...
+
+    def fail(self, error: OSError) -> None:
+        """The disk refused; what is not durable is gone, and nothing more is written."""
+        ...
+
+    def finished(self, result: SpoolFile | None, path: Path, size: int) -> None:
+        """The file is closed, ``size`` bytes of it on disk; None if nothing is left of it."""
+        ...
+
+
+@dataclass(slots=True)
+class Operation:
+    """Something to do for an owner."""
+
+    owner: SpoolOwner
+
+
+@dataclass(slots=True)
+class OpenOp(Operation):
+    """Begin the file. ``chain`` is the hash before it; None goes on from the recording's last file."""
+
+    chain: str | None
+
+
+@dataclass(slots=True)
+class StartOp(Operation):
+    """A segment begins."""
+
+    sequence: int
+    start_utc_ns: int
+    discontinuity: bool
+
+
+@dataclass(slots=True)
+class PartOp(Operation):
+    """A part of it."""
+
+    part: Part
+
+
+@dataclass(slots=True)
+class EndOp(Operation):
+    """It is whole; None takes the duration from its chunks."""
+
+    duration_ns: int | None
+
+
+@dataclass(slots=True)
+class GapOp(Operation):
+    """Keep a gap."""
+
+    gap: GapRecord
+
+
+class SyncOp(Operation):
+    """Bring what is written to disk."""
+
+
+class CloseOp(Operation):
+    """Nothing more comes."""
+
+
+Report = tuple[Callable[..., None], tuple[object, ...]]
+"""What to call on the event loop, with what."""
+
+
+@dataclass(slots=True)
+class _Written:
+    """A file being written. Owned by the writer thread."""
+
+    owner: SpoolOwner
+    path: Path
+    header: SpoolHeader
+    fd: int
+    size: int = 0
+    """Bytes written or waiting in ``buffers``."""
+    whole: int = 0
+    """Size up to the end of the last whole segment, or gap outside a segment."""
+    durable: int = 0
+    """The same, as far as it is known to be on disk."""
+    durable_gaps: int = 0
+    object_offset: int = 0
+    buffers: list[bytes] = field(default_factory=list)
+    builder: SegmentBuilder | None = None
+    segments: list[SpooledSegment] = field(default_factory=list)
+    fresh: list[SpooledSegment] = field(default_factory=list)
+    gaps: list[GapRecord] = field(default_factory=list)
+    needs_sync: bool = False
+    new: bool = True
+    closing: bool = False
+
+
+class SpoolWriter(threading.Thread):
+    """The one thread that writes. Everything in it is its own, except ``queue``."""
+
+    def __init__(self, directory: Path, report: Callable[..., None]) -> None:
+        super().__init__(name="spool-writer", daemon=True)
+        self.queue: queue.SimpleQueue[tuple[Operation, int] | None] = queue.SimpleQueue()
+        self._directory = directory
+        self._report = report
+        self._files: dict[SpoolOwner, _Written] = {}
+        self._chains: dict[str, str] = {}
+        self._reports: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+
+    def stop(self) -> None:
+        """Write all that is queued, then end. Open files stay as they are, to be recovered."""
+        self.queue.put(None)
+
+    def run(self) -> None:
+        """Drain the queue in batches until told to stop."""
+        running = True
+        while running:
+            batch = [self.queue.get()]
+            if batch[0] is not None:
+                time.sleep(_LINGER_S)
+            while True:
+                try:
+                    batch.append(self.queue.get_nowait())
+                except queue.Empty:
+                    break
+            written = 0
+            touched: dict[SpoolOwner, _Written] = {}
+            for item in batch:
+                if item is None:
+                    running = False
+                    continue
+                operation, size = item
+                written += size
+                self._guarded(operation, touched)
+            for file in touched.values():
+                self._flush(file)
+            reports, self._reports = self._reports, []
+            self._report(reports, written)
+        for file in self._files.values():
+            os.close(file.fd)
+
+    def _guarded(self, operation: Operation, touched: dict[SpoolOwner, _Written]) -> None:
+        file = self._files.get(operation.owner)
+        if file is None:
+            if isinstance(operation, OpenOp):
+                try:
+                    file = self._open(operation)
+                except OSError as error:
+                    self._reports.append((operation.owner.fail, (error,)))
+                    self._reports.append((operation.owner.finished, (None, operation.owner.path, 0)))
+                    return
+                self._files[operation.owner] = file
+                touched[operation.owner] = file
+            elif isinstance(operation, CloseOp):
+                self._reports.append((operation.owner.finished, (None, operation.owner.path, 0)))
+            return
+        touched[operation.owner] = file
+        self._apply(file, operation)
+
+    def _open(self, operation: OpenOp) -> _Written:
+        owner = operation.owner
+        chain = operation.chain if operation.chain is not None else self._chains[owner.header.recording]
+        header = replace(owner.header, chain=chain)
+        owner.path.parent.mkdir(exist_ok=True)
+        path, fd = _create(owner.path)
+        self._chains[header.recording] = chain
+        file = _Written(owner, path, header, fd, object_offset=len(header.init))
+        self._add(file, MAGIC + frame(Kind.HEADER, header.to_payload()))
+        file.whole = file.size
+        return file
+
+    def _add(self, file: _Written, *buffers: bytes) -> None:
+        file.buffers.extend(buffers)
+        file.size += sum(len(item) for item in buffers)
+
+    def _apply(self, file: _Written, operation: Operation) -> None:
+        if isinstance(operation, PartOp) and file.builder is not None:
+            self._part(file, file.builder, operation.part)
+        elif isinstance(operation, StartOp):
+            file.builder = SegmentBuilder(operation.sequence, operation.start_utc_ns, operation.discontinuity)
+            payload = start_payload(operation.sequence, operation.start_utc_ns, operation.discontinuity)
+            self._add(file, frame(Kind.SEGMENT_START, payload))
+        elif isinstance(operation, EndOp) and file.builder is not None:
+            self._end(file, file.builder, operation.duration_ns)
+        elif isinstance(operation, GapOp):
+            self._add(file, frame(Kind.GAP, gap_payload(operation.gap)))
+            file.gaps.append(operation.gap)
+            file.needs_sync = True
+            if file.builder is None:
+                file.whole = file.size
+        elif isinstance(operation, SyncOp):
+            file.needs_sync = True
+        elif isinstance(operation, CloseOp):
+            if file.builder is not None:
+                self._end(file, file.builder, None)
+            self._add(file, frame(Kind.CLOSE, b"{}"))
+            file.needs_sync = True
+            file.closing = True
+
+    def _part(self, file: _Written, builder: SegmentBuilder, part: Part) -> None:
+        for track_id, chunk in sorted(part.chunks.items()):
+            head = CHUNK.pack(
+                part.sequence, part.index, track_id, chunk.dts, chunk.duration, chunk.samples, part.start_utc_ns
+            )
+            self._add(file, frame_head(Kind.CHUNK, head, chunk.data), head)
+            builder.add(track_id, chunk.dts, chunk.duration, chunk.samples, chunk.data, file.size)
+            self._add(file, chunk.data)
+
+    def _end(self, file: _Written, builder: SegmentBuilder, duration_ns: int | None) -> None:
+        file.builder = None
+        if builder.empty:
+            return
+        previous = self._chains[file.header.recording]
+        shown = builder.shown_ns(file.header.tracks) if duration_ns is None else duration_ns
+        segment = builder.end(file.header, previous, file.object_offset, shown)
+        self._chains[file.header.recording] = segment.facts.chain
+        file.object_offset += segment_bytes(segment.facts)
+        self._add(file, frame(Kind.SEGMENT_END, end_payload(segment.facts)))
+        file.segments.append(segment)
+        file.fresh.append(segment)
+        file.whole = file.size
+        file.needs_sync = True
+
+    def _flush(self, file: _Written) -> None:
+        try:
+            _write_all(file.fd, file.buffers)
+            file.buffers.clear()
+            if file.needs_sync:
+                os.fdatasync(file.fd)
+                if file.new:
+                    _sync_directory(file.path.parent)
+                    _sync_directory(self._directory)
+                    file.new = False
+                file.needs_sync = False
+                file.durable = file.whole
+                file.durable_gaps = len(file.gaps)
+        except OSError as error:
+            self._give_up(file, error)
+            return
+        if file.fresh:
+            self._reports.append((file.owner.durable, (tuple(file.fresh), file.path)))
+            file.fresh.clear()
+        if file.closing:
+            self._close(file)
+
+    def _give_up(self, file: _Written, error: OSError) -> None:
+        """The disk does not take more: keep what is whole and on disk, let the rest become a gap."""
+        path = file.path
+        _log.error("spool file %s cannot be written: %s", path.name, error.strerror)
+        del file.segments[len(file.segments) - len(file.fresh) :]
+        del file.gaps[file.durable_gaps :]
+        self._chains[file.header.recording] = file.segments[-1].facts.chain if file.segments else file.header.chain
+        self._reports.append((file.owner.fail, (error,)))
+        try:
+            os.ftruncate(file.fd, file.durable)
+        except OSError as again:
+            # The tail is then cut off by whoever reads the file: its last segment has no end.
+            _log.warning("spool file %s cannot be cut: %s", path.name, again.strerror)
+        file.size = file.durable
+        self._close(file)
+
+    def _close(self, file: _Written) -> None:
+        os.close(file.fd)
+        del self._files[file.owner]
+        path = file.path
+        if not file.segments and not file.gaps:
+            try:
+                remove_file(path)
+            except OSError as error:
+                _log.warning("empty spool file %s cannot be removed: %s", path.name, error.strerror)
+            self._reports.append((file.owner.finished, (None, path, 0)))
+            return
+        result = SpoolFile(
+            path, file.header, tuple(file.segments), tuple(file.gaps), file.size, file.size, closed=True, cut=False
+        )
+        self._reports.append((file.owner.finished, (result, path, file.size)))
+
+
+def _create(path: Path) -> tuple[Path, int]:
+    """A new file: of this name or, where an older file of that number is not yet through, of one beside it."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND
+    for count in range(_MAX_NAMES):
+        candidate = path if count == 0 else path.with_name(f"{path.stem}-{count:02d}{path.suffix}")
+        try:
+            return candidate, os.open(candidate, flags, 0o600)
+        except FileExistsError:
+            continue
+    raise FileExistsError(errno.EEXIST, "too many spool files of one number", str(path))
+
+
+def _write_all(fd: int, buffers: list[bytes]) -> None:
+    for first in range(0, len(buffers), _MAX_VECTORS):
+        vectors: list[bytes | memoryview] = list(buffers[first : first + _MAX_VECTORS])
+        while vectors:
+            done = os.writev(fd, vectors)
+            while vectors and done >= len(vectors[0]):
+                done -= len(vectors.pop(0))
+            if done:
+                vectors[0] = memoryview(vectors[0])[done:]
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def remove_file(path: Path) -> None:
+    """Remove it, and make that last. Blocks. Raises OSError."""
+    path.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def set_aside_file(path: Path, directory: Path) -> None:
+    """Move it below ``damaged``, for a person to look at. Blocks. Raises OSError."""
+    target = directory / DAMAGED / path.parent.name
+    target.mkdir(parents=True, exist_ok=True)
+    path.replace(target / path.name)
+    _sync_directory(target)
+    _sync_directory(path.parent)
