@@ -26,7 +26,7 @@ def database_url(url: str) -> URL:
     """``sqlite:///path`` or ``postgresql://…`` with the driver Sanhui uses. Raises ``DatabaseError`` for others."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         # SQLAlchemy's message repeats the text, password and all.
         raise DatabaseError("the database address cannot be read", database="?") from None
     backend = parsed.get_backend_name()

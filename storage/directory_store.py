@@ -36,7 +36,7 @@ _MARKER = ".sanhui-store"
 _TEMPORARY = ".tmp"
 _STALE_S = 3600
 _LIST_BATCH = 500
-_REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.EISDIR}
+_REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class DirectoryStore:

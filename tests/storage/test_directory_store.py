@@ -1,0 +1,110 @@
+"""What only a directory can do wrong: half-written files, a disk that is full, read-only, or unmounted."""
+
+import os
+import resource
+import shutil
+from pathlib import Path
+
+import pytest
+
+from storage.directory_store import DirectoryStore
+from storage.errors import ObjectNotFoundError, StoreRefusedError, StoreUnavailableError
+from storage.objects import DirectoryStoreSettings
+
+KEY = "recordings/0f3c/000000.mp4"
+
+
+async def test_an_object_is_a_plain_file_that_any_player_opens(tmp_path: Path) -> None:
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path)) as store:
+        await store.put(KEY, b"ftyp")
+    assert (tmp_path / KEY).read_bytes() == b"ftyp"
+
+
+async def test_what_a_crash_left_half_written_is_no_object(tmp_path: Path) -> None:
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path)) as store:
+        await store.put(KEY, b"whole")
+        # A crash between the two renames: facts are there, data is not.
+        (tmp_path / "recordings/0f3c/000001.mp4").unlink(missing_ok=True)
+        shutil.copy(tmp_path / "recordings/0f3c/.000000.mp4.json", tmp_path / "recordings/0f3c/.000001.mp4.json")
+        (tmp_path / ".tmp" / "half").write_bytes(b"hal")
+
+        with pytest.raises(ObjectNotFoundError):
+            await store.head("recordings/0f3c/000001.mp4")
+        assert [stored.key async for stored in store.list()] == [KEY]
+
+
+async def test_left_over_temporary_files_go_at_the_next_start(tmp_path: Path) -> None:
+    settings = DirectoryStoreSettings(tmp_path)
+    async with DirectoryStore(settings):
+        old, fresh = tmp_path / ".tmp" / "old", tmp_path / ".tmp" / "fresh"
+        old.write_bytes(b"x")
+        fresh.write_bytes(b"x")
+        os.utime(old, (0, 0))
+    async with DirectoryStore(settings):
+        assert not old.exists()
+        assert fresh.exists()  # another process may be writing it
+
+
+async def test_nothing_is_left_beside_the_object_after_a_put(tmp_path: Path) -> None:
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path)) as store:
+        await store.put(KEY, b"x")
+        await store.check()
+        assert list((tmp_path / ".tmp").iterdir()) == []
+        await store.delete(KEY)
+        assert sorted(os.listdir(tmp_path)) == [".sanhui-store", ".tmp"]
+
+
+async def test_a_disk_that_was_unmounted_is_not_written_to(tmp_path: Path) -> None:
+    root = tmp_path / "mount"
+    async with DirectoryStore(DirectoryStoreSettings(root)) as store:
+        await store.put(KEY, b"x")
+        root.rename(tmp_path / "elsewhere")
+        root.mkdir()
+
+        for ask in (store.put(KEY, b"y"), store.delete(KEY), store.check()):
+            with pytest.raises(StoreUnavailableError):
+                await ask
+        assert list(root.iterdir()) == []
+
+        root.rmdir()
+        (tmp_path / "elsewhere").rename(root)
+        assert await store.get(KEY) == b"x"
+        await store.check()
+
+
+async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises((StoreRefusedError, StoreUnavailableError)):
+        async with DirectoryStore(DirectoryStoreSettings(tmp_path / "file" / "objects")):
+            pass
+
+
+async def test_a_file_that_may_not_grow_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A quota of the process stands for a full disk: the error comes in the middle of a write in the same way."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path)) as store:
+        await store.put(KEY, b"before")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        try:
+            with pytest.raises(StoreRefusedError) as caught:
+                await store.put(KEY, bytes(200_000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert caught.value.params == {"store": str(tmp_path), "reason": "EFBIG"}
+        assert await store.get(KEY) == b"before"
+        assert list((tmp_path / ".tmp").iterdir()) == []
+
+
+async def test_a_file_that_was_put_there_by_hand(tmp_path: Path) -> None:
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path)) as store:
+        (tmp_path / "by-hand.mp4").write_bytes(b"1234")
+        head = await store.head("by-hand.mp4")
+    assert (head.size, head.sha256) == (4, "")
+
+
+async def test_a_folder_is_not_an_object(tmp_path: Path) -> None:
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path)) as store:
+        await store.put(KEY, b"x")
+        for ask in (store.head("recordings"), store.get("recordings"), store.get(KEY + "/deeper")):
+            with pytest.raises(ObjectNotFoundError):
+                await ask

@@ -1,0 +1,107 @@
+"""The migrations, on both databases."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, create_engine, inspect
+
+from storage import migrate
+from storage.database import Database, database_url
+from storage.errors import DatabaseError, DatabaseUnavailableError, MigrationNeededError
+
+
+@contextlib.contextmanager
+def _connection(url: str) -> Iterator[Connection]:
+    parsed = database_url(url)
+    engine = create_engine(parsed.set(drivername="sqlite") if parsed.get_backend_name() == "sqlite" else parsed)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def test_up_gives_every_table_and_the_models_agree(empty_url: str) -> None:
+    assert migrate.current_revision(empty_url) is None
+
+    migrate.upgrade(empty_url)
+
+    assert migrate.current_revision(empty_url) == migrate.head_revision()
+    migrate.check_models(empty_url)
+    migrate.upgrade(empty_url)  # at every start
+
+
+def test_a_forgotten_migration_is_noticed(empty_url: str) -> None:
+    migrate.upgrade(empty_url)
+    with _connection(empty_url) as connection:
+        connection.exec_driver_sql("ALTER TABLE site DROP COLUMN address")
+        connection.commit()
+    with pytest.raises(MigrationNeededError):
+        migrate.check_models(empty_url)
+
+
+def test_down_takes_all_tables_away_again(empty_url: str) -> None:
+    migrate.upgrade(empty_url)
+    migrate.downgrade(empty_url, "base")
+    with _connection(empty_url) as connection:
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+
+
+def test_no_file_in_the_working_directory_matters(
+    empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = /nowhere\n")
+    monkeypatch.chdir(tmp_path)
+    migrate.upgrade(empty_url)
+    assert migrate.current_revision(empty_url) == migrate.head_revision()
+    assert set(os.listdir(tmp_path)) <= {"alembic.ini", "empty.db", "empty.db-wal", "empty.db-shm"}
+
+
+async def test_several_at_once(postgres_url: str) -> None:
+    program = "import sys; from storage import migrate; migrate.upgrade(sys.argv[1])"
+    starting = [asyncio.create_subprocess_exec(sys.executable, "-c", program, postgres_url) for _ in range(3)]
+    processes = await asyncio.gather(*starting)
+    async with asyncio.timeout(60):
+        assert await asyncio.gather(*(process.wait() for process in processes)) == [0, 0, 0]
+    assert await asyncio.to_thread(migrate.current_revision, postgres_url) == migrate.head_revision()
+
+
+def test_threads_take_turns(tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path}/{number}.db" for number in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(migrate.upgrade, urls, timeout=60))
+    assert {migrate.current_revision(url) for url in urls} == {migrate.head_revision()}
+
+
+async def test_the_service_is_told_that_migrations_are_missing(empty_url: str) -> None:
+    async with Database(empty_url) as database:
+        with pytest.raises(MigrationNeededError):
+            await database.check()
+        with pytest.raises(MigrationNeededError):
+            async with database.read() as repos:
+                await repos.cameras.count()
+        await asyncio.to_thread(migrate.upgrade, empty_url)
+        await database.check()
+
+
+def test_a_database_that_is_away() -> None:
+    with pytest.raises(DatabaseUnavailableError) as caught:
+        migrate.upgrade("postgresql://sanhui:s3cret@127.0.0.1:9/sanhui")
+    assert "s3cret" not in str(caught.value) + str(caught.value.params)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://u:s3cret@host/x", "sqlite://", "sqlite:///:memory:", "s3cret", "", "postgresql://u:s3cret@host:port/x"],
+)
+def test_addresses_that_are_none_do_not_echo_the_password(url: str) -> None:
+    with pytest.raises(DatabaseError) as caught:
+        migrate.upgrade(url)
+    assert "s3cret" not in str(caught.value) + str(caught.value.params)
+    assert caught.value.__cause__ is None
