@@ -201,14 +201,19 @@ async def test_derived_sound_has_no_seam_at_parts_and_segments() -> None:
     assert spectrum[~near].sum() / spectrum.sum() < 1e-3
 
 
+def deriving(window: LiveWindow) -> bool:
+    """Whether sound is being made."""
+    return window._sound_task is not None  # noqa: SLF001
+
+
 async def test_sound_is_derived_only_while_it_is_played() -> None:
     settings = WindowSettings(sound_idle_s=0.5)
     async with window_on(looped(picture_and_sound(), 8.0), settings) as (window, _):
         await window.media_playlist("video")
-        assert window._sound_task is None  # noqa: SLF001
+        assert not deriving(window)
         await window.media_playlist("sound")
-        assert window._sound_task is not None  # noqa: SLF001
-        await until(lambda: window._sound_task is None)  # noqa: SLF001
+        assert deriving(window)
+        await until(lambda: not deriving(window))
         # And again, over the whole window at once, with the numbers that the picture has.
         sound = playlist_rules.check(await window.media_playlist("sound"))
         video = playlist_rules.check(await window.media_playlist("video"))

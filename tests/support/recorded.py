@@ -67,6 +67,7 @@ class RecordedMeeting:
     recording: Recording
     segments: list[StoredSegment]
     data: Mapping[tuple[int, int], bytes]
+    periods: list[RecordingPeriod] = field(default_factory=list)
 
 
 async def record(
@@ -78,8 +79,12 @@ async def record(
     per_object: int = 3,
     state: RecordingState = RecordingState.COMPLETE,
     tables: bool = True,
+    store_only: int | None = None,
 ) -> RecordedMeeting:
-    """Record ``stretches`` as one meeting. Each stretch is cut by a segmenter of its own, as after a restart."""
+    """Record ``stretches`` as one meeting. Each stretch is cut by a segmenter of its own, as after a restart.
+
+    Only the first ``store_only`` segments are stored, if that is given; the others are in the result alone.
+    """
     meeting = county.meeting()
     row = recording(meeting, state=state)
     cuts = [segment for n, items in enumerate(stretches) for segment in cut(items, first=1000 + 1000 * n)]
@@ -91,21 +96,23 @@ async def record(
     data: dict[tuple[int, int], bytes] = {}
     chain, number = GENESIS_HASH, 0
     while cuts:
+        storing = store_only is None or len(result.segments) < store_only
+        if store_only is not None:
+            per_object = store_only
         period = cuts[0].period
         group = [cuts.pop(0)]
         while cuts and cuts[0].period is period and len(group) < per_object:
             group.append(cuts.pop(0))
         if not any(known is period for known in periods):
             periods.append(period)
-            async with database.transaction() as repos:
-                await repos.recordings.add_period(
-                    RecordingPeriod(
-                        recording_id=row.id,
-                        number=len(periods) - 1,
-                        tracks=tracks_to_json(period.tracks),
-                        init=period.init,
-                    )
+            result.periods.append(
+                RecordingPeriod(
+                    recording_id=row.id,
+                    number=len(periods) - 1,
+                    tracks=tracks_to_json(period.tracks),
+                    init=dict(period.init),
                 )
+            )
         body = bytearray(init_segment(period.tracks))
         stored = []
         for item in group:
@@ -142,9 +149,13 @@ async def record(
                 for track_id in (1, 2)
                 if (facts.sequence, track_id) in data
             )
+        result.segments += stored
+        if not storing:
+            continue
         key = f"recordings/{row.id}/{number:06d}.mp4"
         await store.put(key, bytes(body), {}, "video/mp4")
         async with database.transaction() as repos:
+            await repos.recordings.add_period(result.periods[-1])
             await repos.objects.add(
                 MediaObject(
                     recording_id=row.id,
@@ -160,6 +171,5 @@ async def record(
                 )
             )
         number += 1
-        result.segments += stored
     result.data = data
     return result
