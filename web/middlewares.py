@@ -40,12 +40,14 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(self)",
 }
 
+_BEHIND_HTTPS = web.RequestKey("behind_https", bool)
+
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
     """An ``on_response_prepare`` signal: streamed answers get the headers too."""
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    if request.secure:
+    if request.secure or request.get(_BEHIND_HTTPS, False):
         response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     response.headers.pop(hdrs.SERVER, None)
 
@@ -69,6 +71,8 @@ def true_client(trusted: Sequence[str]) -> Middleware:
         hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
         client = next((hop for hop in reversed(hops) if not is_trusted(hop)), hops[0] if hops else remote)
         scheme = "https" if request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https" else request.scheme
+        # Signals of the response get the request as it came, not the clone.
+        request[_BEHIND_HTTPS] = scheme == "https"
         return await handler(request.clone(remote=client[:64], scheme=scheme))
 
     return see_through

@@ -1,0 +1,62 @@
+"""Run the application until it is told to stop."""
+
+import asyncio
+import contextlib
+import errno
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from web.app import build_app
+from web.config import Settings
+from web.errors import SettingsError
+from web.services import SERVICES, Services
+
+# Players hold requests open for the next part; they are cut off after this.
+_GRACE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A service that answers at ``url``."""
+
+    url: str
+    services: Services
+
+
+async def serve(settings: Settings, started: Callable[[Running], Awaitable[None]]) -> None:
+    """Serve until SIGTERM or SIGINT; ``started`` is awaited once it answers.
+
+    Raises SettingsError if a port is taken, and what the parts of the service raise when they cannot start.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app = build_app(settings)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE_S)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(runner.cleanup)
+        await _unless_taken(runner.setup(), "SANHUI_RTSP_PORT", settings.rtsp_port)
+        site = web.TCPSite(runner, settings.http_host, settings.http_port)
+        await _unless_taken(site.start(), "SANHUI_HTTP_PORT", settings.http_port)
+        port = runner.addresses[0][1]
+        host = settings.http_host
+        shown = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::", "::1"} else host
+        await started(Running(settings.public_url or f"http://{shown}:{port}", app[SERVICES]))
+        await stop.wait()
+
+
+async def _unless_taken(work: Awaitable[None], setting: str, port: int) -> None:
+    try:
+        await work
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        sentences = {
+            "zh-CN": f"端口 {port} 已被别的程序占用。请停掉它，或用 {setting} 换一个端口。",
+            "en": f"Port {port} is taken by another program. Stop it, or choose another port with {setting}.",
+        }
+        raise SettingsError(setting, sentences) from error
