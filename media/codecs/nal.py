@@ -240,6 +240,9 @@ class NalDepacketizer(ABC):
                 self.push_nal(rest, 0, len(rest))
             return
         if self._has_slice and kind != KEEP:
+            if kind == SET and self._is_known(nal):
+                # It should begin a new picture, but GStreamer repeats the sets before each slice of a keyframe.
+                return
             self._finish()
         if kind == SET:
             self._keep_set(nal)
@@ -248,6 +251,10 @@ class NalDepacketizer(ABC):
             if len(self._buffer) + len(nal) <= MAX_CARRIED_BYTES:
                 self._buffer += _LENGTH.pack(len(nal))
                 self._buffer += nal
+
+    def _is_known(self, nal: bytes) -> bool:
+        key = self.set_key(nal)
+        return key is not None and self.parameter_sets.get(key) == nal
 
     def _keep_set(self, nal: bytes) -> None:
         if len(nal) > MAX_SET_BYTES:
