@@ -1,0 +1,281 @@
+import type Hls from "hls.js";
+import type { ErrorData, HlsConfig, LevelDetails } from "hls.js";
+import { onScopeDispose, readonly, ref, shallowRef, type Ref } from "vue";
+import { mediaTimeAt, momentAtMediaTime, type DatedFragment } from "@/lib/mediatime";
+
+/** What the picture is doing. `codec` is a picture that this browser cannot decode. */
+export type PlayerStatus = "idle" | "opening" | "playing" | "paused" | "buffering" | "lost" | "codec" | "ended";
+
+const RETRY_MS = [1000, 2000, 4000, 5000];
+
+const COMMON: Partial<HlsConfig> = {
+  // fMP4 needs no transmuxing worth a thread, and a worker from a blob: would widen the content security policy.
+  enableWorker: false,
+  autoStartLoad: false,
+  xhrSetup: (request) => {
+    request.withCredentials = true;
+  },
+};
+
+const LIVE: Partial<HlsConfig> = {
+  ...COMMON,
+  lowLatencyMode: true,
+  backBufferLength: 20,
+  maxLiveSyncPlaybackRate: 1.15,
+  liveSyncOnStallIncrease: 0.5,
+};
+
+const RECORDED: Partial<HlsConfig> = {
+  ...COMMON,
+  lowLatencyMode: false,
+  maxBufferLength: 30,
+  backBufferLength: 60,
+};
+
+/**
+ * One `<video>` that plays live or recorded HLS and speaks in wall-clock moments.
+ *
+ * hls.js where the browser has Media Source Extensions, else the browser's own HLS. A playlist that cannot be had is
+ * asked for again for ever: a picture that comes back needs no click.
+ */
+export function usePlayer(video: Ref<HTMLVideoElement | null>) {
+  const status = ref<PlayerStatus>("idle");
+  const kind = ref<"live" | "recorded" | null>(null);
+  const moment = ref<number | null>(null);
+  const muted = ref(false);
+  const rate = ref(1);
+  const soundBlocked = ref(false);
+  const codec = ref("");
+  const details = shallowRef<LevelDetails | null>(null);
+
+  let hls: Hls | null = null;
+  let opened = 0;
+  let retryTimer = 0;
+  let attempts = 0;
+  let mediaRecoveries = 0;
+  let current: { kind: "live" | "recorded"; url: string; at: number | null } | null = null;
+  let lastMoment: number | null = null;
+
+  function fragments(): DatedFragment[] {
+    return details.value?.fragments ?? [];
+  }
+
+  function observe(): void {
+    const element = video.value;
+    if (!element || status.value === "idle") return;
+    const found = hls ? momentAtMediaTime(fragments(), element.currentTime) : nativeMoment(element);
+    if (found !== null && element.readyState > 0) {
+      moment.value = found;
+      lastMoment = found;
+    }
+  }
+
+  function nativeMoment(element: HTMLVideoElement): number | null {
+    const dated = element as HTMLVideoElement & { getStartDate?: () => Date };
+    const start = dated.getStartDate?.().getTime();
+    return start === undefined || Number.isNaN(start) ? null : start + element.currentTime * 1000;
+  }
+
+  function closeSource(): void {
+    window.clearTimeout(retryTimer);
+    opened++;
+    hls?.destroy();
+    hls = null;
+    details.value = null;
+    const element = video.value;
+    if (element?.getAttribute("src")) {
+      element.removeAttribute("src");
+      element.load();
+    }
+  }
+
+  /** Begins to show a playlist. `at` is the moment to begin at, for what is recorded. */
+  function open(next: "live" | "recorded", url: string, at: number | null = null): void {
+    attempts = 0;
+    mediaRecoveries = 0;
+    lastMoment = at;
+    void start({ kind: next, url, at });
+  }
+
+  async function start(source: NonNullable<typeof current>): Promise<void> {
+    closeSource();
+    const mine = opened;
+    current = source;
+    kind.value = source.kind;
+    moment.value = source.at;
+    status.value = attempts > 0 ? "lost" : "opening";
+    const element = video.value;
+    if (!element) return;
+    element.playbackRate = source.kind === "live" ? 1 : rate.value;
+    const { default: HlsPlayer } = await import("hls.js");
+    if (mine !== opened) return;
+    if (!HlsPlayer.isSupported()) {
+      startNative(element, source);
+      return;
+    }
+    const player = new HlsPlayer(source.kind === "live" ? LIVE : RECORDED);
+    hls = player;
+    let placed = false;
+    player.on(HlsPlayer.Events.MANIFEST_PARSED, () => {
+      player.startLoad(-1);
+      void play();
+    });
+    player.on(HlsPlayer.Events.LEVEL_LOADED, (_event, data) => {
+      details.value = data.details;
+      attempts = 0;
+      if (placed || source.kind === "live" || source.at === null) return;
+      placed = true;
+      const target = mediaTimeAt(data.details.fragments, source.at);
+      if (target !== null) player.startLoad(target);
+    });
+    player.on(HlsPlayer.Events.LEVEL_UPDATED, (_event, data) => {
+      details.value = data.details;
+    });
+    player.on(HlsPlayer.Events.ERROR, (_event, data) => recover(HlsPlayer, player, data));
+    player.loadSource(source.url);
+    player.attachMedia(element);
+  }
+
+  function startNative(element: HTMLVideoElement, source: NonNullable<typeof current>): void {
+    element.src = source.url;
+    const place = (): void => {
+      const begin = nativeMoment(element);
+      if (source.kind === "recorded" && source.at !== null && begin !== null) {
+        element.currentTime = Math.max(0, (source.at - begin) / 1000);
+      }
+    };
+    element.addEventListener("loadedmetadata", place, { once: true });
+    element.onerror = () => {
+      if (element.error?.code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED && attempts > 1) status.value = "codec";
+      else retry();
+    };
+    void play();
+  }
+
+  function recover(HlsPlayer: typeof Hls, player: Hls, data: ErrorData): void {
+    if (player !== hls) return;
+    const cannotDecode =
+      data.details === HlsPlayer.ErrorDetails.MANIFEST_INCOMPATIBLE_CODECS_ERROR ||
+      data.details === HlsPlayer.ErrorDetails.BUFFER_ADD_CODEC_ERROR ||
+      data.details === HlsPlayer.ErrorDetails.BUFFER_INCOMPATIBLE_CODECS_ERROR;
+    if (cannotDecode) {
+      const named = player.levels?.[0]?.videoCodec ?? data.error?.message ?? "";
+      codec.value = /hvc1|hev1|265/i.test(named) ? "H.265" : named.split(".")[0] || "H.265";
+      closeSource();
+      status.value = "codec";
+      return;
+    }
+    if (!data.fatal) return;
+    if (data.type === HlsPlayer.ErrorTypes.MEDIA_ERROR && mediaRecoveries < 2) {
+      mediaRecoveries++;
+      player.recoverMediaError();
+      return;
+    }
+    retry();
+  }
+
+  function retry(): void {
+    if (!current) return;
+    status.value = "lost";
+    const wait = RETRY_MS[Math.min(attempts, RETRY_MS.length - 1)] ?? 5000;
+    attempts++;
+    const again = { ...current, at: current.kind === "recorded" ? (lastMoment ?? current.at) : null };
+    window.clearTimeout(retryTimer);
+    retryTimer = window.setTimeout(() => void start(again), wait);
+  }
+
+  async function play(): Promise<void> {
+    const element = video.value;
+    if (!element) return;
+    try {
+      await element.play();
+    } catch (error) {
+      if (!(error instanceof DOMException) || error.name !== "NotAllowedError" || element.muted) return;
+      // Browsers refuse sound before the first click on a page: the picture goes on, the sound waits for a click.
+      setMuted(true);
+      soundBlocked.value = true;
+      await element.play().catch(() => undefined);
+    }
+  }
+
+  function setMuted(next: boolean): void {
+    muted.value = next;
+    if (video.value) video.value.muted = next;
+    if (!next) soundBlocked.value = false;
+  }
+
+  function setRate(next: number): void {
+    rate.value = next;
+    if (video.value && kind.value === "recorded") video.value.playbackRate = next;
+  }
+
+  /** Goes to a moment of the playlist that is open. False where the playlist does not reach there. */
+  function seek(target: number): boolean {
+    const element = video.value;
+    if (!element || !current) return false;
+    if (!hls) {
+      const begin = nativeMoment(element);
+      if (begin === null) return false;
+      element.currentTime += (target - begin) / 1000;
+      return true;
+    }
+    const time = mediaTimeAt(fragments(), target);
+    if (time === null) return false;
+    moment.value = target;
+    lastMoment = target;
+    element.currentTime = time;
+    if (element.paused) void play();
+    return true;
+  }
+
+  function toggle(): void {
+    const element = video.value;
+    if (!element || !current) return;
+    if (element.paused) void play();
+    else element.pause();
+  }
+
+  function close(): void {
+    closeSource();
+    current = null;
+    kind.value = null;
+    moment.value = null;
+    status.value = "idle";
+  }
+
+  /** Listeners of the `<video>`, to be bound with `v-on`. */
+  const listeners = {
+    playing: () => (status.value = "playing"),
+    pause: () => {
+      if (status.value === "playing" || status.value === "buffering") status.value = "paused";
+    },
+    waiting: () => {
+      if (status.value === "playing") status.value = "buffering";
+    },
+    ended: () => (status.value = "ended"),
+    timeupdate: observe,
+    seeked: observe,
+  };
+
+  onScopeDispose(close);
+
+  return {
+    status: readonly(status),
+    kind: readonly(kind),
+    moment: readonly(moment),
+    muted: readonly(muted),
+    rate: readonly(rate),
+    soundBlocked: readonly(soundBlocked),
+    codec: readonly(codec),
+    listeners,
+    open,
+    close,
+    play,
+    toggle,
+    seek,
+    setMuted,
+    setRate,
+  };
+}
+
+export type Player = ReturnType<typeof usePlayer>;
