@@ -11,7 +11,8 @@ import pytest
 from media.unit import NS_PER_S, GapCause
 from recorder.check import check
 from storage.records import RecordingState
-from tests.recorder.house import ORIGIN_NS, House, house, until
+from tests.recorder.house import House, house, until
+from tests.support.encoded import ORIGIN_NS
 
 ROOT = Path(__file__).parents[2]
 

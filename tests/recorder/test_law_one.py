@@ -8,8 +8,9 @@ import pytest
 
 from recorder.check import check
 from recorder.gaps import Ledger
-from recorder.spool import DAMAGED, Spool
+from recorder.spool import Spool
 from recorder.spool_format import SpoolFile
+from recorder.spool_writer import DAMAGED
 from recorder.state import RecorderMetrics, SpoolSettings, UploadSettings
 from recorder.uploader import Uploader
 from storage.records import GENESIS_HASH, GapRecord, Recording, RecordingState

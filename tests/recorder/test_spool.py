@@ -12,8 +12,9 @@ from media.segments import Part, SegmentEnd, SegmentEvent, SegmentStart
 from media.unit import GapCause
 from recorder.chain import chain_after
 from recorder.errors import SpoolDamagedError
-from recorder.spool import DAMAGED, OpenSpoolFile, Spool
+from recorder.spool import OpenSpoolFile, Spool
 from recorder.spool_format import SpoolFile, SpoolHeader, assemble, read_pieces, read_spool
+from recorder.spool_writer import DAMAGED
 from recorder.state import SpoolSettings
 from storage.records import GENESIS_HASH, GapRecord
 from tests.support.events import PERIOD, SOUND, START_NS, VIDEO, segments
@@ -201,7 +202,6 @@ async def test_recover_gives_files_left_open_and_twice_the_same(tmp_path: Path) 
 
 async def test_at_the_bound_the_newest_is_refused_and_said(tmp_path: Path) -> None:
     async with Spool(tmp_path, SpoolSettings(max_bytes=20_000)) as spool:
-        assert not spool.nearly_full
         file = spool.open(header(), GENESIS_HASH)
         refused = feed(file, segments(3, part_bytes=2_000))
         assert refused

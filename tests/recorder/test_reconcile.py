@@ -1,0 +1,122 @@
+"""What should run, compared with what does: every case, over rows alone."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from media.unit import NS_PER_S
+from recorder.meetings import datetime_of, ends_at, utc_ns_of
+from recorder.reconcile import Rows, compare
+from recorder.state import RecorderSettings
+from storage.records import (
+    Camera,
+    Meeting,
+    MeetingKind,
+    MeetingPlace,
+    MeetingState,
+    Organization,
+    OrganizationLevel,
+    Recording,
+    RecordingState,
+    Site,
+)
+from tests.recorder.house import START_NS
+
+NOW = START_NS
+SETTINGS = RecorderSettings()
+AT = datetime_of(START_NS)
+MEETING = Meeting(
+    id="m1",
+    organization_id="org",
+    site_id="site",
+    camera_id="cam",
+    kind=MeetingKind.MEMBERS,
+    title="支部党员大会",
+    planned_start=AT,
+    planned_end=AT + timedelta(hours=1),
+    state=MeetingState.RUNNING,
+    started_utc_ns=START_NS,
+    created_at=AT,
+)
+RECORDING = Recording(id="r1", meeting_id="m1", camera_id="cam", started_utc_ns=START_NS)
+
+
+def place(meeting: Meeting = MEETING, *, enabled: bool = True) -> MeetingPlace:
+    return MeetingPlace(
+        meeting=meeting,
+        site=Site(id="site", organization_id="org", name="村委会议室"),
+        organization=Organization(id="org", parent_id=None, level=OrganizationLevel.VILLAGE, name="石桥村"),
+        camera=Camera(
+            id="cam",
+            site_id="site",
+            name="会议室",
+            url="rtsp://192.0.2.1/",
+            enabled=enabled,
+            created_at=AT,
+            updated_at=AT,
+        ),
+    )
+
+
+def rows(**given: tuple[object, ...]) -> Rows:
+    empty = Rows(due=(), overdue=(), running=(), active=())
+    return replace(empty, **given)  # type: ignore[arg-type]
+
+
+def test_nothing_to_do() -> None:
+    todo = compare(rows(running=(place(),), active=(RECORDING,)), NOW, recorded=["r1"], finishing=[], settings=SETTINGS)
+    assert (todo.miss, todo.end, todo.start, todo.record, todo.finish, todo.stop) == ((), (), (), (), (), ())
+
+
+def test_due_is_started_but_not_what_was_forgotten_long_ago() -> None:
+    planned = replace(MEETING, state=MeetingState.PLANNED, started_utc_ns=None)
+    forgotten = replace(planned, id="m0", planned_start=AT - timedelta(days=3), planned_end=None)
+    todo = compare(rows(due=(planned, forgotten)), NOW, recorded=[], finishing=[], settings=SETTINGS)
+    assert todo.start == (planned,)
+    assert todo.miss == (forgotten,)
+
+
+def test_running_without_recording_is_recorded() -> None:
+    todo = compare(rows(running=(place(),)), NOW, recorded=[], finishing=[], settings=SETTINGS)
+    assert todo.record == ((place(), None),)
+    todo = compare(rows(running=(place(),), active=(RECORDING,)), NOW, recorded=[], finishing=[], settings=SETTINGS)
+    assert todo.record == ((place(), RECORDING),)
+
+
+def test_refused_or_switched_off_is_not() -> None:
+    refused = place(replace(MEETING, record=False))
+    for item in (refused, place(enabled=False)):
+        todo = compare(rows(running=(item,)), NOW, recorded=[], finishing=[], settings=SETTINGS)
+        assert todo.record == ()
+
+
+def test_the_plans_end_counts_unless_the_meeting_was_started_after_it() -> None:
+    over = NOW + 3600 * NS_PER_S
+    todo = compare(
+        rows(running=(place(),), active=(RECORDING,)), over, recorded=["r1"], finishing=[], settings=SETTINGS
+    )
+    assert todo.end == ((place(), over),)
+    by_hand = replace(MEETING, started_utc_ns=over + NS_PER_S)
+    todo = compare(
+        rows(running=(place(by_hand),), active=(RECORDING,)),
+        over + 60 * NS_PER_S,
+        recorded=["r1"],
+        finishing=[],
+        settings=SETTINGS,
+    )
+    assert todo.end == ()
+    assert ends_at(by_hand, 0, 12 * 3600) == over + NS_PER_S + 12 * 3600 * NS_PER_S
+
+
+def test_recordings_of_what_is_over_are_finished_once() -> None:
+    finishing = replace(RECORDING, state=RecordingState.FINISHING)
+    given = rows(active=(finishing,))
+    assert compare(given, NOW, recorded=[], finishing=[], settings=SETTINGS).finish == (finishing,)
+    assert compare(given, NOW, recorded=[], finishing=["r1"], settings=SETTINGS).finish == ()
+
+
+def test_what_runs_here_and_should_not_is_stopped() -> None:
+    assert compare(rows(), NOW, recorded=["r9"], finishing=[], settings=SETTINGS).stop == ("r9",)
+
+
+def test_times_survive_the_way_there_and_back() -> None:
+    assert utc_ns_of(datetime_of(1_760_000_000_123_456_000)) == 1_760_000_000_123_456_000
