@@ -87,6 +87,8 @@ class StreamReceiver:
     @property
     def counters(self) -> tuple[TrackCounters | None, ...]:
         """Counters by the index of the description; ``None`` where the medium is not taken."""
+        for receiver in self._taken:
+            receiver.counters.clock_offset_ns = receiver.timeline.camera_offset_ns
         return tuple(receiver.counters if receiver is not None else None for receiver in self._receivers)
 
     def rtp(self, index: int, packet: memoryview | bytes, arrival_ns: int) -> Sequence[StreamItem]:

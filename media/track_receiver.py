@@ -242,7 +242,6 @@ class TrackReceiver(ABC):
         ticks = self.ticks_at(report.rtp_timestamp)
         if ticks is not None:
             self.timeline.sender_report(report.utc_ns, ticks)
-            self.counters.clock_offset_ns = self.timeline.camera_offset_ns
 
     def reception_report(self, now_ns: int) -> ReceptionReport | None:
         """What a receiver report says about this track (RFC 3550, A.3); ``None`` before the first packet."""
