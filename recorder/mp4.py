@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 
 from media.errors import ContainerError
@@ -10,13 +11,12 @@ from media.errors import ContainerError
 MOVIE_TIMESCALE = 1000
 
 
-@dataclass(slots=True)
+@dataclass
 class TrackLayout:
     """One track of the file, filled sample by sample.
 
     ``entries`` are sample entry boxes. ``chunks`` are (offset in ``mdat``'s payload, samples, index of the sample entry
-    from 1). ``shift`` ticks of nothing come before the first sample; ``cts_zero`` is the smallest composition offset.
-    ``duration`` is in ticks.
+    from 1). ``shift`` is the first sample's decode time in the file. All times are ticks of ``timescale``.
     """
 
     id: int
@@ -37,10 +37,21 @@ class TrackLayout:
         """Length of its media in ticks."""
         return sum(self.durations)
 
+    @cached_property
+    def shown(self) -> tuple[int, int]:
+        """When its first sample is presented and its last one ends, counted from the first one's decode time."""
+        dts = 0
+        first, last = self.cts_offsets[0], 0
+        for duration, offset in zip(self.durations, self.cts_offsets, strict=True):
+            first = min(first, dts + offset)
+            last = max(last, dts + offset + duration)
+            dts += duration
+        return first, last
+
     @property
     def movie_duration(self) -> int:
         """Length with what comes before it, in ticks of the movie's timescale."""
-        return (self.shift + self.duration) * MOVIE_TIMESCALE // self.timescale
+        return (self.shift + self.shown[1]) * MOVIE_TIMESCALE // self.timescale
 
 
 def box(kind: bytes, *payload: bytes) -> bytes:
@@ -128,11 +139,11 @@ def _track(track: TrackLayout, media_offset: int, created: int) -> bytes:
 
 
 def _edits(track: TrackLayout) -> bytes:
-    edits = []
-    if track.shift:
-        edits.append(struct.pack(">QqI", track.shift * MOVIE_TIMESCALE // track.timescale, -1, 0x00010000))
-    start = min(track.cts_offsets, default=0)
-    edits.append(struct.pack(">QqI", track.duration * MOVIE_TIMESCALE // track.timescale, max(start, 0), 0x00010000))
+    # Presentation starts at the file's time, not at the decode time of pictures that are shown later.
+    first, last = track.shown
+    before = (track.shift + first) * MOVIE_TIMESCALE // track.timescale
+    edits = [struct.pack(">QqI", before, -1, 0x00010000)] if before > 0 else []
+    edits.append(struct.pack(">QqI", track.movie_duration - max(before, 0), max(first, 0), 0x00010000))
     return box(b"edts", full_box(b"elst", 1, 0, struct.pack(">I", len(edits)), *edits))
 
 
