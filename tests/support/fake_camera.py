@@ -56,7 +56,8 @@ class Behaviour:
     """Stray bytes before every interleaved frame."""
     payload: Callable[[bytes], bytes] = lambda packet: packet
     """Mangles each RTP packet."""
-    speed: float = 1.0
+    stretch: int = 1
+    """Pictures, and so keyframes, come that many times as far apart. Without sound only."""
 
 
 class FakeCamera:
@@ -195,8 +196,8 @@ class _Session:
         started = asyncio.get_running_loop().time()
         behaviour = self._camera.behaviour
         packetizers: dict[int, Packetizer] = {}
-        for at_s, unit in _for_ever(self._loop()):
-            delay = started + at_s / behaviour.speed - asyncio.get_running_loop().time()
+        for at_s, unit in _for_ever(self._loop(), behaviour.stretch):
+            delay = started + at_s - asyncio.get_running_loop().time()
             if delay > 0:
                 await asyncio.sleep(delay)
             way = self._ways.get(unit.track.id)
@@ -233,14 +234,15 @@ async def _until(met: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-def _for_ever(units: Sequence[AccessUnit]) -> Iterator[tuple[float, AccessUnit]]:
+def _for_ever(units: Sequence[AccessUnit], stretch: int) -> Iterator[tuple[float, AccessUnit]]:
     start_s = min(unit.dts / unit.track.clock_rate for unit in units)
     turn = 0
     while True:
         for unit in units:
             at_s = unit.dts / unit.track.clock_rate - start_s + turn * LOOP_S
             shift = turn * LOOP_S * unit.track.clock_rate
-            yield at_s, dataclasses.replace(unit, pts=unit.pts + shift, dts=unit.dts + shift)
+            pts, dts = (unit.pts + shift) * stretch, (unit.dts + shift) * stretch
+            yield at_s * stretch, dataclasses.replace(unit, pts=pts, dts=dts)
         turn += 1
 
 
