@@ -120,7 +120,7 @@ class Segmenter:
             self._close_segment(events)
             if self._next_sounds:
                 first = self._next_sounds[0]
-                self._new_period(self._video, self._next_sound_track())
+                self._enter(self._make_period(self._video, self._next_sound_track()))
                 self._open_segment(events, first, first.dts * NS_PER_S // first.track.clock_rate, discontinuity=True)
                 self._close_segment(events)
         self._epoch = None
@@ -232,6 +232,8 @@ class Segmenter:
 
     def _change_video(self, events: list[SegmentEvent], track: VideoTrack, unit: AccessUnit) -> None:
         """New parameter sets, or video where there was none: a new period begins with ``unit``."""
+        # First of all, because it may raise.
+        period = self._make_period(track, self._next_sound_track())
         pictures = self._pictures
         if pictures.held is not None and 0 < unit.dts - pictures.held_dts <= self._max_step:
             pictures.finish(unit.dts)
@@ -240,19 +242,20 @@ class Segmenter:
         start_ns = unit.dts * NS_PER_S // track.clock_rate
         self._close_part(events, self._sounds.ticks(start_ns))
         self._end_segment(events, start_ns)
-        self._new_period(track, self._next_sound_track())
+        self._enter(period)
         self._start_with(events, unit)
 
     def _begin(self, gathering: Gathering) -> list[SegmentEvent]:
         """The tracks are known: open the first segment of the epoch."""
         events: list[SegmentEvent] = []
         self._gathering = None
-        self._epoch = gathering.epoch
         period = self._period
         if period is None or period.tracks != gathering.tracks:
-            self._new_period(gathering.video, gathering.sound)
-        else:
-            self._use_tracks(gathering.video, gathering.sound)
+            period = self._make_period(gathering.video, gathering.sound)
+        self._enter(period)
+        # Whether a track is the one at hand is asked by identity first.
+        self._video, self._sound = gathering.video, gathering.sound
+        self._epoch = gathering.epoch
         self._awaiting_keyframe = True
         keyframe = gathering.keyframe
         if keyframe is not None:
@@ -271,14 +274,16 @@ class Segmenter:
             return self._next_sounds[-1].track
         return self._sound
 
-    def _new_period(self, video: VideoTrack | None, sound: AudioTrack | None) -> None:
+    def _make_period(self, video: VideoTrack | None, sound: AudioTrack | None) -> Period:
         tracks = tuple(track for track in (video, sound) if track is not None)
         init = {track.id: init_segment((track,)) for track in tracks}
-        self._period = Period(0 if self._period is None else self._period.number + 1, tracks, init)
-        self._use_tracks(video, sound)
+        return Period(0 if self._period is None else self._period.number + 1, tracks, init)
 
-    def _use_tracks(self, video: VideoTrack | None, sound: AudioTrack | None) -> None:
+    def _enter(self, period: Period) -> None:
+        """Go on with this period's tracks; sound that has waited for it is now its own."""
         settings = self._settings
+        video = next((track for track in period.tracks if isinstance(track, VideoTrack)), None)
+        sound = next((track for track in period.tracks if isinstance(track, AudioTrack)), None)
         if video is not None:
             if self._pictures.held is None:
                 self._pictures = PictureRun(video.clock_rate)
@@ -291,7 +296,7 @@ class Segmenter:
             self._sound_part_ticks = round(settings.part_s * sound.clock_rate)
             self._lead_ticks = round(settings.sound_lead_s * sound.clock_rate)
         self._next_sounds = []
-        self._video, self._sound = video, sound
+        self._period, self._video, self._sound = period, video, sound
 
     def _start_with(self, events: list[SegmentEvent], unit: AccessUnit) -> None:
         """Open a segment with this picture as its first."""
@@ -343,7 +348,7 @@ class Segmenter:
             while self._sounds.units:
                 self._close_part(events, _END_OF_TIME)
             self._end_segment(events, start_ns)
-            self._new_period(self._video, self._next_sound_track())
+            self._enter(self._make_period(self._video, self._next_sound_track()))
             self._open_segment(events, unit, start_ns, discontinuity=True)
         else:
             self._close_part(events)

@@ -427,6 +427,20 @@ def test_a_track_without_parameter_sets_is_refused() -> None:
         run(pictures(2, track=VideoTrack(Codec.H264, (), 320, 180)))
 
 
+def test_broken_parameter_sets_on_the_way_do_not_cost_what_was_there() -> None:
+    segmenter = Segmenter(SETTINGS, 1)
+    events = [event for unit in interleave(pictures(5), sounds(5)) for event in segmenter.push(unit)]
+    broken = pictures(2, start_s=105, track=VideoTrack(Codec.H264, (), 320, 180))
+    for unit in broken[:2]:
+        with pytest.raises(BitstreamError):
+            segmenter.push(unit)
+    events += [event for unit in pictures(5, start_s=108, epoch=1) for event in segmenter.push(unit)]
+    events += segmenter.flush()
+    check_order(events)
+    assert len(samples_of(events, 1)) == 250
+    assert len(samples_of(events, 2)) == len(sounds(5))
+
+
 def test_g711_parts_carry_octets_unchanged() -> None:
     sound = g711_units(seconds=3)
     events = run(interleave(video_units(frames=75, gop=50), sound))
