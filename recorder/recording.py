@@ -85,6 +85,7 @@ class Recording:
         self._break = True
         self._since: int | None = None
         self._last_part: int | None = None
+        self._arrival_ns = tools.clock.monotonic_ns()
         self._object_start = 0
         self._bytes = 0
         self._segments = 0
@@ -215,6 +216,7 @@ class Recording:
         self._segment_parts += 1
         self._media_end = max(self._media_end, part.start_utc_ns + part.duration_ns)
         self._last_part = self._media_end
+        self._arrival_ns = self._tools.clock.monotonic_ns()
         self._bytes += part.size
         metrics.parts += 1
         if self._since is None:
@@ -301,8 +303,9 @@ class Recording:
 
     def _look_for_absence(self) -> None:
         """No media for a while: that is on record from now on, not only when it is over."""
-        missing = self._tools.clock.utc_ns() - self._media_end
-        if self._book.open_gap is not None or missing < self._settings.away_s * NS_PER_S:
+        # By arrival, not by the media's own wall clock: a camera's may be off.
+        quiet_ns = self._tools.clock.monotonic_ns() - self._arrival_ns
+        if self._book.open_gap is not None or quiet_ns < self._settings.away_s * NS_PER_S:
             return
         self._begin_gap(self._cause_of_hole())
         if self._file is not None:
