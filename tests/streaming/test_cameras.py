@@ -277,9 +277,10 @@ def test_waits_double_to_a_bound_with_jitter_below() -> None:
 
 async def test_the_directory_answers_local_remote_or_nowhere() -> None:
     here = LiveStream(StreamId("here"), SystemClock())
-    owners = ({}, {StreamId("here"): here})
+    nobody: dict[StreamId, LiveStream] = {}
     directory = StreamDirectory(
-        *(owner.get for owner in owners),
+        nobody.get,
+        {StreamId("here"): here}.get,
         remote=lambda stream_id: "https://node2" if stream_id.camera == "there" else None,
     )
     assert directory.locate(StreamId("here")) == LocalStream(here)

@@ -185,7 +185,7 @@ async def test_silence_is_noticed() -> None:
         behaviour.silent = True
         with pytest.raises(CameraSilentError) as caught:
             await asyncio.wait_for(running, 10)
-        assert caught.value.params["seconds"] >= 0.6
+        assert float(caught.value.params["seconds"]) >= 0.6
 
 
 def test_silence_is_noticed_within_ten_seconds_by_default() -> None:
