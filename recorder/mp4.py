@@ -140,7 +140,7 @@ def _track(track: TrackLayout, media_offset: int, created: int) -> bytes:
 
 def _edits(track: TrackLayout) -> bytes:
     # Presentation starts at the file's time, not at the decode time of pictures that are shown later.
-    first, last = track.shown
+    first, _ = track.shown
     before = (track.shift + first) * MOVIE_TIMESCALE // track.timescale
     edits = [struct.pack(">QqI", before, -1, 0x00010000)] if before > 0 else []
     edits.append(struct.pack(">QqI", track.movie_duration - max(before, 0), max(first, 0), 0x00010000))
