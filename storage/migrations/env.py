@@ -27,6 +27,10 @@ def run() -> None:
     options = {"connect_timeout": 5} if url.get_backend_name() == "postgresql" else {"timeout": 15}
     engine = create_engine(url, poolclass=pool.NullPool, connect_args=options)
     with engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            # Kept in the file. Done here, when nobody else writes: a switch does not wait for a lock, it fails.
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            connection.rollback()
         context.configure(
             connection=connection,
             target_metadata=Base.metadata,

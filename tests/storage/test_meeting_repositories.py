@@ -1,0 +1,157 @@
+"""Meetings and their story: on SQLite and PostgreSQL."""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from storage.database import Database
+from storage.errors import ConflictError, RecordNotFoundError
+from storage.records import MeetingKind, MeetingState, StoryEntry
+from tests.support.rows import NOON, NOON_NS, S, SampleCounty, recording
+
+HOUR = timedelta(hours=1)
+SHANGHAI = timezone(timedelta(hours=8))
+
+
+async def test_a_meeting_comes_back_as_it_was_planned(database: Database, county: SampleCounty) -> None:
+    planned = county.meeting(
+        kind=MeetingKind.ORGANIZATIONAL_LIFE,
+        title="组织生活会（扩大）",
+        planned_start=datetime(2026, 11, 21, 12, 0, tzinfo=SHANGHAI),
+        planned_end=NOON + 2 * HOUR,
+        record=False,
+        no_record_reason="涉密不录",
+        created_by="plan",
+    )
+    async with database.transaction() as repos:
+        await repos.meetings.add(planned)
+    async with database.read() as repos:
+        found = await repos.meetings.get(planned.id)
+    assert found == planned
+    assert found.planned_start.utcoffset() == timedelta(0)
+
+
+async def test_a_time_without_a_zone_is_refused(database: Database, county: SampleCounty) -> None:
+    naive = NOON.replace(tzinfo=None)
+    with pytest.raises(Exception, match="zone"):
+        async with database.transaction() as repos:
+            await repos.meetings.add(county.meeting(planned_start=naive))
+
+
+async def test_meetings_of_a_day_and_a_subtree(database: Database, county: SampleCounty) -> None:
+    day = datetime(2026, 11, 21, tzinfo=SHANGHAI)
+    first = county.meeting(0, planned_start=day)
+    noon = county.meeting(1)
+    other_town = county.meeting(2, planned_start=NOON + HOUR)
+    tomorrow = county.meeting(0, planned_start=day + timedelta(days=1))
+    async with database.transaction() as repos:
+        for meeting in (tomorrow, other_town, noon, first):
+            await repos.meetings.add(meeting)
+    async with database.read() as repos:
+        whole = await repos.meetings.between(day, day + timedelta(days=1))
+        town = await repos.meetings.between(day, day + timedelta(days=1), county.towns[0].id)
+        place = await repos.meetings.place(noon.id)
+    assert [found.meeting.id for found in whole] == [first.id, noon.id, other_town.id]
+    assert [found.meeting.id for found in town] == [first.id, noon.id]
+    assert (place.site, place.organization, place.camera) == (
+        county.sites[1], county.villages[1], county.cameras[1]
+    )  # fmt: skip
+
+
+async def test_what_is_due_overdue_running_and_next(database: Database, county: SampleCounty) -> None:
+    due = county.meeting(0, planned_start=NOON - HOUR, planned_end=NOON + HOUR)
+    endless = county.meeting(1, planned_start=NOON)
+    overdue = county.meeting(2, planned_start=NOON - 3 * HOUR, planned_end=NOON)
+    later = county.meeting(0, planned_start=NOON + 2 * HOUR)
+    much_later = county.meeting(0, planned_start=NOON + 9 * HOUR)
+    async with database.transaction() as repos:
+        for meeting in (due, endless, overdue, much_later, later):
+            await repos.meetings.add(meeting)
+    async with database.read() as repos:
+        assert [meeting.id for meeting in await repos.meetings.due(NOON)] == [due.id, endless.id]
+        assert [meeting.id for meeting in await repos.meetings.overdue(NOON)] == [overdue.id]
+        upcoming = await repos.meetings.next_by_camera(NOON + timedelta(seconds=1))
+        assert {key: meeting.id for key, meeting in upcoming.items()} == {county.cameras[0].id: later.id}
+        assert await repos.meetings.running() == ()
+    async with database.transaction() as repos:
+        assert await repos.meetings.start(due.id, NOON_NS, "plan")
+        assert await repos.meetings.miss(overdue.id)
+    async with database.read() as repos:
+        assert [found.meeting.id for found in await repos.meetings.running()] == [due.id]
+        assert [found.meeting.id for found in await repos.meetings.running(county.towns[1].id)] == []
+        assert [meeting.id for meeting in await repos.meetings.due(NOON)] == [endless.id]
+        counts = await repos.meetings.counts()
+    assert counts == {
+        MeetingState.PLANNED: 3,
+        MeetingState.RUNNING: 1,
+        MeetingState.ENDED: 0,
+        MeetingState.CANCELLED: 0,
+        MeetingState.MISSED: 1,
+    }
+
+
+async def test_a_meeting_starts_once_and_ends_once(database: Database, county: SampleCounty) -> None:
+    meeting = county.meeting()
+    async with database.transaction() as repos:
+        await repos.meetings.add(meeting)
+        assert not await repos.meetings.end(meeting.id, NOON_NS, "wang")
+
+    async def start(by: str) -> bool:
+        async with database.transaction() as repos:
+            return await repos.meetings.start(meeting.id, NOON_NS, by)
+
+    assert sorted(await asyncio.gather(*(start(f"user-{number}") for number in range(5)))) == [False] * 4 + [True]
+    async with database.transaction() as repos:
+        assert not await repos.meetings.cancel(meeting.id)
+        assert await repos.meetings.end(meeting.id, NOON_NS + 3600 * S, "wang")
+        assert not await repos.meetings.end(meeting.id, NOON_NS + 7200 * S, "li")
+    async with database.read() as repos:
+        found = await repos.meetings.get(meeting.id)
+    assert (found.state, found.started_utc_ns, found.ended_utc_ns) == (
+        MeetingState.ENDED, NOON_NS, NOON_NS + 3600 * S
+    )  # fmt: skip
+    assert found.started_by.startswith("user-")
+    assert found.ended_by == "wang"
+
+
+async def test_a_changed_plan_leaves_what_was_held_alone(database: Database, county: SampleCounty) -> None:
+    meeting = county.meeting()
+    async with database.transaction() as repos:
+        await repos.meetings.add(meeting)
+        await repos.meetings.start(meeting.id, NOON_NS, "plan")
+        await repos.meetings.update(replace(meeting, title="改了名", state=MeetingState.CANCELLED))
+        found = await repos.meetings.get(meeting.id)
+    assert (found.title, found.state, found.started_utc_ns) == ("改了名", MeetingState.RUNNING, NOON_NS)
+
+
+async def test_a_meeting_with_recordings_stays(database: Database, county: SampleCounty) -> None:
+    meeting, empty = county.meeting(), county.meeting(1)
+    async with database.transaction() as repos:
+        await repos.meetings.add(meeting)
+        await repos.meetings.add(empty)
+        await repos.recordings.add(recording(meeting))
+        await repos.story.add(StoryEntry(meeting_id=empty.id, at_utc_ns=NOON_NS, kind="planned"))
+        await repos.meetings.delete(empty.id)
+    with pytest.raises(ConflictError):
+        async with database.transaction() as repos:
+            await repos.meetings.delete(meeting.id)
+    with pytest.raises(RecordNotFoundError):
+        async with database.transaction() as repos:
+            await repos.meetings.delete(empty.id)
+
+
+async def test_the_story_is_told_in_order_of_time(database: Database, county: SampleCounty) -> None:
+    meeting = county.meeting()
+    entries = [
+        StoryEntry(meeting_id=meeting.id, at_utc_ns=NOON_NS + 5 * S, kind="camera-lost", params={"camera": "主席台"}),
+        StoryEntry(meeting_id=meeting.id, at_utc_ns=NOON_NS, kind="started", params={"by": "plan"}),
+        StoryEntry(meeting_id=meeting.id, at_utc_ns=NOON_NS + 5 * S, kind="camera-back", params={"after_s": 5.5}),
+    ]
+    async with database.transaction() as repos:
+        await repos.meetings.add(meeting)
+        written = [await repos.story.add(entry) for entry in entries]
+    assert len({entry.id for entry in written}) == 3
+    async with database.read() as repos:
+        assert await repos.story.of_meeting(meeting.id) == (written[1], written[0], written[2])
