@@ -35,17 +35,20 @@ STATUS: Mapping[str, int] = {
     "address-refused": 422,
     "address-unresolved": 422,
     "database-unavailable": 503,
+    "export-failed": 422,
     "meeting-state": 409,
     "object-not-found": 404,
     "record-conflict": 409,
     "record-not-found": 404,
     "recording-not-found": 404,
     "nothing-recorded": 404,
+    "playlist-request-invalid": 400,
     "segment-gone": 404,
     "spool-full": 503,
     "store-unavailable": 503,
     "stream-away": 503,
     "url-invalid": 422,
+    "window-timeout": 503,
 }
 
 log = structlog.get_logger("web.problems")
