@@ -41,7 +41,7 @@ async def get_now(call: Call) -> Now:
             unreadable=camera_id in unreadable,
         )
         rooms.append(room)
-    mine = {room.place.camera.id for room in rooms}
+    mine = {place.camera.id for place in picture.cameras_in(area)}
     following = min(
         (item for key, item in upcoming.items() if key in mine and item.state is MeetingState.PLANNED),
         key=lambda item: item.planned_start,
