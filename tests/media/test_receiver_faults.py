@@ -151,9 +151,10 @@ def sliced_units() -> list[AccessUnit]:
     """Pictures of four slices each."""
     encoder = av.CodecContext.create("libx264", "w")
     assert isinstance(encoder, av.VideoCodecContext)
-    encoder.width, encoder.height, encoder.pix_fmt = 320, 180, "yuv420p"
+    encoder.width, encoder.height, encoder.pix_fmt = 320, 192, "yuv420p"
     encoder.framerate, encoder.time_base = Fraction(25), Fraction(1, 25)
     encoder.gop_size = 25
+    encoder.thread_count = 1
     encoder.options = {
         "preset": "ultrafast",
         "tune": "zerolatency",
@@ -163,7 +164,7 @@ def sliced_units() -> list[AccessUnit]:
     encoder.open()
     track = H264Depacketizer(annexb.split(bytes(encoder.extradata or b""))).current_track()
     assert track is not None
-    picture = TestPicture(320, 180, noise=40)
+    picture = TestPicture(320, 192, noise=40)
     out = []
     for number in range(50):
         utc_ns = START_NS + number * 40_000_000

@@ -10,7 +10,7 @@ from media.description import MediaDescription
 from media.errors import UnsupportedCodecError
 from media.receiver import StreamReceiver
 from media.testsource import TestSourceSettings
-from media.unit import NS_PER_S, AccessUnit, Codec, VideoTrack
+from media.unit import NS_PER_S, AccessUnit, Codec, StreamItem, Track, VideoTrack
 from tests.support.content import beeps_of, clocks_of
 from tests.support.rtp_feed import (
     START_NS,
@@ -30,6 +30,11 @@ def source(video: Codec | None, audio: Codec | None, b_frames: int = 0) -> list[
     return make_units(settings, 3.0)
 
 
+def tracks_of(units: list[AccessUnit]) -> list[Track]:
+    found = {unit.track.id: unit.track for unit in units}
+    return [found[number] for number in sorted(found)]
+
+
 @pytest.mark.parametrize("reports", [True, False], ids=["reports", "arrival"])
 @pytest.mark.parametrize(
     ("video", "audio", "b_frames"),
@@ -44,7 +49,7 @@ def source(video: Codec | None, audio: Codec | None, b_frames: int = 0) -> list[
 )
 def test_what_comes_out_is_what_went_in(video: Codec | None, audio: Codec | None, b_frames: int, reports: bool) -> None:
     units = source(video, audio, b_frames)
-    tracks = list({unit.track.id: unit.track for unit in units}.values())
+    tracks = tracks_of(units)
     receiver = receiver_for(tracks)
     # The RTP clock wraps in the middle.
     camera = Camera(tracks, reports=reports, timestamp_offsets={1: 2**32 - 90_000, 2: 2**32 - 8_000})
@@ -75,20 +80,20 @@ def test_what_comes_out_is_what_went_in(video: Codec | None, audio: Codec | None
 
 def test_a_track_says_what_the_parameter_sets_say() -> None:
     units = source(Codec.H265, Codec.AAC)
-    tracks = list({unit.track.id: unit.track for unit in units}.values())
+    tracks = tracks_of(units)
     receiver = receiver_for(tracks)
     items = receive(receiver, Camera(tracks).arrivals(units))
     video, audio = receiver.tracks
     assert isinstance(video, VideoTrack)
     assert (video.width, video.height, video.codec) == (640, 360, Codec.H265)
-    assert video.parameter_sets == tracks[0].parameter_sets  # type: ignore[union-attr]
+    assert video == tracks[0]
     assert audio == audio_track(tracks)
     assert {id(unit.track) for unit in of_track(items, 1)} == {id(video)}
 
 
 def test_sound_and_picture_stay_together_whatever_the_way_does() -> None:
     units = source(Codec.H264, Codec.PCMA)
-    tracks = list({unit.track.id: unit.track for unit in units}.values())
+    tracks = tracks_of(units)
     for error_s in (0, 86_400 * 400):
         camera = Camera(tracks, clock_error_ns=error_s * NS_PER_S)
         arrivals = camera.arrivals(units)
@@ -111,7 +116,7 @@ def test_sound_and_picture_stay_together_whatever_the_way_does() -> None:
 
 def test_a_burst_of_old_media_at_the_start_does_not_shift_time() -> None:
     units = source(Codec.H264, Codec.PCMA)
-    tracks = list({unit.track.id: unit.track for unit in units}.values())
+    tracks = tracks_of(units)
     joined = START_NS + 2 * NS_PER_S
     arrivals = [
         type(a)(a.index, a.packet, max(a.at_ns, joined), a.is_report)
@@ -125,7 +130,7 @@ def test_a_burst_of_old_media_at_the_start_does_not_shift_time() -> None:
 
 def test_what_the_stream_already_has_is_left_out() -> None:
     units = source(Codec.H264, Codec.PCMA)
-    tracks = list({unit.track.id: unit.track for unit in units}.values())
+    tracks = tracks_of(units)
     known = START_NS + NS_PER_S // 2
     items = receive(receiver_for(tracks, after_utc_ns=known), Camera(tracks).arrivals(units))
     assert of_track(items, 1)[0].utc_ns == START_NS + NS_PER_S
@@ -181,7 +186,7 @@ def test_one_usable_medium_is_enough_and_others_are_passed_over() -> None:
     units = source(Codec.H264, None)
     offered = [MediaDescription("audio", "G726-32", 2, 8000), description(units[0].track), description(units[0].track)]
     receiver = StreamReceiver(offered, SystemClock(), origin_utc_ns=START_NS)
-    items = []
+    items: list[StreamItem] = []
     for arrival in Camera([units[0].track]).arrivals(units):
         assert receiver.rtp(0, arrival.packet, arrival.at_ns) == ()
         assert receiver.rtp(2, arrival.packet, arrival.at_ns) == ()
