@@ -1,0 +1,246 @@
+"""Every error becomes problem details in the person's language; nothing inside is ever shown."""
+
+import importlib
+import json
+import logging
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web as http
+from aiohttp.test_utils import TestClient, TestServer
+
+import media
+import recorder
+import storage
+import streaming
+import web
+from tests.web.conftest import Service, fill, run, settings
+from web import problems
+from web.errors import WebError
+from web.messages import Catalogs, load_catalogs
+from web.problems import TYPED_ERRORS
+
+LANGUAGES = {"zh-CN", "en"}
+
+
+def _error_classes() -> Iterator[type[Exception]]:
+    for package in (media, streaming, recorder, storage, web):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if module.name.endswith("errors") or module.name == "web.demo":
+                importlib.import_module(module.name)
+    waiting: list[type[Exception]] = list(TYPED_ERRORS)
+    while waiting:
+        kind = waiting.pop()
+        yield kind
+        waiting.extend(kind.__subclasses__())
+
+
+def _placeholders(text: str) -> set[str]:
+    return set(re.findall(r"{(\w+)}", text))
+
+
+def test_every_error_of_all_packages_has_a_sentence_in_both_languages() -> None:
+    catalogs = load_catalogs()
+    codes = {str(getattr(kind, "code")) for kind in _error_classes()}  # noqa: B009
+    assert len(codes) > 50
+    for language in LANGUAGES:
+        entries = catalogs.of(language).groups["errors"]
+        missing = sorted(code for code in codes if code not in entries)
+        assert not missing, (language, missing)
+        for code in codes:
+            assert entries[code]["title"].strip(), code
+            assert entries[code]["detail"].strip(), code
+
+
+def test_both_catalogs_say_the_same_things_with_the_same_parameters() -> None:
+    chinese, english = (load_catalogs().of(language).groups for language in ("zh-CN", "en"))
+    assert chinese.keys() == english.keys()
+    for group, entries in chinese.items():
+        assert entries.keys() == english[group].keys(), group
+        for code, entry in entries.items():
+            other = english[group][code]
+            parts = ("title", "detail") if isinstance(entry, dict) else (None,)
+            for part in parts:
+                here, there = (entry[part], other[part]) if part else (entry, other)
+                assert _placeholders(here) == _placeholders(there), (group, code)
+
+
+def test_catalogs_are_sorted_and_chinese_has_no_exclamation_marks() -> None:
+    folder = Path(web.__file__).parent / "locales"
+    for name in ("zh-CN", "en"):
+        text = (folder / f"{name}.json").read_text(encoding="utf-8")
+        assert text == json.dumps(json.loads(text), ensure_ascii=False, indent=2, sort_keys=True) + "\n", name
+        assert "!" not in text
+        assert "！" not in text
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("", "zh-CN"),
+        ("en-GB,en;q=0.9", "en"),
+        ("fr, zh-Hans;q=0.5, en;q=0.3", "zh-CN"),
+        ("zh;q=0, en;q=0.1", "en"),
+        ("*;q=x,,;", "zh-CN"),
+        ("de", "zh-CN"),
+    ],
+)
+def test_the_language_is_what_the_browser_likes_best(header: str, language: str) -> None:
+    assert load_catalogs().accept(header).language == language
+
+
+def test_a_sentence_survives_a_missing_parameter_and_never_reaches_into_one() -> None:
+    catalog = load_catalogs().of("en")
+    assert "…" in catalog.notice("camera-unreachable").detail
+    hostile = Catalogs(
+        {catalog.language: type(catalog)(catalog.language, {"x": {"y": "{a.__class__} {a[0]}"}, "errors": {}})},
+        catalog.language,
+    ).of("en")
+    assert hostile.text("x", "y", {"a": "secret"}) == "… …"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status", "code"),
+    [
+        ("GET", "/api/v1/nowhere", {}, 404, "not-found"),
+        ("PATCH", "/api/v1/now", {}, 405, "method-not-allowed"),
+        ("GET", "/api/v1/meetings/none", {}, 404, "record-not-found"),
+        ("GET", "/api/v1/cameras/none", {}, 404, "not-found"),
+        ("POST", "/api/v1/cameras/probe", {"data": b"x" * 300_000}, 413, "body-too-large"),
+        ("POST", "/api/v1/meetings", {"data": b"kind=1"}, 415, "body-type"),
+        ("POST", "/api/v1/meetings", {"data": b"{"}, 400, "body-invalid"),
+        ("POST", "/api/v1/meetings", {"data": b"[]"}, 400, "body-invalid"),
+        ("POST", "/api/v1/meetings", {"data": b"\xff\xfe"}, 400, "body-invalid"),
+        ("POST", "/api/v1/meetings", {"data": b"[" * 100_000}, 400, "body-invalid"),
+        ("POST", "/api/v1/meetings", {"json": {}}, 422, "fields-invalid"),
+        ("GET", "/api/v1/meetings?day=2026-13-40", {}, 422, "fields-invalid"),
+        ("GET", "/static/none.js", {}, 404, "not-found"),
+    ],
+)
+async def test_each_kind_of_wrong_request(
+    service: Service, method: str, path: str, options: dict[str, object], status: int, code: str
+) -> None:
+    api = await service.logged_in("system")
+    headers = {"X-CSRF-Token": api.csrf}
+    if code in {"body-invalid", "body-too-large"}:
+        headers["Content-Type"] = "application/json"
+    response = await api.client.request(method, path, headers=headers, **options)  # type: ignore[arg-type]
+    problem = await response.json()
+    assert (response.status, problem["code"]) == (status, code), problem
+    assert response.content_type == "application/problem+json"
+    assert problem["type"] == f"urn:sanhui:problem:{code}"
+    assert problem["title"] != code
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_wrong_fields_are_told_each_with_a_sentence(service: Service) -> None:
+    api = await service.logged_in("official")
+    plan = {
+        "kind": "party",
+        "organization_id": "village-east",
+        "planned_start": "2026-11-21T19:00:00",
+        "title": "长" * 200,
+        "extra": 1,
+    }
+    problem = await api.json("POST", "/meetings", 422, json=plan)
+    told = {item["field"]: item["title"] for item in problem["errors"]}
+    assert told == {
+        "kind": "请从列表中选择",
+        "planned_start": "时间要带时区",
+        "title": "最多 120 个字",
+        "extra": "没有这一项",
+    }
+
+
+async def test_rules_of_a_plan_are_told_at_their_fields(service: Service) -> None:
+    api = await service.logged_in("official")
+    plan = {
+        "kind": "members-meeting",
+        "organization_id": "village-east",
+        "planned_start": "2026-11-21T19:00:00+08:00",
+        "planned_end": "2026-11-21T18:00:00+08:00",
+        "record": False,
+    }
+    problem = await api.json("POST", "/meetings", 422, json=plan)
+    assert {item["field"] for item in problem["errors"]} == {"planned_end", "no_record_reason", "camera_id"}
+
+
+@pytest.mark.parametrize(
+    ("address", "title"),
+    [
+        ("http://example.org/", "应像"),
+        ("rtsp://169.254.169.254/latest", "不允许"),
+        ("rtsp://224.0.0.1/x", "不允许"),
+        ("rtsp://0.0.0.0/x", "不允许"),
+    ],
+)
+async def test_an_address_that_may_not_be_connected_to_is_told_at_its_field(
+    service: Service, address: str, title: str
+) -> None:
+    api = await service.logged_in("system")
+    camera = {"name": "会议室", "site_id": "hall-east", "address": address}
+    problem = await api.json("POST", "/cameras", 422, json=camera)
+    assert [item["field"] for item in problem["errors"]] == ["address"]
+    assert title in problem["errors"][0]["title"]
+
+
+class _BrokenError(WebError):
+    code = "settings-wrong"
+    status = 503
+
+
+async def test_a_fault_of_ours_shows_an_incident_code_and_is_logged_with_its_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fault(request: http.Request) -> http.Response:
+        raise RuntimeError("rtsp://admin:s3cret@10.0.0.1/ is broken")
+
+    async def typed(request: http.Request) -> http.Response:
+        raise _BrokenError(setting="x", seconds=7)
+
+    catalog = load_catalogs().of("en")
+    app = http.Application(middlewares=[problems.middleware(lambda request: catalog)])
+    app.add_routes([http.get("/fault", fault), http.get("/typed", typed)])
+    async with TestClient(TestServer(app)) as client:
+        with caplog.at_level(logging.ERROR):
+            response = await client.get("/fault")
+        problem = await response.json()
+        assert (response.status, problem["code"]) == (500, "internal")
+        assert problem["incident"] in problem["detail"]
+        assert "s3cret" not in json.dumps(problem)
+        assert "RuntimeError" not in json.dumps(problem)
+        busy = await client.get("/typed")
+        assert (busy.status, busy.headers["Retry-After"]) == (503, "7")
+
+
+async def test_the_pages_answer_with_headers_that_keep_others_out(service: Service) -> None:
+    client = service.browser().client
+    for path in ("/healthz", "/readyz", "/api/openapi.json", "/"):
+        response = await client.get(path, headers={"Accept": "text/html"})
+        assert response.headers["X-Content-Type-Options"] == "nosniff", path
+        assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+        assert response.headers["Referrer-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("path", ["/../pyproject.toml", "/static/..%2f..%2fpyproject.toml", "/%2e%2e/config.py"])
+async def test_no_file_outside_of_the_built_pages_is_served(service: Service, path: str) -> None:
+    response = await service.browser().client.get(path, headers={"Accept": "text/html"})
+    assert "pydantic" not in await response.text()
+
+
+async def test_ready_tells_which_part_is_not(tmp_path: Path) -> None:
+    async with run(settings(tmp_path)) as service:
+        await fill(service.services)
+        client = service.browser().client
+        assert (await client.get("/readyz")).status == 200
+        objects = service.services.settings.data_dir / "objects"
+        for path in sorted(objects.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        objects.rmdir()
+        response = await client.get("/readyz")
+        assert response.status == 503
+        assert "store" in (await response.json())["troubles"]
+        assert (await client.get("/healthz")).status == 200
