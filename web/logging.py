@@ -19,8 +19,8 @@ _SECRET_NAME = re.compile(
     r"passw|secret|token|cookie|authorization|api_?key|access_?key|csrf|credential", re.IGNORECASE
 )
 _HARMLESS_NAME = re.compile(r"_(count|id|kind|type|state|age|s)$", re.IGNORECASE)
-# A password may hold @ : / and spaces, so all up to the last @ of the word, or of the quoted text, is credentials.
-_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<credentials>[^\s\"'<>]*)@", re.IGNORECASE)
+# A password may hold @ : / and quotes, so all up to the last @ of the word is taken for credentials.
+_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<credentials>\S*)@", re.IGNORECASE)
 _HEADER = re.compile(
     r"(?P<name>\b(?:authorization|proxy-authorization|cookie|set-cookie|x-csrf-token)\b[\"']?\s*[:=]\s*)(?P<value>[^\r\n]+)",
     re.IGNORECASE,
