@@ -136,7 +136,7 @@ def _quoted(value: str) -> str:
 
 
 def _address(value: str) -> str:
-    if not value or value.startswith("#") or any(character.isspace() for character in value):
+    if value.startswith("#") or value.split() != [value]:
         raise ValueError("not an address that a playlist can hold")
     return value
 
