@@ -81,8 +81,8 @@ def for_browser(track_type: str, pieces: list[bytes]) -> dict[str, object]:
 
 
 async def test_segments_play_in_chromium() -> None:
-    # Far from zero, as a stream's timeline is months after its start.
-    start_s = 20_000_000.0
+    # Far from zero, where a timeline is that counts from Unix time 0.
+    start_s = 1_800_000_000.0
     video = video_units(Codec.H264, frames=200, gop=50, b_frames=2, start_s=start_s)
     sound = sound_units(Codec.AAC, rate=48_000, channels=2, seconds=8, start_s=start_s)
     segmenter = Segmenter(SegmenterSettings(), 1)
