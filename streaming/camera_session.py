@@ -77,7 +77,7 @@ class _Rates:
 class CameraSession:
     """Feeds one LiveStream for ever. All of it is owned by the task that runs :meth:`run`; others read the status.
 
-    ``gate`` bounds how many cameras connect at the same time. ``changed`` is called when the state changes.
+    ``gate`` bounds how many cameras begin a session at the same time. ``changed`` is called when the state changes.
     """
 
     def __init__(
@@ -183,8 +183,9 @@ class CameraSession:
         async with RtspClient(self.source, self._clock, self._guard, self._rtsp) as client:
             self._client = client
             try:
+                # Outside of the gate: a camera that is away must not hold up one that is there.
+                await client.connect()
                 async with self._gate:
-                    await client.connect()
                     await client.describe()
                     self._epoch += 1
                     await client.play(

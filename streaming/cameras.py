@@ -44,10 +44,10 @@ MAX_CHANGES_QUEUED = 1_000
 
 @dataclass(frozen=True, slots=True)
 class SupervisorSettings:
-    """``connects_at_once`` bounds how many cameras are being connected at the same time (a county's power returns at
-    one moment); ``sample_s`` is how often rates are worked out, in seconds."""
+    """``starts_at_once`` bounds how many sessions begin at the same time (a county's power returns at one moment);
+    ``sample_s`` is how often rates are worked out, in seconds."""
 
-    connects_at_once: int = 32
+    starts_at_once: int = 32
     sample_s: float = 2.0
     reconnect: ReconnectSettings = field(default_factory=ReconnectSettings)
     rtsp: RtspSettings = field(default_factory=RtspSettings)
@@ -67,7 +67,7 @@ class CameraSupervisor:
         self._clock = clock
         self._guard = guard
         self._settings = settings or SupervisorSettings()
-        self._gate = asyncio.Semaphore(self._settings.connects_at_once)
+        self._gate = asyncio.Semaphore(self._settings.starts_at_once)
         self._applying = asyncio.Lock()
         self._running: dict[StreamId, _Running] = {}
         self._listeners: list[Callable[[CameraStatus], None]] = []

@@ -19,7 +19,7 @@ from urllib.parse import urljoin
 
 from media.clock import Clock
 from media.errors import UnsupportedCodecError
-from media.receiver import StreamReceiver
+from media.receiver import StreamReceiver, TrackCounters
 from media.unit import NS_PER_S, StreamItem
 from streaming.addresses import AddressGuard, RtspUrl, parse_rtsp_url, split_credentials
 from streaming.errors import (
@@ -57,6 +57,7 @@ class RtspSettings:
     tick_s: float = 1.0
     report_s: float = 5.0
     max_redirects: int = 3
+    first_picture_s: float = 60.0
     default_session_s: int = 60
     user_agent: str = "Sanhui"
 
@@ -128,6 +129,9 @@ class RtspClient:
         if not any(media.kind in ("video", "audio") for media in description.media):
             raise NoMediaError("neither picture nor sound in the session description")
         self.description = description
+        if not self._public:
+            # OPTIONS may have been refused before the log-in; only now does it tell how to keep the session alive.
+            await self._learn_options()
         return description
 
     async def play(self, publish: Publish, *, epoch: int = 0, origin_utc_ns: int = 0, after_utc_ns: int = 0) -> None:
@@ -163,7 +167,7 @@ class RtspClient:
         """
         connection = self._connected()
         settings = self._settings
-        now = heard = reported = kept_alive = self._clock.monotonic_ns()
+        now = started = heard = reported = kept_alive = self._clock.monotonic_ns()
         packets = -1
         while True:
             await asyncio.wait((connection.closed,), timeout=settings.tick_s)
@@ -173,10 +177,12 @@ class RtspClient:
             if on_tick is not None:
                 on_tick()
             # Counting at each tick costs nothing per packet.
-            if (seen := self.packets) != packets:
+            if (seen := self._main_packets()) != packets:
                 packets, heard = seen, now
             elif now - heard >= settings.silence_s * NS_PER_S:
                 raise CameraSilentError("no media", seconds=round((now - heard) / NS_PER_S, 1))
+            if now - started >= settings.first_picture_s * NS_PER_S and not self._has_begun():
+                raise CameraSilentError("packets, yet no picture", seconds=settings.first_picture_s)
             if now - reported >= settings.report_s * NS_PER_S and self._channels is not None:
                 reported = now
                 self._channels.send_reports()
@@ -194,13 +200,21 @@ class RtspClient:
     @property
     def pictures(self) -> int:
         """Pictures put together so far."""
+        return sum(counters.units for counters in self._video_counters())
+
+    def _video_counters(self) -> list[TrackCounters]:
         if self.receiver is None or self.description is None:
-            return 0
-        return sum(
-            counters.units
-            for media, counters in zip(self.description.media, self.receiver.counters, strict=True)
-            if media.kind == "video" and counters is not None
-        )
+            return []
+        pairs = zip(self.description.media, self.receiver.counters, strict=True)
+        return [counters for media, counters in pairs if media.kind == "video" and counters is not None]
+
+    def _main_packets(self) -> int:
+        """Packets of the picture; of everything where there is none. Sound alone must not pass for a living camera."""
+        video = self._video_counters()
+        return sum(counters.packets for counters in video) if video else self.packets
+
+    def _has_begun(self) -> bool:
+        return self.pictures > 0 or not self._video_counters()
 
     # Connection
 
@@ -242,7 +256,7 @@ class RtspClient:
             await self._follow(response.headers.get("Location"))
             return
         public = ",".join(response.headers.get_all("Public"))
-        self._public = frozenset(method.strip().upper() for method in public.split(","))
+        self._public = frozenset(method.strip().upper() for method in public.split(",") if method.strip())
         self._keep_alive_method = "GET_PARAMETER" if "GET_PARAMETER" in self._public else "OPTIONS"
 
     async def _follow(self, location: str | None) -> None:

@@ -119,9 +119,10 @@ class RtspConnection(asyncio.BufferedProtocol):
         sinks = self.sinks
         arrival_ns = self._clock.utc_ns()
         frames = 0
-        position = 0
+        # A message that is not whole has used all there was, so only the start of a read can be inside of one.
+        position = self._cut_slowly(0, end) if self._parser.busy else 0
         while position < end:
-            if buffer[position] != INTERLEAVED_MAGIC or self._parser.busy:
+            if buffer[position] != INTERLEAVED_MAGIC:
                 position = self._cut_slowly(position, end)
                 continue
             start = position + INTERLEAVED_HEADER_BYTES

@@ -1,6 +1,7 @@
 """The client against cameras that do what cameras do."""
 
 import asyncio
+import dataclasses
 import logging
 
 import pytest
@@ -186,6 +187,36 @@ async def test_silence_is_noticed() -> None:
         with pytest.raises(CameraSilentError) as caught:
             await asyncio.wait_for(running, 10)
         assert float(caught.value.params["seconds"]) >= 0.6
+
+
+async def test_sound_alone_does_not_pass_for_a_living_camera() -> None:
+    behaviour = Behaviour()
+    async with fake_camera(behaviour) as camera, playing(source(camera.url)) as (_, seen, running):
+        await until(lambda: len(seen.pictures) > 5)
+        behaviour.mute = frozenset({1})
+        with pytest.raises(CameraSilentError):
+            await asyncio.wait_for(running, 10)
+
+
+async def test_packets_that_never_make_a_picture() -> None:
+    quick = dataclasses.replace(QUICK, first_picture_s=1.0)
+    # Every packet says it is a middle fragment: well-formed RTP, and no picture.
+    behaviour = Behaviour(payload=lambda packet: packet[:12] + b"\x7c\x05" + packet[14:], sound=False)
+    async with fake_camera(behaviour) as camera, playing(source(camera.url), quick) as (_, seen, running):
+        with pytest.raises(CameraSilentError):
+            await asyncio.wait_for(running, 10)
+        assert not seen.pictures
+
+
+async def test_options_behind_the_log_in() -> None:
+    behaviour = Behaviour(authenticator=protected(), options_protected=True, session="1;timeout=2")
+    async with (
+        fake_camera(behaviour) as camera,
+        playing(source(camera.url, user="admin", password=WEIRD)) as (_, seen, running),
+    ):
+        await until(lambda: len(camera.asked("GET_PARAMETER")) >= 1)
+        assert seen.pictures
+        assert not running.done()
 
 
 def test_silence_is_noticed_within_ten_seconds_by_default() -> None:

@@ -35,6 +35,7 @@ class Behaviour:
     video: Codec | None = Codec.H264
     sound: bool = True
     authenticator: ServerAuthenticator | None = None
+    options_protected: bool = False
     public: str = "OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER"
     session: str = "12345678;timeout=60"
     statuses: dict[str, int] = field(default_factory=dict)
@@ -46,6 +47,8 @@ class Behaviour:
     play_answer_after: int = 0
     """So many packets go out before PLAY is answered; negative: it never is."""
     silent: bool = False
+    mute: frozenset[int] = frozenset()
+    """Track ids that are no longer sent."""
     refuse: frozenset[str] = frozenset()
     """Transports refused with 461: tcp, udp."""
     channel_shift: int = 0
@@ -136,7 +139,7 @@ class _Session:
     async def _answer(self, request: Request) -> None:
         behaviour = self._camera.behaviour
         headers = Headers([("CSeq", str(request.cseq))])
-        if request.method != "OPTIONS" and behaviour.authenticator is not None:
+        if (request.method != "OPTIONS" or behaviour.options_protected) and behaviour.authenticator is not None:
             verdict = behaviour.authenticator.check(request.method, request.url, request.headers.get("Authorization"))
             if verdict.user is None:
                 for challenge in behaviour.authenticator.challenges(stale=verdict.stale):
@@ -202,7 +205,7 @@ class _Session:
                 await asyncio.sleep(delay)
             way = self._ways.get(unit.track.id)
             await _until(lambda: not behaviour.silent)
-            if way is None:
+            if way is None or unit.track.id in behaviour.mute:
                 continue
             packetizer = packetizers.setdefault(
                 unit.track.id, Packetizer(unit.track, payload_type_of(unit.track), 1000 + unit.track.id)
