@@ -4,6 +4,7 @@ The package's own starter listens on a socket file only, stops servers it finds 
 everyone; so only its programs are used. PostgreSQL refuses to run as root: root starts it as ``nobody``.
 """
 
+import hashlib
 import importlib.util
 import os
 import pwd
@@ -33,6 +34,12 @@ class PostgresServer(Server):
         self._account = _unprivileged()
         self._password = ""
         self._programs = Path()
+        self._home = Path()
+
+    @property
+    def data_folder(self) -> Path:
+        """PostgreSQL's own."""
+        return self._home / "data"
 
     def url(self, database: str = "postgres") -> str:
         """``postgresql://user:password@127.0.0.1:port/database``."""
@@ -50,18 +57,18 @@ class PostgresServer(Server):
         """Find the programs and make the data folder."""
         self._programs = self._usable_programs()
         self._password = read_credentials(self.folder)["secret"]
-        data = self.folder / "data"
-        if self._account is not None:
-            os.chown(self.folder, self._account.pw_uid, self._account.pw_gid)
-        if (data / "PG_VERSION").exists():
+        self._home = self._usable_home()
+        if (self.data_folder / "PG_VERSION").exists():
             return
-        password_file = self.folder / "password"
+        password_file = self._home / "password"
+        password_file.touch(mode=0o600)
         password_file.write_text(self._password)
         if self._account is not None:
+            os.chown(self._home, self._account.pw_uid, self._account.pw_gid)
             os.chown(password_file, self._account.pw_uid, self._account.pw_gid)
         try:
             done = self._run(
-                "initdb", f"--pgdata={data}", f"--username={_USER}", f"--pwfile={password_file}",
+                "initdb", f"--pgdata={self.data_folder}", f"--username={_USER}", f"--pwfile={password_file}",
                 "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", *(() if self._durable else ("--no-sync",)),
             )  # fmt: skip
         finally:
@@ -75,7 +82,7 @@ class PostgresServer(Server):
         if not self._durable:
             settings += ["fsync=off", "full_page_writes=off"]
         options = [part for setting in settings for part in ("-c", setting)]
-        return [str(self._programs / "postgres"), "-D", str(self.folder / "data"), *options]
+        return [str(self._programs / "postgres"), "-D", str(self.data_folder), *options]
 
     def user(self) -> str | None:
         """Whom to run as."""
@@ -99,6 +106,15 @@ class PostgresServer(Server):
             group=None if account is None else account.pw_gid,
             extra_groups=None if account is None else [],
         )
+
+    def _usable_home(self) -> Path:
+        """A folder for the data: our own, unless the user who runs the server cannot get there."""
+        if self._account is None or all(parent.stat().st_mode & 0o001 for parent in self.folder.parents):
+            return self.folder
+        # Only root comes here: nobody else can put something in the way below /var/lib.
+        home = Path("/var/lib/sanhui-servers") / hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:12]
+        home.mkdir(parents=True, exist_ok=True)
+        return home
 
     def _usable_programs(self) -> Path:
         """The package's programs; a copy of them where the user who runs them may not enter the package's folder."""

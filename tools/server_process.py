@@ -1,5 +1,6 @@
 """One real server as a child process: a free port, a folder, a log, a limited wait until it answers, a clean end."""
 
+import contextlib
 import json
 import os
 import pwd
@@ -98,6 +99,7 @@ class Server(ABC):
 
     def start(self) -> None:
         """Start again after :meth:`stop`, on the same port."""
+        self._end_orphan()
         user = self.user()
         account = None if user is None else pwd.getpwnam(user)
         with self.log_path.open("ab") as log:
@@ -114,6 +116,7 @@ class Server(ABC):
                 group=None if account is None else account.pw_gid,
                 extra_groups=None if account is None else [],
             )
+        self._pid_path.write_text(str(self._process.pid))
         try:
             wait_until(self._answers, _START_LIMIT_S, self.name)
         except ServerUnavailableError as error:
@@ -132,6 +135,29 @@ class Server(ABC):
             except subprocess.TimeoutExpired:
                 process.kill()
         process.wait()
+        self._pid_path.unlink(missing_ok=True)
+
+    @property
+    def _pid_path(self) -> Path:
+        return self.folder / "pid"
+
+    def _end_orphan(self) -> None:
+        """Whoever was killed without ending its server left it running on these data, under the pid noted there."""
+        try:
+            pid = int(self._pid_path.read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError):
+            return
+        if os.fsencode(self.data_folder) not in command:
+            return  # the number belongs to another process by now
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, self.stop_signal)
+        wait_until(lambda: not Path(f"/proc/{pid}").exists(), _STOP_LIMIT_S, f"the end of an older {self.name}")
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the server itself writes; its command line names it."""
+        return self.folder
 
     def log_end(self) -> str:
         """The last lines it printed."""

@@ -1,11 +1,9 @@
 """Units of work: atomic, isolated, typed errors; many at once on one SQLite file."""
 
 import asyncio
-import multiprocessing
-import sqlite3
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,28 +75,27 @@ async def test_fifty_tasks_write_at_once(database: Database, county: SampleCount
         assert len(await repos.sites.all()) == 53
 
 
-def _hold_the_file(path: str, held: "multiprocessing.synchronize.Event", seconds: float) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        held.set()
-        time.sleep(seconds)
-        connection.execute("COMMIT")
+_HOLD_THE_FILE = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+time.sleep(1)
+connection.execute("COMMIT")
+"""
 
 
 async def test_another_process_that_writes_is_waited_for(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/shared.db"
     await asyncio.to_thread(migrate.upgrade, url)
-    context = multiprocessing.get_context("spawn")
-    held = context.Event()
-    other = context.Process(target=_hold_the_file, args=(f"{tmp_path}/shared.db", held, 1.0))
-    other.start()
-    try:
-        assert await asyncio.to_thread(held.wait, 20)
-        async with Database(url) as database, database.transaction() as repos:
-            await repos.organizations.add(organization())
-    finally:
-        await asyncio.to_thread(other.join)
-    assert other.exitcode == 0
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _HOLD_THE_FILE, f"{tmp_path}/shared.db", stdout=asyncio.subprocess.PIPE
+    )
+    assert other.stdout is not None
+    assert await other.stdout.readline() == b"held\n"
+    async with Database(url) as database, database.transaction() as repos:
+        await repos.organizations.add(organization())
+    assert await other.wait() == 0
 
 
 async def test_sqlite_is_set_up_for_evidence(tmp_path: Path) -> None:

@@ -65,10 +65,10 @@ def test_no_file_in_the_working_directory_matters(
 
 async def test_several_at_once(postgres_url: str) -> None:
     program = "import sys; from storage import migrate; migrate.upgrade(sys.argv[1])"
-    starting = [asyncio.create_subprocess_exec(sys.executable, "-c", program, postgres_url) for _ in range(3)]
+    starting = [asyncio.create_subprocess_exec(sys.executable, "-c", program, postgres_url) for _ in range(2)]
     processes = await asyncio.gather(*starting)
     async with asyncio.timeout(60):
-        assert await asyncio.gather(*(process.wait() for process in processes)) == [0, 0, 0]
+        assert await asyncio.gather(*(process.wait() for process in processes)) == [0, 0]
     assert await asyncio.to_thread(migrate.current_revision, postgres_url) == migrate.head_revision()
 
 

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from storage import migrate
+from storage.models import Base
 from storage.records import new_id
 from tools.go_programs import MINIO, VERSITYGW, GoProgram, ServerUnavailableError
 from tools.postgres import PostgresServer
@@ -20,7 +23,6 @@ from tools.server_process import Server
 
 S = TypeVar("S", bound=Server)
 
-_TEMPLATE = "migrated"
 _SERVER_FIXTURES = {"postgres_server", "postgres_url", "migrated_postgres_url", "minio", "versitygw"}
 
 
@@ -74,15 +76,21 @@ def postgres_url(postgres_server: PostgresServer) -> str:
 
 
 @pytest.fixture(scope="session")
-def _migrated_template(postgres_server: PostgresServer) -> str:
-    migrate.upgrade(postgres_server.create_database(_TEMPLATE))
-    return _TEMPLATE
+def _migrated_url(postgres_server: PostgresServer) -> str:
+    url = postgres_server.create_database("migrated")
+    migrate.upgrade(url)
+    return url
 
 
 @pytest.fixture
-def migrated_postgres_url(postgres_server: PostgresServer, _migrated_template: str) -> str:
-    """A fresh database with the schema of this version."""
-    return postgres_server.create_database(f"test_{new_id()}", template=_migrated_template)
+def migrated_postgres_url(_migrated_url: str) -> str:
+    """A database with the schema of this version and no rows. All tests share it, one after the other: emptying it
+    takes a tenth of the time that making one does."""
+    tables = SQL(", ").join(Identifier(name) for name in Base.metadata.tables)
+    with psycopg.connect(_migrated_url, autocommit=True) as connection:
+        connection.execute("SET lock_timeout = '10s'")
+        connection.execute(SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(tables))
+    return _migrated_url
 
 
 @pytest.fixture(scope="session")
