@@ -6,9 +6,10 @@ outgrows the target duration that a playlist must keep for life (RFC 8216, 6.2.1
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from media.playlist import InitMap, MediaPlaylist, PartEntry, SegmentEntry, ServerControl
+from media.playlist import InitMap, MediaPlaylist, PartEntry, RenditionReport, SegmentEntry, ServerControl
 from media.unit import Track
 
 HOLD_BACK_PARTS = 3
@@ -171,7 +172,14 @@ class Rendition:
         inside = sum(s.discontinuity for s in self.segments if self.first_listed <= s.msn < msn)
         return self.unlisted_discontinuities + inside
 
-    def playlist(self, *, ended: bool) -> MediaPlaylist:
+    def report(self) -> RenditionReport | None:
+        """How far this rendition has come, for the playlists of others (RFC 8216bis, 4.4.5.4)."""
+        newest = next((segment for segment in reversed(self.segments) if segment.parts), None)
+        if newest is None:
+            return None
+        return RenditionReport(f"{self.settings.name}.m3u8", newest.msn, len(newest.parts) - 1)
+
+    def playlist(self, reports: Sequence[RenditionReport] = (), *, ended: bool) -> MediaPlaylist:
         """The low-latency playlist of now."""
         settings = self.settings
         whole = self.listed()
@@ -194,6 +202,7 @@ class Rendition:
             ),
             open_segment=self._entry(last, parts=True) if last is not None and last.parts else None,
             preload_uri=hint,
+            rendition_reports=reports,
             start_offset_s=self._start_offset(whole, last),
         )
 

@@ -37,7 +37,8 @@ class WindowSettings:
 
     ``part_s`` is the segmenter's longest part. No segment here is longer than ``target_s``. The first ones after
     opening end at the first part that makes them as long as ``first_segments_s`` says. Sound nobody asks for is no
-    longer derived after ``sound_idle_s``; the window closes after ``idle_s``.
+    longer derived after ``sound_idle_s``; the window closes after ``idle_s``. None opens on a stream whose newest
+    keyframe is older than ``stale_s``.
     """
 
     segments: int = 7
@@ -49,6 +50,7 @@ class WindowSettings:
     open_timeout_s: float = 10.0
     idle_s: float = 30.0
     sound_idle_s: float = 20.0
+    stale_s: float = 60.0
     aac: AacSettings = field(default_factory=AacSettings)
 
 
@@ -255,10 +257,12 @@ class LiveWindow:
         rendition = await self._playing(name)
         if msn is not None and not self._ended:
             await self._block(rendition, msn, part)
-        key = (id(rendition), rendition.version, int(self._ended))
+        others = [other for other in self._renditions() if other is not rendition]
+        key = (id(rendition), rendition.version, int(self._ended), *(other.version for other in others))
         cached = self._texts.get(name)
         if cached is None or cached[0] != key:
-            cached = (key, media_playlist(rendition.playlist(ended=self._ended)))
+            reports = [report for other in others if (report := other.report()) is not None]
+            cached = (key, media_playlist(rendition.playlist(reports, ended=self._ended)))
             self._texts[name] = cached
         return cached[1]
 
@@ -340,6 +344,12 @@ class LiveWindow:
             raise WindowTimeoutError("no media came in time")
         if main().whole == 0:
             raise StreamAwayError("the stream is over")
+
+    def _renditions(self) -> list[Rendition]:
+        """Those that the multivariant playlist names and that are being made."""
+        found = [self._video] if self._main() is self._video else []
+        _, sound = self._tracks(self._playable_period())
+        return [*found, self._sound_of(sound)] if sound is not None else found
 
     def _main(self) -> Rendition:
         """The rendition that sets the pace: video, where there is some."""

@@ -61,7 +61,7 @@ class LiveWindows:
             known = self._open.get(stream_id)
         if known is not None:
             return known[1]
-        if stream is None:
+        if stream is None or self._stale(stream):
             raise StreamAwayError("the camera is away", camera=stream_id.camera)
         # Seconds of the wall clock: addresses of media stay unique over closing, opening and restarts.
         first = max(self._clock.utc_ns() // NS_PER_S, self._next_msn.get(stream_id, 0))
@@ -70,6 +70,11 @@ class LiveWindows:
         self._open[stream_id] = (stream, window, stack)
         await stack.enter_async_context(window.running())
         return window
+
+    def _stale(self, stream: LiveStream) -> bool:
+        """Whether the cached GOP is from before the camera went away: nobody may take it for live."""
+        newest = stream.last_keyframe
+        return newest is not None and self._clock.utc_ns() - newest.utc_ns > self._settings.stale_s * NS_PER_S
 
     async def _close(self, stream_id: StreamId) -> None:
         _, window, stack = self._open.pop(stream_id)

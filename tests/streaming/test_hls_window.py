@@ -19,7 +19,7 @@ from media.fmp4_read import read_fragments, read_init
 from media.stream import LiveStream, StreamId
 from media.unit import AccessUnit, Codec, StreamItem
 from streaming.hls.errors import MediaGoneError, PlaylistRequestError, StreamAwayError, WindowTimeoutError
-from streaming.hls.window import LiveWindow, WindowSettings
+from streaming.hls.window import LiveWindow, RenditionName, WindowSettings
 from streaming.hls.windows import LiveWindows
 from tests.support import playlist_rules
 from tests.support.encoded import ORIGIN_NS, g711_units, interleave, sound_units, video_units
@@ -272,6 +272,39 @@ async def test_windows_open_when_asked_and_close_when_nobody_asks() -> None:
                 # No address is ever used for other bytes.
                 assert newest(await again.media_playlist("video"))[0] > newest(text)[0]
     assert first.ended
+
+
+class LateClock(SystemClock):
+    """A clock that is past everything in these tests by some seconds."""
+
+    def __init__(self, after_s: float) -> None:
+        self.after_s = after_s
+
+    def utc_ns(self) -> int:
+        """Seconds after the first unit."""
+        return ORIGIN_NS + round((100 + self.after_s) * 1e9)
+
+
+async def test_an_old_picture_is_never_taken_for_live() -> None:
+    stream = LiveStream(CAMERA, SystemClock())
+    await feed(stream, picture_and_sound())
+    with ThreadPoolExecutor(1) as executor:
+        async with LiveWindows(lambda _: stream, LateClock(120.0), executor) as windows:
+            with pytest.raises(StreamAwayError):
+                await windows.window(CAMERA)
+        async with LiveWindows(lambda _: stream, LateClock(10.0), executor) as windows:
+            assert await windows.window(CAMERA)
+
+
+async def test_renditions_report_on_each_other() -> None:
+    async with window_on(looped(picture_and_sound(), 8.0), ahead_s=2.0) as (window, _):
+        await window.media_playlist("sound")
+        pairs: list[tuple[RenditionName, RenditionName]] = [("video", "sound"), ("sound", "video")]
+        for name, other in pairs:
+            (report,) = playlist_rules.check(await window.media_playlist(name)).values("EXT-X-RENDITION-REPORT")
+            found = re.fullmatch(rf'URI="{other}\.m3u8",LAST-MSN=(\d+),LAST-PART=(\d+)', report)
+            assert found is not None
+            assert newest(await window.media_playlist(other)) >= (int(found[1]), int(found[2]))
 
 
 async def test_a_reader_that_was_cut_goes_on_with_a_discontinuity() -> None:
