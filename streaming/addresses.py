@@ -24,6 +24,7 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 
 _HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:@/?#\[\]]+)(?::\d{1,5})?")
+_PASSWORD_PARAMETER = re.compile(r"(?i)((?:^|(?<=[?&/;_]))(?:password|passwd|pass|pwd|psw|token|auth))=[^&/;?#]*")
 # Services of clouds that hand out credentials, outside of the link-local ranges.
 _METADATA = frozenset(ipaddress.ip_address(text) for text in ("100.100.100.200", "fd00:ec2::254", "168.63.129.16"))
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -103,6 +104,13 @@ def parse_rtsp_url(url: str) -> RtspUrl:
     path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._")
     query = f"?{quote(parts.query, safe='/?%:@!$&()*+,;=~-._')}" if parts.query else ""
     return RtspUrl(f"rtsp://{authority}{path}{query}", ascii_host, port or DEFAULT_RTSP_PORT)
+
+
+def redacted(url: str) -> str:
+    """A URL, or part of one, fit to be shown: some makers want the password among the parameters
+    (``/user=admin&password=…&channel=1``), and some people paste it in front of the host."""
+    clean, _ = split_credentials(url)
+    return _PASSWORD_PARAMETER.sub(r"\1=***", clean)
 
 
 @dataclass(frozen=True, slots=True)

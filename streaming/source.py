@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from media.stream import Quality, StreamId
+from streaming.addresses import redacted
 from streaming.secret import Secret
 
 
@@ -14,7 +15,7 @@ class Transport(StrEnum):
     UDP = "udp"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CameraSource:
     """One stream of one camera. ``url`` has no credentials in it (see ``addresses.split_credentials``)."""
 
@@ -24,6 +25,9 @@ class CameraSource:
     password: Secret = field(default_factory=lambda: Secret(""))
     transport: Transport = Transport.TCP
     quality: Quality = Quality.MAIN
+
+    def __repr__(self) -> str:
+        return f"CameraSource({self.camera_id!r}, {self.quality}, {redacted(self.url)!r}, {self.transport})"
 
     @property
     def stream_id(self) -> StreamId:

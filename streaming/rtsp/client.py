@@ -21,7 +21,7 @@ from media.clock import Clock
 from media.errors import UnsupportedCodecError
 from media.receiver import StreamReceiver, TrackCounters
 from media.unit import NS_PER_S, StreamItem
-from streaming.addresses import AddressGuard, RtspUrl, parse_rtsp_url, split_credentials
+from streaming.addresses import AddressGuard, RtspUrl, parse_rtsp_url, redacted, split_credentials
 from streaming.errors import (
     CameraRedirectError,
     CameraRefusedError,
@@ -97,8 +97,8 @@ class RtspClient:
 
     @property
     def url(self) -> str:
-        """Where the stream comes from, after redirects; without credentials."""
-        return self._target.url
+        """Where the stream comes from, after redirects; fit to be shown."""
+        return redacted(self._target.url)
 
     # Steps
 
@@ -314,7 +314,7 @@ class RtspClient:
         if 200 <= status < 300:
             return
         if status == 404:
-            raise PathNotFoundError("no such stream", path=self._target.path)
+            raise PathNotFoundError("no such stream", path=redacted(self._target.path))
         if status in (454, 455) and method != "DESCRIBE":
             raise SessionLostError("the camera forgot the session")
         if status == 403:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.addresses import AddressGuard, AddressPolicy, parse_rtsp_url, split_credentials
+from streaming.addresses import AddressGuard, AddressPolicy, parse_rtsp_url, redacted, split_credentials
 from streaming.errors import AddressRefusedError, AddressUnresolvedError, StreamingError, UrlInvalidError
 
 
@@ -87,6 +87,22 @@ def test_any_text_is_a_url_or_a_typed_error(text: str, start: str) -> None:
         parse_rtsp_url(clean)
     except StreamingError as error:
         assert error.code == "url-invalid"  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://h/user=admin&password=geheim&channel=1.sdp", "rtsp://h/user=admin&password=***&channel=1.sdp"),
+        ("rtsp://h/user=admin_password=geheim_channel=1", "rtsp://h/user=admin_password=***"),
+        ("rtsp://h/a?Pwd=geheim", "rtsp://h/a?Pwd=***"),
+        ("rtsp://admin:geheim@h/a?b=c", "rtsp://h/a?b=c"),
+        ("/a?token=geheim&channel=1", "/a?token=***&channel=1"),
+        ("rtsp://h/cam/realmonitor?channel=1&subtype=0", "rtsp://h/cam/realmonitor?channel=1&subtype=0"),
+        ("rtsp://h/bypass=1", "rtsp://h/bypass=1"),
+    ],
+)
+def test_passwords_among_the_parameters_are_not_shown(url: str, shown: str) -> None:
+    assert redacted(url) == shown
 
 
 def guard(names: dict[str, list[str]] | None = None, **policy: object) -> AddressGuard:

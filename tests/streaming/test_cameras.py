@@ -293,5 +293,6 @@ async def test_the_directory_answers_local_remote_or_nowhere() -> None:
 def test_a_source_shows_no_password() -> None:
     camera = CameraSource("hall", "rtsp://h/", "admin", Secret("p@ss:w/rd汉字"))
     assert "p@ss" not in repr(camera)
+    assert "geheim" not in repr(CameraSource("hall", "rtsp://h/user=a&password=geheim&channel=1"))
     assert camera == CameraSource("hall", "rtsp://h/", "admin", Secret("p@ss:w/rd汉字"))
     assert camera != CameraSource("hall", "rtsp://h/", "admin", Secret("other"))
