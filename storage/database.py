@@ -130,7 +130,12 @@ class Database:
             await session.close()
 
     def _make_engine(self) -> AsyncEngine:
-        options: dict[str, Any] = {"pool_size": self._pool_size, "pool_timeout": _POOL_TIMEOUT_S}
+        options: dict[str, Any] = {
+            "pool_size": self._pool_size,
+            "pool_timeout": _POOL_TIMEOUT_S,
+            # Else a traceback in a log would show what was to be written.
+            "hide_parameters": True,
+        }
         if self._sqlite:
             engine = create_async_engine(self._url, **options, connect_args={"timeout": _BUSY_TIMEOUT_S})
             event.listen(engine.sync_engine, "connect", _prepare_sqlite)

@@ -1,5 +1,6 @@
 """One real server as a child process: a free port, a folder, a log, a limited wait until it answers, a clean end."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -26,7 +27,7 @@ _START_ATTEMPTS = 3
 
 
 class Server(ABC):
-    """Started by ``with``; blocking, so from an event loop through ``asyncio.to_thread``.
+    """Started by ``with``, or ``async with`` (in a thread). All other methods block.
 
     Without ``data`` it keeps everything in a temporary folder, removed at the end. :meth:`stop` and :meth:`start` in
     between take it away and bring it back, same port, same data. Stands under one thread's control.
@@ -96,6 +97,14 @@ class Server(ABC):
     ) -> None:
         ending, self._ending = self._ending, ExitStack()
         ending.close()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
 
     def start(self) -> None:
         """Start again after :meth:`stop`, on the same port."""

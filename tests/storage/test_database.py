@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from storage import migrate
 from storage.database import Database
 from storage.errors import ConflictError, DatabaseUnavailableError, RecordNotFoundError
 from storage.records import AuditEntry, AuditOutcome
-from tests.support.rows import NOON, SampleCounty, organization, site
+from tests.support.rows import NOON, SampleCounty, camera, organization, site
 from tests.support.servers import running
 from tools.postgres import PostgresServer
 
@@ -123,6 +124,18 @@ async def test_what_breaks_a_rule_is_a_conflict_that_names_it(database: Database
             await repos.organizations.delete(county.towns[0].id)
     async with database.read() as repos:
         assert await repos.organizations.count() == 6
+
+
+async def test_no_error_shows_what_was_to_be_written(database: Database) -> None:
+    secret = "v1.key.c2VjcmV0LW9mLXRoZS1jYW1lcmE"
+    orphan = camera(site(organization()), password_encrypted=secret)
+    nameless = camera(site(organization()), password_encrypted=secret, name=None)
+    unknown = camera(site(organization()), password_encrypted=secret, retention_days=object())
+    for bad in (orphan, nameless, unknown):
+        with pytest.raises(Exception, match=r".") as caught:
+            async with database.transaction() as repos:
+                await repos.cameras.add(bad)
+        assert secret not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_what_is_not_there(database: Database) -> None:
