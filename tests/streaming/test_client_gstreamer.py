@@ -1,16 +1,20 @@
 """The client against GStreamer's RTSP server: pictures and sound, counted after decoding."""
 
+import contextlib
 import itertools
 from collections.abc import AsyncIterator
 
 import av
 import pytest
 
-from media.unit import AccessUnit, AudioTrack, Codec, VideoTrack
+from media.clock import SystemClock
+from media.stream import StreamId
+from media.unit import AccessUnit, AudioTrack, Codec, Gap, GapCause, VideoTrack
+from streaming.cameras import CameraState, CameraSupervisor, ReconnectSettings, SupervisorSettings
 from streaming.errors import CredentialsRefusedError
 from streaming.rtsp.client import RtspSettings
 from streaming.source import Transport
-from tests.streaming.watching import playing, source, until
+from tests.streaming.watching import GUARD, playing, source, until
 from tests.support.gstreamer import GstCamera, gst_camera, require_gstreamer
 
 pytestmark = pytest.mark.gstreamer
@@ -95,3 +99,27 @@ async def test_a_wrong_password_is_refused(camera: GstCamera) -> None:
     with pytest.raises(CredentialsRefusedError):
         async with playing(source(camera.url("h264"), user="admin", password="wrong"), RtspSettings()):
             pass
+
+
+async def test_a_camera_that_restarts_is_found_again() -> None:
+    settings = SupervisorSettings(reconnect=ReconnectSettings(first_s=0.2, longest_s=0.5))
+    async with contextlib.AsyncExitStack() as stack:
+        async with gst_camera(auth="digest", password=PASSWORD) as first:
+            wanted = source(first.url("h264-pcma"), user="admin", password=PASSWORD)
+            cameras = await stack.enter_async_context(CameraSupervisor(SystemClock(), GUARD, settings))
+            await cameras.apply([wanted])
+            stream = cameras.stream(StreamId("hall"))
+            assert stream is not None
+            reader = stack.enter_context(stream.read_units("test"))
+            await until(lambda: cameras.statuses()[0].state is CameraState.ONLINE, wait_s=30)
+        await until(lambda: cameras.statuses()[0].state is CameraState.OFFLINE, wait_s=30)
+        # The same port and password, yet a new realm, nonce, session, SSRC and timestamps.
+        async with gst_camera(port=first.port, auth="digest", password=PASSWORD):
+            await until(lambda: cameras.statuses()[0].state is CameraState.ONLINE, wait_s=30)
+            await until(lambda: stream.last_keyframe is not None and stream.last_keyframe.epoch > 0, wait_s=30)
+        items = await reader.take()
+    gaps = [item for item in items if isinstance(item, Gap)]
+    assert [gap.cause for gap in gaps] == [GapCause.DISCONNECTED]
+    pictures = [item for item in items if isinstance(item, AccessUnit) and item.track.id == 1]
+    assert [unit.dts for unit in pictures] == sorted(unit.dts for unit in pictures)
+    assert pictures[0].epoch < pictures[-1].epoch
