@@ -54,7 +54,16 @@ class GapBook:
         self._entries.append(self._open)
 
     def begin(self, start_utc_ns: int, cause: GapCause, detail: str = "") -> None:
-        """Media is missing from now on. Nothing happens if a gap is open already."""
+        """Media is missing from now on. Nothing happens if a gap is open already; one of the same cause that has just
+        been closed goes on."""
+        if self._open is not None:
+            return
+        last = self._entries[-1] if self._entries else None
+        if last is not None and last.record.cause == cause.value and last.record.end_utc_ns is not None:
+            if last.record.start_utc_ns <= start_utc_ns <= last.record.end_utc_ns + self._merge_ns:
+                last.record = replace(last.record, end_utc_ns=None)
+                last.dirty = True
+                self._open = last
         if self._open is None:
             self._open = self._new(start_utc_ns, None, cause, 0, detail)
 
@@ -196,7 +205,9 @@ class Ledger:
                     self._story.popleft()
             for recording_id, book in list(self._books.items()):
                 try:
-                    await book.save(self._database)
+                    # Again if it grew meanwhile: what is asked for here is that nothing waits.
+                    while book.dirty:
+                        await book.save(self._database)
                 except (ConflictError, RecordNotFoundError) as error:
                     _log.warning("gaps of recording %s are not kept: %s", recording_id, error.code)
                     self._retired.add(recording_id)

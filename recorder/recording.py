@@ -71,17 +71,19 @@ class Recording:
         self._tools = tools
         self._settings = tools.settings
         self._book: GapBook = tools.ledger.book(plan.recording)
+        self._start = start
         self._file: OpenSpoolFile | None = None
-        self._number = start.number
-        self._chain: str | None = start.chain
+        self._before: OpenSpoolFile | None = None
         self._period_number = start.period - 1
         self._period: Period | None = None
         self._segment: SegmentStart | None = None
         self._segment_parts = 0
         self._refused: GapCause | None = None
+        self._retry_at_ns = 0
+        self._settled_failures: set[OpenSpoolFile] = set()
         self._resume_cause: GapCause | None = start.cause
         self._hole_cause: GapCause | None = start.cause
-        self._begin = self._media_end = start.missing_since_utc_ns
+        self._begin = self._media_end = self._durable_end = start.missing_since_utc_ns
         self._break = True
         self._since: int | None = None
         self._last_part: int | None = None
@@ -132,6 +134,7 @@ class Recording:
                 self._break = True
                 await asyncio.sleep(0)
         finally:
+            self._notice_failure()
             self._close_object()
 
     async def stopped(self) -> None:
@@ -185,7 +188,7 @@ class Recording:
             self._end_segment(None)
         if self._refused is not None:
             room = self._tools.spool.max_bytes // 100
-            if self._tools.spool.refusal(room) is not None:
+            if self._tools.clock.monotonic_ns() < self._retry_at_ns or self._tools.spool.refusal(room) is not None:
                 return
             self._refused = None
         self._open_object_for(event)
@@ -209,9 +212,10 @@ class Recording:
         metrics = self._tools.metrics
         if refused is not None:
             metrics.parts_refused += 1
-            self._interrupt(refused)
-            self._refused = refused
-            self._begin_gap(refused)
+            if not self._notice_failure():
+                self._interrupt(refused)
+                self._refused = refused
+                self._begin_gap(refused)
             return
         self._segment_parts += 1
         self._media_end = max(self._media_end, part.start_utc_ns + part.duration_ns)
@@ -249,60 +253,81 @@ class Recording:
             self._close_object()
             self._period_number += 1
             self._period = period
-        if self._file is not None and self._file.failed is not None:
-            self._disk_failed(self._file)
         if self._file is not None:
             return
         header = SpoolHeader(
             recording=self.plan.recording,
             meeting=self.plan.meeting,
             camera=self.plan.camera,
-            number=self._number,
+            number=self._start.number,
             period=self._period_number,
             tracks=period.tracks,
             init=init_segment(period.tracks),
             track_init=period.init,
             metadata=self.plan.metadata,
+            chain=self._start.chain,
         )
-        self._file = self._tools.spool.open(header, self._chain)
+        self._file = self._tools.spool.open(header, after=self._before)
         self._object_start = event.start_utc_ns
-        # From the second object on the writer knows the chain itself.
-        self._chain = None
 
-    def _disk_failed(self, file: OpenSpoolFile) -> None:
-        """Nothing since the file's last segment on disk was kept."""
-        if file.segments:
-            self._media_end = file.segments[-1].facts.end_utc_ns
-        else:
-            self._media_end = min(self._media_end, self._object_start)
-            self._bytes -= file.media_bytes
-        self._hole_cause = GapCause.STORAGE_LOST
+    def _notice_failure(self) -> bool:
+        """Whether the disk has refused the object in progress: then nothing since its last segment on disk was kept.
+        Room is not asked for again at every segment."""
+        file = self._file
+        if file is None or file.failed is None:
+            return False
+        self._media_end = self._durable_until(file)
+        self._retry_at_ns = self._tools.clock.monotonic_ns() + int(self._settings.disk_retry_s * NS_PER_S)
         self._break = True
-        self._close_object(kept=bool(file.segments))
+        self._segment = None
+        self._settled_failures.add(file)
+        self._close_object()
+        self._refused = self._hole_cause = GapCause.STORAGE_LOST
+        self._begin_gap(GapCause.STORAGE_LOST)
+        return True
 
-    def _close_object(self, *, kept: bool | None = None) -> None:
+    def _durable_until(self, file: OpenSpoolFile) -> int:
+        """Where the media on disk ends, up to and including ``file``."""
+        ends = [
+            item.segments[-1].facts.end_utc_ns for item in (file, self._before) if item is not None and item.segments
+        ]
+        return max([self._durable_end, *ends])
+
+    def _close_object(self) -> None:
         file = self._file
         if file is None:
             return
-        if self._segment is not None:
+        if file.failed is None and self._segment is not None:
             segment_parts, self._segment = self._segment_parts, None
             if segment_parts:
                 file.end_segment(None)
                 self._segments += 1
-        self._file = None
-        if kept if kept is not None else file.media_bytes > 0:
-            self._number += 1
+        self._file, self._before = None, file
         closing = file.close()
         self._closing[closing] = file
         closing.add_done_callback(self._closed)
 
     def _closed(self, closing: "asyncio.Future[SpoolFile | None]") -> None:
-        del self._closing[closing]
-        if not closing.cancelled() and (spool := closing.result()) is not None:
+        file = self._closing.pop(closing)
+        if closing.cancelled():
+            return
+        spool = closing.result()
+        if spool is not None:
             self._tools.uploader.submit(spool)
+        self._durable_end = self._durable_until(file)
+        if file.failed is None or file in self._settled_failures:
+            self._settled_failures.discard(file)
+            return
+        # It was closed before the disk's refusal was known here: what it lost ends where the next object begins.
+        end = self._object_start if self._file is not None else self._media_end
+        if end > self._durable_end:
+            self._book.cover(self._durable_end, end, GapCause.STORAGE_LOST)
+            self._tell("media-lost", self._durable_end, cause=GapCause.STORAGE_LOST.value)
+            self._tools.ledger.changed()
 
     def _look_for_absence(self) -> None:
         """No media for a while: that is on record from now on, not only when it is over."""
+        self._notice_failure()
         # By arrival, not by the media's own wall clock: a camera's may be off.
         quiet_ns = self._tools.clock.monotonic_ns() - self._arrival_ns
         if self._book.open_gap is not None or quiet_ns < self._settings.away_s * NS_PER_S:

@@ -48,9 +48,10 @@ class OpenSpoolFile:
     written since the last whole segment is cut off, and nothing more is taken.
     """
 
-    def __init__(self, spool: "Spool", header: SpoolHeader, path: Path, chain: str | None) -> None:
+    def __init__(self, spool: "Spool", header: SpoolHeader, path: Path, after: "OpenSpoolFile | None") -> None:
         self.header = header
         self.path = path
+        self.following = (header.number, header.chain)
         self.segments: list[SpooledSegment] = []
         self.gaps: list[GapRecord] = []
         self.failed: OSError | None = None
@@ -59,7 +60,7 @@ class OpenSpoolFile:
         self.closed: asyncio.Future[SpoolFile | None] = asyncio.get_running_loop().create_future()
         self._spool = spool
         self._closing = False
-        spool.put(OpenOp(self, chain), self.bytes)
+        spool.put(OpenOp(self, after), self.bytes)
 
     def start_segment(self, sequence: int, start_utc_ns: int, *, discontinuity: bool) -> None:
         """A segment begins."""
@@ -165,12 +166,12 @@ class Spool:
             return GapCause.OVERLOADED
         return None
 
-    def open(self, header: SpoolHeader, chain: str | None) -> OpenSpoolFile:
-        """Begin an object. ``chain`` is the hash before its first segment; None goes on from the recording's last
-        object, which must have been opened through this spool."""
+    def open(self, header: SpoolHeader, after: OpenSpoolFile | None = None) -> OpenSpoolFile:
+        """Begin an object. ``header`` says its number and the hash before it; or they go on from ``after``, the
+        recording's file before, which has been closed (the future of its closing need not be done)."""
         path = self._directory / header.recording / f"{header.number:06d}.spool"
         self.files += 1
-        return OpenSpoolFile(self, header, path, chain)
+        return OpenSpoolFile(self, header, path, after)
 
     def put(self, operation: Operation, size: int) -> None:
         """Queue for the writer. For OpenSpoolFile only."""

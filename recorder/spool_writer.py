@@ -46,10 +46,12 @@ DAMAGED: Final = "damaged"
 
 class SpoolOwner(Protocol):
     """Whom a file is written for. ``header`` and ``path`` are read by the writer; the rest is called on the event loop,
-    in the order in which it happened."""
+    in the order in which it happened. ``following`` is the writer's own note of the number and the chain that the next
+    file of the recording has."""
 
     header: SpoolHeader
     path: Path
+    following: tuple[int, str]
 
     def durable(self, segments: tuple[SpooledSegment, ...], path: Path) -> None:
         """These segments are on disk, in this file (``path`` with a number added where that was taken)."""
@@ -73,9 +75,9 @@ class Operation:
 
 @dataclass(slots=True)
 class OpenOp(Operation):
-    """Begin the file. ``chain`` is the hash before it; None goes on from the recording's last file."""
+    """Begin the file; ``after`` the one before it, whose CloseOp came earlier: number and chain go on from there."""
 
-    chain: str | None
+    after: SpoolOwner | None
 
 
 @dataclass(slots=True)
@@ -155,7 +157,6 @@ class SpoolWriter(threading.Thread):
         self._directory = directory
         self._report = report
         self._files: dict[SpoolOwner, _Written] = {}
-        self._chains: dict[str, str] = {}
         self._reports: list[tuple[Callable[..., None], tuple[object, ...]]] = []
 
     def stop(self) -> None:
@@ -197,6 +198,7 @@ class SpoolWriter(threading.Thread):
                 try:
                     file = self._open(operation)
                 except OSError as error:
+                    _log.error("no spool file for %s: %s", operation.owner.header.recording, error.strerror)
                     self._reports.append((operation.owner.fail, (error,)))
                     self._reports.append((operation.owner.finished, (None, operation.owner.path, 0)))
                     return
@@ -207,14 +209,22 @@ class SpoolWriter(threading.Thread):
             return
         touched[operation.owner] = file
         self._apply(file, operation)
+        if file.closing:
+            # At once: the file that follows must know whether the disk took this one.
+            del touched[operation.owner]
+            self._flush(file)
 
     def _open(self, operation: OpenOp) -> _Written:
         owner = operation.owner
-        chain = operation.chain if operation.chain is not None else self._chains[owner.header.recording]
-        header = replace(owner.header, chain=chain)
-        owner.path.parent.mkdir(exist_ok=True)
-        path, fd = _create(owner.path)
-        self._chains[header.recording] = chain
+        header = owner.header
+        if operation.after is not None:
+            number, chain = operation.after.following
+            header = replace(header, number=number, chain=chain)
+        # Stays so if the file comes to nothing.
+        owner.following = (header.number, header.chain)
+        folder = owner.path.parent
+        folder.mkdir(exist_ok=True)
+        path, fd = _create(folder / f"{header.number:06d}.spool")
         file = _Written(owner, path, header, fd, object_offset=len(header.init))
         self._add(file, MAGIC + frame(Kind.HEADER, header.to_payload()))
         file.whole = file.size
@@ -261,10 +271,9 @@ class SpoolWriter(threading.Thread):
         file.builder = None
         if builder.empty:
             return
-        previous = self._chains[file.header.recording]
+        previous = file.segments[-1].facts.chain if file.segments else file.header.chain
         shown = builder.shown_ns(file.header.tracks) if duration_ns is None else duration_ns
         segment = builder.end(file.header, previous, file.object_offset, shown)
-        self._chains[file.header.recording] = segment.facts.chain
         file.object_offset += segment_bytes(segment.facts)
         self._add(file, frame(Kind.SEGMENT_END, end_payload(segment.facts)))
         file.segments.append(segment)
@@ -300,7 +309,6 @@ class SpoolWriter(threading.Thread):
         _log.error("spool file %s cannot be written: %s", path.name, error.strerror)
         del file.segments[len(file.segments) - len(file.fresh) :]
         del file.gaps[file.durable_gaps :]
-        self._chains[file.header.recording] = file.segments[-1].facts.chain if file.segments else file.header.chain
         self._reports.append((file.owner.fail, (error,)))
         try:
             os.ftruncate(file.fd, file.durable)
@@ -314,6 +322,8 @@ class SpoolWriter(threading.Thread):
         os.close(file.fd)
         del self._files[file.owner]
         path = file.path
+        if file.segments:
+            file.owner.following = (file.header.number + 1, file.segments[-1].facts.chain)
         if not file.segments and not file.gaps:
             try:
                 remove_file(path)

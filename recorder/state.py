@@ -31,7 +31,8 @@ class RecordingSettings:
     """An object is closed at the first segment end after ``object_s`` seconds or ``object_bytes`` bytes.
 
     A camera without media for ``away_s`` counts as away. Holes up to ``tolerance_s`` are no gap. Gaps of one cause
-    less than ``merge_gaps_s`` apart become one row.
+    less than ``merge_gaps_s`` apart become one row. A disk that refused to take media is tried again after
+    ``disk_retry_s``.
     """
 
     object_s: float = 30.0
@@ -39,6 +40,7 @@ class RecordingSettings:
     away_s: float = 5.0
     tolerance_s: float = 1.0
     merge_gaps_s: float = 2.0
+    disk_retry_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,9 @@ async def prepare(home: House) -> str:
     return meeting
 
 
-async def spooled(spool: Spool, number: int, chain: str | None) -> SpoolFile:
+async def spooled(spool: Spool, number: int, chain: str = GENESIS_HASH) -> SpoolFile:
     events = list(segments(2, first=100 + 10 * number))
-    file = spool.open(header(number), chain)
+    file = spool.open(replace(header(number), chain=chain))
     feed(file, events)
     file.gap(GapRecord(recording_id="rec1", start_utc_ns=START_NS + 7, end_utc_ns=START_NS + 9, cause="packets-lost"))
     result = await asyncio.wait_for(file.close(), 10)
@@ -60,7 +61,8 @@ class Machine:
         async with self.spool:
             files = await self.spool.recover()
             if make:
-                files = [await spooled(self.spool, 0, GENESIS_HASH), await spooled(self.spool, 1, None)]
+                first = await spooled(self.spool, 0)
+                files = [first, await spooled(self.spool, 1, first.chain)]
             async with self.uploader:
                 for file in files:
                     self.uploader.submit(file)
@@ -147,7 +149,7 @@ async def test_a_spool_file_damaged_on_disk_is_set_aside_and_its_time_is_a_gap(t
         meeting = await prepare(home)
         machine = Machine(home, Faults())
         async with machine.spool:
-            file = await spooled(machine.spool, 0, GENESIS_HASH)
+            file = await spooled(machine.spool, 0)
             data = bytearray(file.path.read_bytes())
             data[file.segments[0].pieces[1][0][0]] ^= 1
             file.path.write_bytes(data)
@@ -165,7 +167,7 @@ async def test_a_spool_file_of_a_recording_nobody_knows_is_set_aside(tmp_path: P
     async with house(tmp_path) as home:
         machine = Machine(home, Faults())
         async with machine.spool:
-            file = await spooled(machine.spool, 0, GENESIS_HASH)
+            file = await spooled(machine.spool, 0)
             async with machine.uploader:
                 machine.uploader.submit(file)
                 await asyncio.wait_for(machine.uploader.drained(), 10)
@@ -202,7 +204,7 @@ async def test_uploads_of_many_recordings_stay_in_bounds(tmp_path: Path) -> None
                 )
                 async with home.database.transaction() as repos:
                     await repos.recordings.add(recording)
-                file = spool.open(header(0, recording.id), GENESIS_HASH)
+                file = spool.open(header(0, recording.id))
                 feed(file, segments(1))
                 files.append(await asyncio.wait_for(file.close(), 10))
             async with uploader:

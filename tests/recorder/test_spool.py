@@ -31,6 +31,7 @@ def header(number: int = 1, recording: str = "rec1") -> SpoolHeader:
         init=b"ftyp+moov of both",
         track_init=PERIOD.init,
         metadata={"title": "支部党员大会"},
+        chain=GENESIS_HASH,
     )
 
 
@@ -62,7 +63,7 @@ def media_of(events: Iterable[SegmentEvent], sequence: int, track: int) -> bytes
 
 async def written(directory: Path, count: int = 3, **options: int) -> SpoolFile:
     async with Spool(directory, SpoolSettings()) as spool:
-        file = spool.open(header(), GENESIS_HASH)
+        file = spool.open(header())
         feed(file, segments(count, **options))
         return await closed(file)
 
@@ -105,10 +106,10 @@ async def test_chain_goes_on_over_objects(tmp_path: Path) -> None:
     events = list(segments(4))
     half = len(events) // 2
     async with Spool(tmp_path, SpoolSettings()) as spool:
-        first = spool.open(header(1), GENESIS_HASH)
+        first = spool.open(header(1))
         feed(first, events[:half])
         first_closed = first.close()
-        second = spool.open(header(2), None)
+        second = spool.open(header(1), after=first)
         feed(second, events[half:])
         two = await closed(second)
         one = await first_closed
@@ -182,7 +183,7 @@ async def test_assemble_compares_with_what_was_hashed_at_write(tmp_path: Path) -
 async def test_recover_gives_files_left_open_and_twice_the_same(tmp_path: Path) -> None:
     events = list(segments(2))
     async with Spool(tmp_path, SpoolSettings()) as spool:
-        file = spool.open(header(), GENESIS_HASH)
+        file = spool.open(header())
         feed(file, events[:-2])
         file.gap(GapRecord(recording_id="rec1", start_utc_ns=1, end_utc_ns=2, cause="packets-lost", packets=3))
     (tmp_path / "rec2").mkdir()
@@ -202,7 +203,7 @@ async def test_recover_gives_files_left_open_and_twice_the_same(tmp_path: Path) 
 
 async def test_at_the_bound_the_newest_is_refused_and_said(tmp_path: Path) -> None:
     async with Spool(tmp_path, SpoolSettings(max_bytes=20_000)) as spool:
-        file = spool.open(header(), GENESIS_HASH)
+        file = spool.open(header())
         refused = feed(file, segments(3, part_bytes=2_000))
         assert refused
         assert set(refused) == {GapCause.STORAGE_LOST}
@@ -218,7 +219,7 @@ async def test_at_the_bound_the_newest_is_refused_and_said(tmp_path: Path) -> No
 
 async def test_memory_waiting_for_the_disk_is_bounded(tmp_path: Path) -> None:
     async with Spool(tmp_path, SpoolSettings(max_pending_bytes=20_000)) as spool:
-        file = spool.open(header(), GENESIS_HASH)
+        file = spool.open(header())
         refused = feed(file, segments(4, part_bytes=2_000))
         assert set(refused) == {GapCause.OVERLOADED}
         await closed(file)
@@ -228,7 +229,7 @@ async def test_memory_waiting_for_the_disk_is_bounded(tmp_path: Path) -> None:
 async def test_a_disk_that_takes_no_more_keeps_whole_segments(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     async with Spool(tmp_path, SpoolSettings()) as spool:
-        file = spool.open(header(), GENESIS_HASH)
+        file = spool.open(header())
         feed(file, segments(2, part_bytes=20_000))
         async with asyncio.timeout(10):
             while len(file.segments) < 2:  # noqa: ASYNC110
@@ -245,7 +246,7 @@ async def test_a_disk_that_takes_no_more_keeps_whole_segments(tmp_path: Path) ->
         assert [item.facts.sequence for item in result.segments] == [100, 101]
         assert read_spool(result.path) is not None
         assemble(result)
-        following = spool.open(header(2), None)
+        following = spool.open(header(1), after=file)
         feed(following, segments(1, first=110))
         after = await closed(following)
         assert after.header.chain == result.chain
@@ -253,7 +254,7 @@ async def test_a_disk_that_takes_no_more_keeps_whole_segments(tmp_path: Path) ->
 
 async def test_damaged_file_is_set_aside(tmp_path: Path) -> None:
     async with Spool(tmp_path, SpoolSettings()) as spool:
-        file = spool.open(header(), GENESIS_HASH)
+        file = spool.open(header())
         feed(file, segments(1))
         result = await closed(file)
         await spool.set_aside(result)
@@ -265,11 +266,11 @@ async def test_damaged_file_is_set_aside(tmp_path: Path) -> None:
 async def test_a_number_that_is_still_taken_gets_a_name_beside_it(tmp_path: Path) -> None:
     gap = GapRecord(recording_id="rec1", start_utc_ns=1, end_utc_ns=2, cause="packets-lost")
     async with Spool(tmp_path, SpoolSettings()) as spool:
-        only_gaps = spool.open(header(), GENESIS_HASH)
+        only_gaps = spool.open(header())
         only_gaps.gap(gap)
         first = await closed(only_gaps)
         assert (first.segments, first.gaps) == ((), (gap,))
-        again = spool.open(header(), None)
+        again = spool.open(header(), after=only_gaps)
         feed(again, segments(1))
         second = await closed(again)
         assert [first.path.name, second.path.name] == ["000001.spool", "000001-01.spool"]
@@ -278,7 +279,7 @@ async def test_a_number_that_is_still_taken_gets_a_name_beside_it(tmp_path: Path
 
 async def test_an_object_without_media_leaves_no_file(tmp_path: Path) -> None:
     async with Spool(tmp_path, SpoolSettings()) as spool:
-        file = spool.open(header(), GENESIS_HASH)
+        file = spool.open(header())
         file.start_segment(1, START_NS, discontinuity=True)
         assert await asyncio.wait_for(file.close(), 10) is None
         assert list((tmp_path / "rec1").iterdir()) == []

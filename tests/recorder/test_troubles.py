@@ -1,6 +1,9 @@
 """Store away, database away, disk full, reader overrun, camera gone: nothing is lost, or what is lost is on record."""
 
+import errno
 import itertools
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -302,3 +305,43 @@ async def test_a_meeting_that_ended_while_the_service_was_down_is_completed(tmp_
         (gap,) = await home.gaps(meeting)
         assert (gap.cause, gap.end_utc_ns) == (GapCause.SERVICE_DOWN, row.ended_utc_ns)
         await whole(home, meeting)
+
+
+async def test_a_disk_that_takes_no_more_is_a_gap_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = False
+    real = os.writev
+
+    def writev(fd: int, buffers: Sequence[bytes]) -> int:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(fd, buffers)
+
+    monkeypatch.setattr("recorder.spool_writer.os.writev", writev)
+    async with house(tmp_path) as home:
+        meeting = await home.plan()
+        home.camera.connect()
+        async with home.service() as recorder:
+            await home.runs(recorder, meeting)
+            await feed(home, recorder, 11.0)
+            await until(lambda: recorder.metrics.spool_pending_bytes == 0)
+            full = True
+            for _ in range(16):
+                await feed(home, recorder, 2.0)
+                await until(lambda: recorder.metrics.spool_pending_bytes == 0)
+            assert recorder.metrics.gaps[GapCause.STORAGE_LOST] == 1, "one gap however often it is tried again"
+            full = False
+            for _ in range(14):
+                await feed(home, recorder, 2.0)
+            await recorder.end_meeting(meeting, "user1")
+        await whole(home, meeting)
+        (gap,) = await home.gaps(meeting)
+        assert gap.cause == GapCause.STORAGE_LOST
+        segments = [segment for row in await home.objects(meeting) for segment in row.segments]
+        (hole,) = [
+            (left.end_utc_ns, right.start_utc_ns)
+            for left, right in itertools.pairwise(segments)
+            if right.start_utc_ns - left.end_utc_ns > NS_PER_S
+        ]
+        assert (gap.start_utc_ns, gap.end_utc_ns) == (pytest.approx(hole[0], abs=1000), hole[1])
