@@ -20,6 +20,10 @@ from streaming.source import CameraSource
 
 log = logging.getLogger(__name__)
 
+ORIGIN_LEAD_NS = 3600 * NS_PER_S
+"""The timeline's zero lies this long before the stream's first use: a camera may begin with pictures it took before
+it was asked, and decode times must not be negative (ISO/IEC 14496-12, 8.8.12)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReconnectSettings:
@@ -103,7 +107,7 @@ class CameraSession:
         self._retry = asyncio.Event()
         self._client: RtspClient | None = None
         # The timeline's zero: fixed for the stream's life, so time goes on over reconnects.
-        self._origin_utc_ns = clock.utc_ns()
+        self._origin_utc_ns = clock.utc_ns() - ORIGIN_LEAD_NS
         self._epoch = -1
         self._newest_utc_ns = 0
         self._missing_cause = GapCause.DISCONNECTED
