@@ -11,6 +11,7 @@ next. Every way it can end is an error of :mod:`streaming.errors` or :mod:`media
 """
 
 import asyncio
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -241,7 +242,7 @@ class RtspClient:
             except ConnectionRefusedError:
                 reason = "refused"
             except OSError as error:
-                reason = "no-route" if error.errno in (101, 113) else "network"
+                reason = "no-route" if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH) else "network"
             else:
                 return
         raise CameraUnreachableError("no TCP connection", host=target.host, port=target.port, reason=reason)

@@ -46,7 +46,6 @@ class RtspConnection(asyncio.BufferedProtocol):
         self.sinks: list[FrameSink | None] = [None] * 256
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failure: Exception | None = None
-        self.redirected_to: str | None = None
         self.spoke_rtsp = False
         self.tolerant = False
         self.frames = 0
@@ -198,8 +197,6 @@ class RtspConnection(asyncio.BufferedProtocol):
     def _answer(self, request: Request) -> None:
         known = request.method in ("OPTIONS", "GET_PARAMETER", "SET_PARAMETER", "ANNOUNCE", "REDIRECT", "TEARDOWN")
         headers = Headers([("CSeq", str(request.cseq or 0))])
-        if request.method == "REDIRECT":
-            self.redirected_to = request.headers.get("Location")
         self._write(Response(200 if known else 501, headers=headers).encode())
         if request.method in ("REDIRECT", "TEARDOWN"):
             self.fail(CameraDisconnectedError("the camera ended the session"))
