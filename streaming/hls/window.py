@@ -16,13 +16,14 @@ from typing import Literal
 from media.clock import Clock
 from media.fmp4 import codec_string, init_segment
 from media.playlist import AudioRendition, Variant, master_playlist, media_playlist
-from media.segments import Chunk, Part, Period, SegmentEnd, SegmentEvent, SegmentStart
+from media.segments import Period
 from media.stream import LiveStream
 from media.transcode import AAC_FRAME, AacSettings, aac_track
-from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, AudioTrack, Codec, Track, VideoTrack
+from media.unit import NS_PER_S, AudioTrack, Codec, VideoTrack
 from streaming.hls.errors import MediaGoneError, PlaylistRequestError, StreamAwayError, WindowTimeoutError
+from streaming.hls.intake import CutSettings, Intake
 from streaming.hls.progress import Progress
-from streaming.hls.rendition import Rendition, RenditionSettings, WindowPart, WindowSegment
+from streaming.hls.rendition import Rendition, RenditionSettings
 from streaming.hls.sound import SoundDeriver
 from streaming.hls.ts import TsSegments
 
@@ -65,16 +66,6 @@ class LiveWindow:
         self._settings = settings
         self._executor = executor
         self._progress = Progress()
-        self._msn = first_msn
-        self._opened = 0
-        # The archive's number of the open segment, or of the one that comes next.
-        self._archive_sequence: int | None = None
-        self._period: Period | None = None
-        self._pending_discontinuity = False
-        self._open = False
-        self._open_s = 0.0
-        self._inits: dict[int, Period] = {}
-        self._timeline_utc_ns = 0
         self._ended = False
         self._asked_ns = clock.monotonic_ns()
         self._waiting = 0
@@ -86,6 +77,8 @@ class LiveWindow:
         self._raw_sound = self._rendition("sound", settings.part_s * 1.1)
         frame_s = AAC_FRAME / settings.aac.rate
         self._aac_sound = self._rendition("sound", math.ceil(settings.part_s / frame_s - 1e-9) * frame_s)
+        cuts = CutSettings(settings.part_s, settings.target_s, settings.first_segments_s)
+        self._intake = Intake(self._video, self._raw_sound, cuts, first_msn)
         self._ts = {
             id(sound): TsSegments(self._video, sound, executor, settings.segments)
             for sound in (self._raw_sound, self._aac_sound)
@@ -113,102 +106,30 @@ class LiveWindow:
         try:
             yield
         finally:
-            for item in (task, self._sound_task):
-                if item is not None:
-                    item.cancel()
-            await asyncio.gather(*(item for item in (task, self._sound_task) if item), return_exceptions=True)
             self._ended = True
             self._progress.advance()
+            tasks = [item for item in (task, self._sound_task) if item is not None]
+            for item in tasks:
+                item.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self) -> None:
         with self._stream.read_segments("hls") as reader:
             while events := await reader.take():
                 for event in events:
-                    self._handle(event)
+                    self._intake.take(event)
                 self._stop_idle_sound()
                 self._progress.advance()
-        self._end_segment()
+        self._intake.end_segment()
         self._ended = True
         self._progress.advance()
-
-    def _handle(self, event: SegmentEvent) -> None:
-        if isinstance(event, SegmentStart):
-            self._end_segment()
-            # A reader that was cut to a later segment has lost what was between.
-            lost = self._archive_sequence is not None and event.sequence != self._archive_sequence
-            self._archive_sequence = event.sequence
-            self._period = event.period
-            self._pending_discontinuity = self._opened > 0 and (event.discontinuity or lost)
-        elif isinstance(event, Part):
-            self._add(event)
-        elif isinstance(event, SegmentEnd):
-            self._archive_sequence = event.sequence + 1
-            self._end_segment()
-
-    def _add(self, part: Part) -> None:
-        if self._period is None:
-            return
-        if not self._open:
-            self._begin_segment(part, self._period)
-        for track_id, rendition in ((VIDEO_TRACK_ID, self._video), (AUDIO_TRACK_ID, self._raw_sound)):
-            chunk = part.chunks.get(track_id)
-            track = rendition.segments[-1].track
-            if chunk is None or track is None:
-                continue
-            if not rendition.segments[-1].parts:
-                rendition.segments[-1].start_utc_ns = self._utc_ns(chunk, track)
-            independent = part.independent or track_id == AUDIO_TRACK_ID
-            rendition.append(WindowPart(chunk.data, chunk.dts, chunk.duration / track.clock_rate, independent))
-        self._open_s += part.duration_ns / NS_PER_S
-        first = self._settings.first_segments_s
-        short = self._opened <= len(first) and self._open_s >= first[self._opened - 1]
-        if short or self._open_s + self._settings.part_s > self._settings.target_s:
-            self._end_segment()
-
-    def _begin_segment(self, part: Part, period: Period) -> None:
-        tracks = {track.id: track for track in period.tracks}
-        lead = min(part.chunks)
-        chunk, track = part.chunks[lead], tracks[lead]
-        self._timeline_utc_ns = part.start_utc_ns - chunk.dts * NS_PER_S // track.clock_rate
-        init = next((number for number, known in self._inits.items() if known is period), None)
-        if init is None:
-            init = self._msn
-            self._inits[init] = period
-        for rendition, track_id in ((self._video, VIDEO_TRACK_ID), (self._raw_sound, AUDIO_TRACK_ID)):
-            rendition.begin(
-                self._msn,
-                init=init,
-                track=tracks.get(track_id),
-                start_utc_ns=part.start_utc_ns,
-                discontinuity=self._pending_discontinuity,
-            )
-        self._forget_inits()
-        self._pending_discontinuity = False
-        self._open = True
-        self._open_s = 0.0
-        self._opened += 1
-        self._msn += 1
-
-    def _end_segment(self) -> None:
-        if self._open:
-            self._video.end(self._open_s)
-            self._raw_sound.end(self._open_s)
-            self._open = False
-
-    def _forget_inits(self) -> None:
-        used = {segment.init for segment in self._video.segments}
-        for number in [number for number in self._inits if number not in used]:
-            del self._inits[number]
-
-    def _utc_ns(self, chunk: Chunk, track: Track) -> int:
-        return self._timeline_utc_ns + chunk.dts * NS_PER_S // track.clock_rate
 
     # What players ask for
 
     @property
     def next_msn(self) -> int:
         """The number that the next segment to open gets: where a later window of this stream may go on."""
-        return self._msn
+        return self._intake.next_msn
 
     @property
     def ended(self) -> bool:
@@ -269,11 +190,11 @@ class LiveWindow:
     async def init(self, name: RenditionName, number: int) -> bytes:
         """Init segment of a period. Raises MediaGoneError."""
         self._asked()
-        period = self._inits.get(number)
+        period = self._intake.inits.get(number)
         if period is None:
             raise MediaGoneError("no such init segment", rendition=name)
         video, sound = self._tracks(period)
-        if name == "sound" and sound is not None and self._derives(sound):
+        if name == "sound" and self._sound_of(self._tracks(self._playable_period())[1]) is self._aac_sound:
             return init_segment([aac_track(self._settings.aac)])
         track = video if name == "video" else sound
         if track is None:
@@ -359,7 +280,7 @@ class LiveWindow:
 
     def _playable_period(self) -> Period:
         segment = next(item for item in reversed(self._main().segments) if item.complete)
-        return self._inits[segment.init]
+        return self._intake.inits[segment.init]
 
     @staticmethod
     def _tracks(period: Period) -> tuple[VideoTrack | None, AudioTrack | None]:
@@ -438,7 +359,3 @@ class LiveWindow:
             ]
             peak += max(rates, default=0.0)
         return math.ceil(peak * 1.1) or _DEFAULT_BANDWIDTH
-
-    def newest(self) -> WindowSegment | None:
-        """The newest whole segment, for tests and counters."""
-        return next((segment for segment in reversed(self._main().segments) if segment.complete), None)
