@@ -4,8 +4,7 @@ RecorderError
 ├── MeetingStateError     a meeting cannot be started or ended in the state it is in
 ├── SpoolError            a spool file that cannot be used
 │   ├── SpoolDamagedError  bytes on the spool disk that are not what was written
-│   └── SpoolFullError     the bound of the spool is reached
-├── ChainError            a hash that does not follow from the one before
+│   └── SpoolInUseError    another process has the spool
 └── PlaybackError         a recording that cannot be played
     ├── NothingRecordedError  nothing (yet) to play
     ├── SegmentGoneError      no such segment in the recording
@@ -46,16 +45,10 @@ class SpoolDamagedError(SpoolError):
     code = "spool-damaged"
 
 
-class SpoolFullError(SpoolError):
-    """The bound of the spool is reached."""
+class SpoolInUseError(SpoolError):
+    """Another process has the spool; two would take each other's files for those of a crash. ``params``: ``spool``."""
 
-    code = "spool-full"
-
-
-class ChainError(RecorderError):
-    """A hash that does not follow from the one before."""
-
-    code = "chain-broken"
+    code = "spool-in-use"
 
 
 class PlaybackError(RecorderError):

@@ -143,9 +143,10 @@ class GapBook:
         async with database.transaction() as repos:
             saved = [await repos.gaps.save(record) for record in records]
         for entry, written, now in zip(dirty, records, saved, strict=True):
-            # It may have grown while the database was at work.
+            # It may have grown while the database was at work; and the row may be one that it was joined to.
             entry.dirty = entry.record is not written
-            entry.record = replace(entry.record, id=now.id)
+            start = min(entry.record.start_utc_ns, now.start_utc_ns)
+            entry.record = replace(entry.record, id=now.id, start_utc_ns=start) if entry.dirty else now
         # The newest stay, to be merged with what comes next.
         settled = [entry for entry in self._entries[:-8] if not entry.dirty and entry is not self._open]
         self._entries = [entry for entry in self._entries if entry not in settled]

@@ -7,14 +7,16 @@ At the bound the newest media is refused, and the caller is told, so that the re
 """
 
 import asyncio
+import fcntl
 import logging
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 from media.segments import Part
 from media.unit import GapCause
-from recorder.errors import SpoolError
+from recorder.errors import SpoolError, SpoolInUseError
 from recorder.spool_format import CHUNK, FRAME, SpooledSegment, SpoolFile, SpoolHeader, read_spool
 from recorder.spool_writer import (
     DAMAGED,
@@ -38,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 _HEADER_MAY_BE_TORN: Final = 1024 * 1024
 """A file shorter than this whose header is broken was cut off while it was begun: there is no media in it."""
+_STILL_FULL: Final = 0.9
 _OVERHEAD: Final = FRAME.size + CHUNK.size
 
 
@@ -116,7 +119,7 @@ class OpenSpoolFile:
 
 
 class Spool:
-    """The spool directory and its writer thread. An async context manager.
+    """The spool directory and its writer thread. An async context manager; entering raises SpoolInUseError, OSError.
 
     ``bytes`` on disk and ``pending_bytes`` in memory are owned by the event loop.
     """
@@ -125,15 +128,16 @@ class Spool:
         self.bytes = 0
         self.pending_bytes = 0
         self.files = 0
-        self.full = False
+        self._refusing = False
         self._directory = directory
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer: SpoolWriter | None = None
+        self._lock: int | None = None
 
     async def __aenter__(self) -> "Spool":
         self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._directory.mkdir, parents=True, exist_ok=True)
+        self._lock = await asyncio.to_thread(_locked, self._directory)
         self._writer = SpoolWriter(self._directory, self._report)
         self._writer.start()
         return self
@@ -145,6 +149,9 @@ class Spool:
             self._writer.stop()
             await asyncio.to_thread(self._writer.join)
             self._writer = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @property
     def max_bytes(self) -> int:
@@ -156,12 +163,17 @@ class Spool:
         """Whether the operator should know."""
         return self.bytes >= self._settings.max_bytes * self._settings.warn_share
 
+    @property
+    def full(self) -> bool:
+        """Whether media is refused now."""
+        return self._refusing and self.bytes >= self._settings.max_bytes * _STILL_FULL
+
     def refusal(self, size: int) -> GapCause | None:
         """Why ``size`` bytes more cannot be taken now, None if they can."""
         if self.bytes + size > self._settings.max_bytes:
-            self.full = True
+            self._refusing = True
             return GapCause.STORAGE_LOST
-        self.full = False
+        self._refusing = False
         if self.pending_bytes + size > self._settings.max_pending_bytes:
             return GapCause.OVERLOADED
         return None
@@ -217,6 +229,18 @@ class Spool:
         self.pending_bytes -= written
         for call, arguments in reports:
             call(*arguments)
+
+
+def _locked(directory: Path) -> int:
+    """Make the directory and lock it for this process; the kernel lets go of it however the process ends."""
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = os.open(directory / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise SpoolInUseError("another process uses this spool", spool=str(directory)) from None
+    return lock
 
 
 def _recover_all(directory: Path) -> list[SpoolFile]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from media.segmenter import SegmenterSettings
 from media.stream import LiveStream, StreamId
-from media.unit import NS_PER_S, AccessUnit, Gap, GapCause
+from media.unit import NS_PER_S, AccessUnit, Codec, Gap, GapCause
 from recorder.meetings import datetime_of
 from recorder.service import RecorderService
 from recorder.state import RecorderSettings, RecordingSettings, UploadSettings
@@ -31,7 +31,7 @@ from storage.records import (
     Site,
     new_id,
 )
-from tests.support.encoded import ORIGIN_NS, g711_units, interleave, video_units
+from tests.support.encoded import ORIGIN_NS, g711_units, interleave, sound_units, video_units
 
 START_NS = ORIGIN_NS + 100 * NS_PER_S
 
@@ -76,6 +76,9 @@ class TestCamera:
     id: str
     clock: HandClock
     stream: LiveStream | None = None
+    video: Codec = Codec.H264
+    sound: Codec | None = Codec.PCMA
+    size: tuple[int, int] = (160, 90)
     epoch: int = 0
     second: float = 100.0
     sent: list[AccessUnit] = field(default_factory=list)
@@ -84,13 +87,18 @@ class TestCamera:
         """It is there (again)."""
         self.stream = LiveStream(StreamId(self.id), self.clock, SegmenterSettings(segment_s=2.0))
 
-    def feed(self, seconds: float, *, size: tuple[int, int] = (160, 90)) -> None:
+    def feed(self, seconds: float) -> None:
         """Send so much video and sound at once, from where the timeline is; the clock follows."""
         assert self.stream is not None
+        frames = round(seconds * 10)
         video = video_units(
-            frames=round(seconds * 10), fps=10, gop=20, size=size, start_s=self.second, epoch=self.epoch
+            self.video, frames=frames, fps=10, gop=20, size=self.size, start_s=self.second, epoch=self.epoch
         )
-        sound = g711_units(seconds=seconds, start_s=self.second, epoch=self.epoch)
+        sound: list[AccessUnit] = []
+        if self.sound is Codec.PCMA:
+            sound = g711_units(seconds=seconds, start_s=self.second, epoch=self.epoch)
+        elif self.sound is not None:
+            sound = sound_units(self.sound, seconds=seconds, start_s=self.second, epoch=self.epoch)
         for unit in interleave(video, sound):
             self.stream.publish(unit)
             self.sent.append(unit)

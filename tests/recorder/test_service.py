@@ -9,8 +9,8 @@ import av
 import pytest
 
 from media.fmp4 import init_segment
-from media.fmp4_read import read_fragments
-from media.unit import NS_PER_S, GapCause, Track
+from media.fmp4_read import read_fragments, read_init
+from media.unit import NS_PER_S, Codec, GapCause, Track
 from recorder.chain import chain_after
 from recorder.check import check
 from recorder.errors import MeetingStateError
@@ -200,4 +200,49 @@ async def test_a_recording_that_fails_is_taken_up_again(tmp_path: Path, monkeypa
         causes = {gap.cause for gap in await home.gaps(meeting)}
         assert causes <= {GapCause.SERVICE_DOWN}
         assert "recording-resumed" in await home.story(meeting)
+        assert (await check(home.database, home.store)).findings == []
+
+
+@pytest.mark.parametrize(("video", "sound"), [(Codec.H265, Codec.AAC), (Codec.H264, None)])
+async def test_other_codecs_and_no_sound(tmp_path: Path, video: Codec, sound: Codec | None) -> None:
+    async with house(tmp_path) as home:
+        home.camera.video, home.camera.sound = video, sound
+        meeting = await recorded(home)
+        (row, *_) = await home.verify(meeting)
+        data = await home.store.get(row.key)
+        with av.open(io.BytesIO(data), "r") as container:
+            assert container.streams.video[0].codec_context.name == {Codec.H265: "hevc", Codec.H264: "h264"}[video]
+            assert len(container.streams.audio) == (0 if sound is None else 1)
+            frames = len(list(container.decode(video=0)))
+        assert frames == sum(part.samples for item in row.segments for part in item.ranges if part.track_id == 1)
+        assert (await check(home.database, home.store)).findings == []
+
+
+async def test_new_tracks_begin_a_new_period_and_a_new_object(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await home.plan()
+        home.camera.connect()
+        async with home.service() as recorder:
+            await home.runs(recorder, meeting)
+            home.camera.feed(4.0)
+            home.camera.lose(3.0)
+            home.camera.feed(4.0)
+            home.camera.lose(3.0)
+            home.camera.size = (320, 180)
+            home.camera.sound = Codec.AAC
+            home.camera.feed(4.0)
+            await until(lambda: recorder.metrics.parts >= 24, "parts arrive")
+            await recorder.end_meeting(meeting, "user1")
+        rows = await home.verify(meeting)
+        # A reconnect with the same tracks is a discontinuity, not a period.
+        assert [row.period for row in rows] == [0, 0, 1]
+        async with home.database.read() as repos:
+            periods = await repos.recordings.periods((await home.recording(meeting)).id)
+        assert [period.tracks[0]["width"] for period in periods] == [160, 320]
+        for row in rows:
+            init = (await home.store.get(row.key))[: row.segments[0].ranges[0].offset]
+            assert [track.id for track in read_init(init)] == [1, 2]
+            for track_id, alone in periods[row.period].init.items():
+                assert [track.id for track in read_init(alone)] == [track_id]
+        assert [gap.cause for gap in await home.gaps(meeting)] == [GapCause.DISCONNECTED] * 2
         assert (await check(home.database, home.store)).findings == []

@@ -11,7 +11,7 @@ import pytest
 from media.segments import Part, SegmentEnd, SegmentEvent, SegmentStart
 from media.unit import GapCause
 from recorder.chain import chain_after
-from recorder.errors import SpoolDamagedError
+from recorder.errors import SpoolDamagedError, SpoolInUseError
 from recorder.spool import OpenSpoolFile, Spool
 from recorder.spool_format import SpoolFile, SpoolHeader, assemble, read_pieces, read_spool
 from recorder.spool_writer import DAMAGED
@@ -284,3 +284,11 @@ async def test_an_object_without_media_leaves_no_file(tmp_path: Path) -> None:
         assert await asyncio.wait_for(file.close(), 10) is None
         assert list((tmp_path / "rec1").iterdir()) == []
         assert (spool.bytes, spool.files) == (0, 0)
+
+
+async def test_a_spool_is_for_one_process(tmp_path: Path) -> None:
+    async with Spool(tmp_path, SpoolSettings()):
+        with pytest.raises(SpoolInUseError):
+            await Spool(tmp_path, SpoolSettings()).__aenter__()
+    async with Spool(tmp_path, SpoolSettings()):
+        pass
