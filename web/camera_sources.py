@@ -60,6 +60,17 @@ class PastedAddress:
     password: Secret | None
 
 
+class WantedCameras:
+    """What the supervisor was last told to connect to. Owned by the task that tells it; others read."""
+
+    def __init__(self) -> None:
+        self.now = Sources()
+
+    def is_unreadable(self, camera_id: str) -> bool:
+        """Whether no key opens the camera's stored password."""
+        return camera_id in self.now.unreadable
+
+
 class Addresses:
     """Judges addresses before they are stored."""
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from aiohttp import hdrs, web
@@ -9,11 +10,22 @@ from multidict import MultiMapping
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from storage.records import AuditOutcome
 from web.access.identity import authenticate, catalog_of, check_same_site
 from web.call import Call
-from web.errors import BodyInvalidError, BodyTypeError, FieldsInvalidError, WrongField
+from web.errors import (
+    BodyInvalidError,
+    BodyTypeError,
+    FieldsInvalidError,
+    ForbiddenError,
+    OutsideAreaError,
+    WrongField,
+)
 from web.operations import Operation
 from web.services import SERVICES
+
+# Smaller answers gain nothing; larger ones are compressed in a thread, off the event loop.
+_COMPRESS_BYTES = 8 * 1024
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -30,17 +42,36 @@ def _handler(operation: Operation) -> Any:
         if operation.unsafe:
             check_same_site(request, someone)
         call = Call(request, services, someone, catalog_of(request))
-        if operation.scope is not None:
-            call.principal.demand(operation.scope)
-        arguments: dict[str, Any] = {name: request.match_info[name] for name in operation.path_parameters}
-        if operation.query is not None:
-            arguments["query"] = read_query(operation.query, request.query)
-        if operation.body is not None:
-            arguments["body"] = await read_body(operation.body, request)
-        result = await operation.handler(call, **arguments)
-        return _respond(result, operation.status)
+        try:
+            return await _run(operation, call)
+        except (ForbiddenError, OutsideAreaError):
+            await _note_refusal(operation, call)
+            raise
 
     return handle
+
+
+async def _run(operation: Operation, call: Call) -> web.StreamResponse:
+    request = call.request
+    if operation.scope is not None:
+        call.principal.demand(operation.scope)
+    arguments: dict[str, Any] = {name: request.match_info[name] for name in operation.path_parameters}
+    if operation.query is not None:
+        arguments["query"] = read_query(operation.query, request.query)
+    if operation.body is not None:
+        arguments["body"] = await read_body(operation.body, request)
+    result = await operation.handler(call, **arguments)
+    return _respond(result, operation.status)
+
+
+async def _note_refusal(operation: Operation, call: Call) -> None:
+    """Whoever tries what they may not is on record (GB/T 22239, 8.1.4.3)."""
+    entry = replace(
+        call.entry("access.refused", f"operation/{operation.name}", operation=operation.name),
+        outcome=AuditOutcome.DENIED,
+    )
+    async with call.services.database.transaction() as repos:
+        await repos.audit.add(entry)
 
 
 def _respond(result: object, status: int) -> web.StreamResponse:
@@ -49,7 +80,16 @@ def _respond(result: object, status: int) -> web.StreamResponse:
     headers = {"Cache-Control": "no-store"}
     if isinstance(result, BaseModel):
         body = result.model_dump_json().encode()
-        return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+        response = web.Response(
+            status=status,
+            body=body,
+            content_type="application/json",
+            headers=headers,
+            zlib_executor_size=_COMPRESS_BYTES,
+        )
+        if len(body) > _COMPRESS_BYTES:
+            response.enable_compression()
+        return response
     return web.Response(status=status, headers=headers)
 
 

@@ -38,7 +38,7 @@ from web.access.passwords import Passwords
 from web.access.rtsp_gate import RtspGate, stream_of
 from web.access.sessions import Sessions, SessionSettings
 from web.access.stream_access import StreamPasswords
-from web.camera_sources import Addresses, sources_of
+from web.camera_sources import Addresses, WantedCameras, sources_of
 from web.config import Settings, StoreKind
 from web.county import County, CountyPicture
 from web.live.context import LIVE, LiveContext
@@ -95,7 +95,8 @@ async def _start(
 
     guard = AddressGuard(address_policy(settings))
     supervisor = await stack.enter_async_context(CameraSupervisor(clock, guard, supervisor_settings(settings)))
-    await stack.enter_async_context(_cameras_follow(county, supervisor, secrets))
+    wanted = WantedCameras()
+    await stack.enter_async_context(_cameras_follow(county, supervisor, secrets, wanted))
     directory = StreamDirectory(supervisor.stream)
     recorder = await stack.enter_async_context(
         RecorderService(
@@ -141,6 +142,7 @@ async def _start(
         county=county,
         supervisor=supervisor,
         directory=directory,
+        wanted=wanted,
         addresses=Addresses(guard),
         recorder=recorder,
         playback=playback,
@@ -174,20 +176,26 @@ async def _migrate(url: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _cameras_follow(county: County, supervisor: CameraSupervisor, secrets: SecretBox) -> AsyncIterator[None]:
+async def _cameras_follow(
+    county: County, supervisor: CameraSupervisor, secrets: SecretBox, wanted: WantedCameras
+) -> AsyncIterator[None]:
     """Keep the supervisor at what the register says, one change after the other."""
     changed = asyncio.Event()
 
     def notice(_: CountyPicture) -> None:
         changed.set()
 
+    async def apply() -> None:
+        wanted.now = sources_of(county.picture, secrets)
+        await supervisor.apply(wanted.now.sources)
+
     async def follow() -> None:
         while True:
             await changed.wait()
             changed.clear()
-            await supervisor.apply(sources_of(county.picture, secrets).sources)
+            await apply()
 
-    await supervisor.apply(sources_of(county.picture, secrets).sources)
+    await apply()
     county.on_change.append(notice)
     task = asyncio.create_task(follow(), name="cameras follow the register")
     try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from web.access.passwords import Passwords
     from web.access.sessions import Sessions
     from web.access.stream_access import StreamPasswords
-    from web.camera_sources import Addresses
+    from web.camera_sources import Addresses, WantedCameras
     from web.config import Settings
     from web.county import County
     from web.messages import Catalogs
@@ -47,6 +47,7 @@ class Services:
     county: County
     supervisor: CameraSupervisor
     directory: StreamDirectory
+    wanted: WantedCameras
     addresses: Addresses
     recorder: RecorderService
     playback: Playback

@@ -194,6 +194,16 @@ async def test_changes_and_looks_are_on_record_with_who_and_what(two_towns: Serv
     assert [(item["username"], item["outcome"]) for item in failed["items"]] == [("east", "failure")]
 
 
+async def test_an_attempt_beyond_ones_rights_is_on_record(two_towns: Service) -> None:
+    east = await two_towns.logged_in("east")
+    await east.json("GET", "/users", 403)
+    await east.json("GET", "/cameras/cam-west", 403)
+    auditor = await two_towns.logged_in("auditor")
+    page = await auditor.json("GET", "/audit", params={"action": "access.refused"})
+    denied = [(item["username"], item["subject"], item["outcome"]) for item in page["items"]]
+    assert denied == [("east", "operation/get_camera", "denied"), ("east", "operation/list_users", "denied")]
+
+
 async def test_the_log_is_read_page_by_page(two_towns: Service) -> None:
     auditor = await two_towns.logged_in("auditor")
     for _ in range(5):

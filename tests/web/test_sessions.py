@@ -133,6 +133,19 @@ async def test_a_session_ends_when_idle_and_in_any_case(service: Service) -> Non
     await api.json("GET", "/session", status=401)
 
 
+async def test_a_page_that_refreshes_itself_keeps_no_session_open(service: Service) -> None:
+    api = await service.logged_in("official")
+    for _ in range(5):
+        service.clock.shift_s += 10 * 60
+        await api.json("GET", "/now", headers={"X-Background": "1"})
+    # Right after a refresh filled the cache, a click still counts.
+    await api.json("GET", "/now")
+    service.clock.shift_s += 55 * 60
+    await api.json("GET", "/now", headers={"X-Background": "1"})
+    service.clock.shift_s += 6 * 60
+    await api.json("GET", "/now", 401, headers={"X-Background": "1"})
+
+
 async def test_logging_out_ends_the_session_on_the_server(service: Service) -> None:
     api = service.browser()
     response = await api.call("POST", "/session", json={"username": "official", "password": PASSWORD})

@@ -12,6 +12,8 @@ from web.services import SERVICES
 
 COOKIE = "sanhui_session"
 CSRF_HEADER = "X-CSRF-Token"
+BACKGROUND_HEADER = "X-Background"
+"""Sent by pages that refresh themselves: such a request is no sign of life of the person."""
 _PRINCIPAL = web.RequestKey("principal", Principal)
 _MAX_TOKEN = 200
 
@@ -23,7 +25,8 @@ async def authenticate(request: web.Request) -> Principal | None:
     token = session_token(request)
     if not token or len(token) > _MAX_TOKEN:
         return None
-    principal = await request.app[SERVICES].sessions.find(token, by_cookie=_bearer(request) is None)
+    alive = BACKGROUND_HEADER not in request.headers
+    principal = await request.app[SERVICES].sessions.find(token, by_cookie=_bearer(request) is None, alive=alive)
     if principal is not None:
         request[_PRINCIPAL] = principal
     return principal

@@ -118,13 +118,15 @@ class Sessions:
             await repos.users.logged_in(user.id, now)
         return LoggedIn(token, csrf, user, session.expires_at)
 
-    async def find(self, token: str, *, by_cookie: bool) -> Principal | None:
-        """Who is behind a token; None if its session is unknown, over, or its user disabled. A sign of life."""
+    async def find(self, token: str, *, by_cookie: bool, alive: bool = True) -> Principal | None:
+        """Who is behind a token; None if its session is unknown, over, or its user disabled. A sign of life where
+        ``alive``: a page that refreshes itself must not keep a session open for ever."""
         key = token_hash(token)
         cached = self._cache.get(key)
         now = self.now()
-        if cached is None or self._clock.monotonic_ns() - cached[2] > self.settings.cache_s * NS_PER_S:
-            cached = await self._look_up(key, now)
+        old = cached is None or self._clock.monotonic_ns() - cached[2] > self.settings.cache_s * NS_PER_S
+        if old or (alive and cached is not None and self._is_due(cached[0], now)):
+            cached = await self._look_up(key, now, alive=alive)
         if cached is None:
             return None
         session, user, _ = cached
@@ -148,7 +150,11 @@ class Sessions:
         longest = created_at + timedelta(seconds=self.settings.max_s)
         return min(now + timedelta(seconds=self.settings.idle_s), longest)
 
-    async def _look_up(self, key: str, now: datetime) -> tuple[UserSession, User, int] | None:
+    def _is_due(self, session: UserSession, now: datetime) -> bool:
+        """Whether a sign of life is to be written down: once a minute, or ten times in the idle time."""
+        return (now - session.last_seen_at).total_seconds() > min(60, self.settings.idle_s / 10)
+
+    async def _look_up(self, key: str, now: datetime, *, alive: bool) -> tuple[UserSession, User, int] | None:
         async with self._database.read() as repos:
             found = await repos.sessions.find(key)
         if found is None or found[0].expires_at <= now:
@@ -156,8 +162,7 @@ class Sessions:
             return None
         session, user = found
         expires_at = self._expiry(session.created_at, now)
-        # One write a minute and session at most, and often enough that an idle time is measured to a tenth.
-        if (now - session.last_seen_at).total_seconds() > min(60, self.settings.idle_s / 10):
+        if alive and self._is_due(session, now):
             async with self._database.transaction() as repos:
                 await repos.sessions.touch(key, now, expires_at)
             session = replace(session, last_seen_at=now, expires_at=expires_at)

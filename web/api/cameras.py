@@ -27,7 +27,7 @@ from web.api.schemas.cameras import (
     ProbeRequest,
 )
 from web.call import Call
-from web.camera_sources import PastedAddress, sources_of
+from web.camera_sources import PastedAddress
 from web.errors import BusyError, FieldsInvalidError, NotFoundError, SupervisionRefusedError, WrongField
 from web.operations import Operations
 
@@ -41,8 +41,7 @@ async def list_cameras(call: Call, query: CameraQuery) -> CameraList:
     """All cameras with their state, in order of town, village and name."""
     area = call.narrowed(query.organization_id)
     running = await _running(call)
-    unreadable = sources_of(call.picture, call.services.secrets).unreadable
-    cameras = [_shown(call, place, running, unreadable) for place in call.picture.cameras_in(area)]
+    cameras = [_shown(call, place, running) for place in call.picture.cameras_in(area)]
     states = [camera.status.state for camera in cameras]
     counts = CameraCounts(
         total=len(states),
@@ -105,7 +104,7 @@ async def probe_camera(call: Call, body: ProbeRequest) -> web.StreamResponse:
 async def get_camera(call: Call, camera_id: str) -> Camera:
     """One camera with its state."""
     place = call.camera(camera_id)
-    return _shown(call, place, await _running(call), sources_of(call.picture, call.services.secrets).unreadable)
+    return _shown(call, place, await _running(call))
 
 
 @operations.operation("PUT", "/cameras/{camera_id}", scope=Scope.CAMERAS_WRITE, errors=(409,))
@@ -223,7 +222,7 @@ def _check_site(call: Call, site_id: str) -> None:
 async def _refreshed(call: Call, camera_id: str) -> Camera:
     picture = await call.services.county.refresh()
     call.services.supervisor.retry_now(camera_id)
-    return _shown(call, picture.cameras[camera_id], await _running(call), frozenset())
+    return _shown(call, picture.cameras[camera_id], await _running(call))
 
 
 async def _running(call: Call) -> dict[str, Meeting]:
@@ -236,7 +235,7 @@ def _names(camera: Camera) -> tuple[str, ...]:
     return (camera.name, camera.site.name, camera.organization.name, town, camera.address)
 
 
-def _shown(call: Call, place: CameraPlace, running: dict[str, Meeting], unreadable: frozenset[str]) -> Camera:
+def _shown(call: Call, place: CameraPlace, running: dict[str, Meeting]) -> Camera:
     services, record = call.services, place.camera
     meeting = running.get(record.id)
     live = services.recorder.live_state(meeting.id) if meeting else None
@@ -247,7 +246,7 @@ def _shown(call: Call, place: CameraPlace, running: dict[str, Meeting], unreadab
         services.trends.of(record.id),
         viewers=len(services.viewers.of_camera(record.id)),
         recording=live is not None and any(not item.away for item in live.recordings),
-        unreadable=record.id in unreadable,
+        unreadable=services.wanted.is_unreadable(record.id),
     )
     return Camera(
         id=record.id,

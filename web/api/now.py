@@ -6,7 +6,6 @@ from web.api import present
 from web.api.now_view import Room, cards, today_only
 from web.api.schemas.now import Now
 from web.call import Call
-from web.camera_sources import sources_of
 from web.operations import Operations
 
 operations = Operations("now")
@@ -22,7 +21,6 @@ async def get_now(call: Call) -> Now:
         due = {item.camera_id: item for item in await repos.meetings.due(now)}
         upcoming = await repos.meetings.next_by_camera(now)
     today = today_only(upcoming, now, services.settings.zone)
-    unreadable = sources_of(picture, services.secrets).unreadable
     viewers = services.viewers.counts()
     rooms = []
     for place in picture.cameras_in(area):
@@ -38,7 +36,7 @@ async def get_now(call: Call) -> Now:
             next=today.get(camera_id),
             live=live,
             viewers=viewers.get(camera_id, 0),
-            unreadable=camera_id in unreadable,
+            unreadable=services.wanted.is_unreadable(camera_id),
         )
         rooms.append(room)
     mine = {place.camera.id for place in picture.cameras_in(area)}

@@ -25,6 +25,8 @@ _ICONS = {
     "meeting-started": StoryKind.START,
     "meeting-started-late": StoryKind.START,
     "meeting-ended": StoryKind.END,
+    "recording-runs": StoryKind.START,
+    "recording-resumed": StoryKind.RETURN,
     "not-recorded": StoryKind.LOSS,
     "recorded-late": StoryKind.LOSS,
     "looked-in": StoryKind.LOOK,
