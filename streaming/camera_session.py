@@ -196,7 +196,8 @@ class CameraSession:
                         self._publish,
                         epoch=self._epoch,
                         origin_utc_ns=self._origin_utc_ns,
-                        after_utc_ns=self._newest_utc_ns,
+                        # Our clock may have been set back: then what comes now is not old, it is now.
+                        after_utc_ns=min(self._newest_utc_ns, self._clock.utc_ns()),
                     )
                 await client.run()
             finally:
@@ -213,14 +214,16 @@ class CameraSession:
 
     def _came(self, first: AccessUnit) -> None:
         if self._newest_utc_ns:
+            set_back = first.utc_ns < self._newest_utc_ns
             self.stream.publish(
                 Gap(
-                    start_utc_ns=self._newest_utc_ns,
-                    end_utc_ns=max(first.utc_ns, self._newest_utc_ns),
-                    cause=self._missing_cause,
+                    start_utc_ns=min(first.utc_ns, self._newest_utc_ns),
+                    end_utc_ns=first.utc_ns,
+                    cause=GapCause.CLOCK_JUMP if set_back else self._missing_cause,
                     detail=self._problem.code if self._problem is not None else "",
                 )
             )
+        self._newest_utc_ns = first.utc_ns
         self._connections += 1
         self._enter(CameraState.ONLINE, None)
 

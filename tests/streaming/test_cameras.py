@@ -92,6 +92,30 @@ async def test_a_camera_that_comes_back_goes_on_later_with_a_gap_on_record() -> 
         assert status.problem is None
 
 
+class SteppedClock(SystemClock):
+    """The machine's clocks, the wall clock with an offset that a test may change."""
+
+    offset_ns = 0
+
+    def utc_ns(self) -> int:
+        return super().utc_ns() + self.offset_ns
+
+
+async def test_a_wall_clock_set_back_loses_no_media() -> None:
+    clock = SteppedClock()
+    async with fake_camera() as camera, CameraSupervisor(clock, GUARD, SETTINGS) as cameras:
+        await cameras.apply([source(camera.url)])
+        async with collecting(the_stream(cameras)) as seen:
+            await until(lambda: len(seen.pictures) > 5)
+            await camera.stop()
+            await until(lambda: state(cameras) is CameraState.OFFLINE)
+            clock.offset_ns = -600 * NS_PER_S
+            await camera.start()
+            await until(lambda: len([unit for unit in seen.pictures if unit.epoch > 0]) > 10)
+        assert [gap.cause for gap in seen.gaps] == [GapCause.CLOCK_JUMP]
+        assert seen.units[-1].utc_ns < seen.units[0].utc_ns
+
+
 async def test_a_silent_camera_is_left_and_tried_again() -> None:
     behaviour = Behaviour()
     async with fake_camera(behaviour) as camera, supervisor(source(camera.url)) as cameras:
