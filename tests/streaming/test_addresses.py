@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.addresses import AddressGuard, AddressPolicy, parse_rtsp_url, redacted, split_credentials
@@ -80,6 +80,7 @@ def test_urls_that_name_no_camera(url: str, reason: str) -> None:
     assert caught.value.params == {"reason": reason}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.sampled_from(["", "rtsp://", "rtsp://a:b@"]))
 def test_any_text_is_a_url_or_a_typed_error(text: str, start: str) -> None:
     clean, _ = split_credentials(start + text)

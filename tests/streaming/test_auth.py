@@ -4,7 +4,7 @@ import base64
 import pickle
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.rtsp.auth import (
@@ -114,6 +114,7 @@ def test_basic_can_be_shut() -> None:
     assert not client.challenged(['Basic realm="x"'])
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_garbage_is_refused_not_raised(value: str) -> None:
     authenticator = server()

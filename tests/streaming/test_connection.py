@@ -44,7 +44,7 @@ class Wire:
             position += size
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(PACKETS, st.integers(1, 5000), st.integers(0, 30))
 async def test_any_cut_gives_the_same_packets(packets: list[tuple[int, bytes]], step: int, answer_at: int) -> None:
     wire = Wire()
@@ -81,7 +81,7 @@ async def test_garbage_between_frames_is_skipped_and_bounded() -> None:
     assert isinstance(wire.connection.failure, MessageBrokenError)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=5000), st.integers(1, 500), st.booleans())
 async def test_any_bytes_end_in_a_typed_error_or_nothing(data: bytes, step: int, tolerant: bool) -> None:
     wire = Wire()

@@ -1,7 +1,7 @@
 """RTSP messages: whatever the pieces, the same messages; bounds hold; nothing but typed errors."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.errors import MessageBrokenError, MessageTooLargeError, RtspError
@@ -43,6 +43,7 @@ def facts(item: Message | InterleavedFrame) -> tuple[object, ...]:
     return (*first, headers, item.body)
 
 
+@settings(deadline=None)
 @given(ITEMS, st.lists(st.integers(1, 400), max_size=50))
 def test_pieces_of_any_size_give_the_same_messages(items: list[Message | InterleavedFrame], cuts: list[int]) -> None:
     data = b"".join(on_the_wire(item) for item in items)
@@ -62,6 +63,7 @@ def test_one_byte_writes() -> None:
     assert [facts(item) for item in found] == [facts(request), (1, b"ab")]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000), st.integers(1, 100))
 def test_garbage_ends_in_a_typed_error_or_nothing(data: bytes, step: int) -> None:
     parser = StreamParser()

@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media.description import MediaDescription
@@ -218,6 +218,7 @@ def test_too_many_media_are_refused() -> None:
         parse_sdp(b"v=0\n" + b"m=video 0 RTP/AVP 96\n" * 100, "rtsp://h/a")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400), st.lists(st.sampled_from([*HIKVISION.split("\n"), *DAHUA.split("\n")]), max_size=30))
 def test_any_text_is_read_or_refused(noise: str, lines: list[str]) -> None:
     try:
