@@ -32,6 +32,18 @@ const RECORDED: Partial<HlsConfig> = {
   backBufferLength: 60,
 };
 
+interface Source {
+  kind: "live" | "recorded";
+  url: string;
+  /** Moment to begin at, for what is recorded. */
+  at: number | null;
+  /** About the media time of that moment, in seconds. */
+  expected: number;
+}
+
+/** The first picture is corrected where the expected media time was further off than this. Seconds. */
+const CLOSE_ENOUGH_S = 0.5;
+
 /**
  * One `<video>` that plays live or recorded HLS and speaks in wall-clock moments.
  *
@@ -53,7 +65,7 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
   let retryTimer = 0;
   let attempts = 0;
   let mediaRecoveries = 0;
-  let current: { kind: "live" | "recorded"; url: string; at: number | null } | null = null;
+  let current: Source | null = null;
   let lastMoment: number | null = null;
 
   function fragments(): DatedFragment[] {
@@ -89,15 +101,15 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
     }
   }
 
-  /** Begins to show a playlist. `at` is the moment to begin at, for what is recorded. */
-  function open(next: "live" | "recorded", url: string, at: number | null = null): void {
+  /** Begins to show a playlist. `at` is the moment to begin at, for what is recorded; `expected` about its media time. */
+  function open(next: "live" | "recorded", url: string, at: number | null = null, expected = 0): void {
     attempts = 0;
     mediaRecoveries = 0;
     lastMoment = at;
-    void start({ kind: next, url, at });
+    void start({ kind: next, url, at, expected });
   }
 
-  async function start(source: NonNullable<typeof current>): Promise<void> {
+  async function start(source: Source): Promise<void> {
     closeSource();
     const mine = opened;
     current = source;
@@ -117,7 +129,8 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
     hls = player;
     let placed = false;
     player.on(HlsPlayer.Events.MANIFEST_PARSED, () => {
-      player.startLoad(-1);
+      // hls.js begins a playlist that still grows at its end unless it is told where to begin before it loads it.
+      player.startLoad(source.kind === "recorded" ? source.expected : -1);
       void play();
     });
     player.on(HlsPlayer.Events.LEVEL_LOADED, (_event, data) => {
@@ -126,7 +139,12 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
       if (placed || source.kind === "live" || source.at === null) return;
       placed = true;
       const target = mediaTimeAt(data.details.fragments, source.at);
-      if (target !== null) player.startLoad(target);
+      if (target === null || Math.abs(target - source.expected) <= CLOSE_ENOUGH_S) return;
+      const correct = (): void => {
+        if (mine === opened) element.currentTime = target;
+      };
+      // Before the first picture hls.js would go back to the place that it was told.
+      element.addEventListener("loadeddata", correct, { once: true });
     });
     player.on(HlsPlayer.Events.LEVEL_UPDATED, (_event, data) => {
       details.value = data.details;
@@ -136,7 +154,7 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
     player.attachMedia(element);
   }
 
-  function startNative(element: HTMLVideoElement, source: NonNullable<typeof current>): void {
+  function startNative(element: HTMLVideoElement, source: Source): void {
     element.src = source.url;
     const place = (): void => {
       const begin = nativeMoment(element);
@@ -179,7 +197,9 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
     status.value = "lost";
     const wait = RETRY_MS[Math.min(attempts, RETRY_MS.length - 1)] ?? 5000;
     attempts++;
-    const again = { ...current, at: current.kind === "recorded" ? (lastMoment ?? current.at) : null };
+    const at = current.kind === "recorded" ? (lastMoment ?? current.at) : null;
+    const expected = at === null ? 0 : (mediaTimeAt(fragments(), at) ?? current.expected);
+    const again = { ...current, at, expected };
     window.clearTimeout(retryTimer);
     retryTimer = window.setTimeout(() => void start(again), wait);
   }

@@ -13,6 +13,15 @@ export interface DatedFragment {
   programDateTime: number | null;
 }
 
+/**
+ * About which media time a moment has, before the playlist is known: what is recorded before it, in seconds.
+ *
+ * @param spans Recorded stretches in order, Unix milliseconds.
+ */
+export function expectedMediaTime(spans: readonly { start: number; end: number }[], moment: number): number {
+  return spans.reduce((sum, span) => sum + Math.max(0, Math.min(span.end, moment) - span.start) / 1000, 0);
+}
+
 /** Media time of a moment: inside its fragment, or the beginning of the next one where the moment falls in a gap. */
 export function mediaTimeAt(fragments: readonly DatedFragment[], moment: number): number | null {
   let last: number | null = null;
