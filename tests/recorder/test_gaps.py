@@ -1,0 +1,118 @@
+"""Gap rows: merged, stretched, opened, closed, and never lost while the database is away."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from media.unit import NS_PER_S, Gap, GapCause
+from recorder.gaps import GapBook, Ledger
+from recorder.state import RecorderMetrics
+from storage.errors import DatabaseUnavailableError
+from storage.records import Recording
+from tests.recorder.house import START_NS, House, house, until
+from tests.support.faults import Faults, FaultyDatabase
+
+S = NS_PER_S
+
+
+def book() -> GapBook:
+    return GapBook("rec1", 2 * S, RecorderMetrics())
+
+
+def lost(start: int, end: int, packets: int = 1) -> Gap:
+    return Gap(start * S, end * S, GapCause.PACKETS_LOST, packets)
+
+
+async def with_recording(home: House) -> None:
+    meeting = await home.plan()
+    async with home.database.transaction() as repos:
+        await repos.recordings.add(Recording(id="rec1", meeting_id=meeting, camera_id="cam", started_utc_ns=START_NS))
+
+
+def test_gaps_close_together_become_one() -> None:
+    gaps = book()
+    gaps.add(lost(10, 11))
+    record = gaps.add(lost(12, 13, 4))
+    assert (record.start_utc_ns, record.end_utc_ns, record.packets) == (10 * S, 13 * S, 5)
+    assert gaps.add(lost(20, 21)).start_utc_ns == 20 * S
+
+
+def test_gaps_of_other_causes_stay_apart() -> None:
+    gaps = book()
+    gaps.add(lost(10, 11))
+    other = gaps.add(Gap(11 * S, 12 * S, GapCause.CLOCK_JUMP))
+    assert (other.start_utc_ns, other.cause) == (11 * S, "clock-jump")
+
+
+def test_a_hole_is_covered_by_stretching_what_is_known_of_it() -> None:
+    gaps = book()
+    gaps.add(Gap(11 * S, 14 * S, GapCause.SILENT))
+    record = gaps.cover(10 * S, 15 * S, GapCause.DISCONNECTED)
+    assert (record.start_utc_ns, record.end_utc_ns, record.cause) == (10 * S, 15 * S, "silent")
+    fresh = gaps.cover(30 * S, 31 * S, GapCause.OVERLOADED)
+    assert (fresh.start_utc_ns, fresh.cause) == (30 * S, "overloaded")
+
+
+def test_a_gap_that_has_just_ended_goes_on() -> None:
+    gaps = book()
+    gaps.begin(10 * S, GapCause.STORAGE_LOST)
+    gaps.begin(11 * S, GapCause.DISCONNECTED)
+    assert gaps.finish(20 * S) is not None
+    gaps.begin(21 * S, GapCause.STORAGE_LOST)
+    record = gaps.finish(30 * S)
+    assert record is not None
+    assert (record.start_utc_ns, record.end_utc_ns, record.cause) == (10 * S, 30 * S, "storage-lost")
+    assert gaps.finish(31 * S) is None
+
+
+async def test_growing_while_it_is_saved_is_not_lost(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        await with_recording(home)
+        ledger = Ledger(home.database, RecorderMetrics(), merge_gaps_s=2, retry_s=0.01)
+        gaps = ledger.book("rec1")
+        gaps.begin(10 * S, GapCause.DISCONNECTED)
+        saving = asyncio.create_task(ledger.save())
+        await asyncio.sleep(0)
+        gaps.finish(20 * S, GapCause.SILENT)
+        ledger.retire("rec1")
+        await saving
+        async with home.database.read() as repos:
+            (row,) = await repos.gaps.of_recording("rec1")
+        assert (row.start_utc_ns, row.end_utc_ns, row.cause) == (10 * S, 20 * S, "silent")
+
+
+async def test_saved_again_in_a_later_life_it_is_one_row(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        await with_recording(home)
+        for end in (20, 25, 22):
+            ledger = Ledger(home.database, RecorderMetrics(), merge_gaps_s=2, retry_s=0.01)
+            ledger.book("rec1").add(Gap(10 * S, end * S, GapCause.SILENT))
+            await ledger.save()
+        async with home.database.read() as repos:
+            (row,) = await repos.gaps.of_recording("rec1")
+        assert (row.start_utc_ns, row.end_utc_ns) == (10 * S, 25 * S)
+
+
+async def test_while_the_database_is_away_gaps_and_story_wait(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        await with_recording(home)
+        async with home.database.read() as repos:
+            meeting = (await repos.recordings.get("rec1")).meeting_id
+        faults = Faults(away=True)
+        ledger = Ledger(FaultyDatabase(home.database, faults), RecorderMetrics(), merge_gaps_s=2, retry_s=0.01)
+        task = asyncio.create_task(ledger.run())
+        ledger.book("rec1").add(lost(10, 11))
+        ledger.tell(meeting, START_NS, "media-lost", {"camera": "cam"})
+        ledger.tell("nobody", START_NS, "media-lost")
+        ledger.changed()
+        await until(lambda: ledger.away)
+        with pytest.raises(DatabaseUnavailableError):
+            await ledger.save()
+        faults.away = False
+        await until(lambda: not ledger.away)
+        assert await home.story(meeting) == ["media-lost"]
+        async with home.database.read() as repos:
+            assert len(await repos.gaps.of_recording("rec1")) == 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
