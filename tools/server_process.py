@@ -154,14 +154,19 @@ class Server(ABC):
         """Whoever was killed without ending its server left it running on these data, under the pid noted there."""
         try:
             pid = int(self._pid_path.read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (OSError, ValueError):
             return
-        if os.fsencode(self.data_folder) not in command:
-            return  # the number belongs to another process by now
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, self.stop_signal)
-        wait_until(lambda: not Path(f"/proc/{pid}").exists(), _STOP_LIMIT_S, f"the end of an older {self.name}")
+
+        def runs() -> bool:
+            with contextlib.suppress(OSError):
+                # The number may belong to another process by now, whose command line names other data.
+                return os.fsencode(self.data_folder) in Path(f"/proc/{pid}/cmdline").read_bytes()
+            return False
+
+        if runs():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, self.stop_signal)
+            wait_until(lambda: not runs(), _STOP_LIMIT_S, f"the end of an older {self.name}")
 
     @property
     def data_folder(self) -> Path:

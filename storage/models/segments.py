@@ -60,6 +60,11 @@ def _unpack(packed: list[Any]) -> StoredSegment:
     )
 
 
+def unpacked_segments(text: str) -> tuple[StoredSegment, ...]:
+    """Records from the column's text."""
+    return tuple(_unpack(packed) for packed in json.loads(text))
+
+
 class SegmentsJson(TypeDecorator[tuple[StoredSegment, ...]]):
     """``tuple[StoredSegment, ...]`` in Python, JSON text in the table."""
 
@@ -76,4 +81,4 @@ class SegmentsJson(TypeDecorator[tuple[StoredSegment, ...]]):
         """Records again."""
         if value is None:
             return None
-        return tuple(_unpack(packed) for packed in json.loads(value))
+        return unpacked_segments(value)

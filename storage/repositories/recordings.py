@@ -1,11 +1,15 @@
 """Recordings, their periods, objects and gaps."""
 
-from dataclasses import replace
+import asyncio
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
 
-from sqlalchemy import delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Row, Select, Text, delete, func, insert, or_, select, tuple_, type_coerce, update
 
 from storage.errors import ConflictError
 from storage.models import GapRow, MediaObjectRow, MeetingRow, RecordingPeriodRow, RecordingRow
+from storage.models.segments import unpacked_segments
 from storage.records import (
     GapRecord,
     MediaObject,
@@ -120,41 +124,41 @@ class MediaObjectRepository(Repository):
 
     async def find(self, recording_id: str, number: int) -> MediaObject | None:
         """That object, if there is one."""
-        query = select(MediaObjectRow).where(
+        query = select(*_OBJECT_COLUMNS).where(
             MediaObjectRow.recording_id == recording_id, MediaObjectRow.number == number
         )
-        return await self._first(MediaObject, query)
+        return await self._first_object(query)
 
     async def last(self, recording_id: str) -> MediaObject | None:
         """The object of the highest number."""
-        query = select(MediaObjectRow).where(MediaObjectRow.recording_id == recording_id)
-        return await self._first(MediaObject, query.order_by(MediaObjectRow.number.desc()))
+        query = select(*_OBJECT_COLUMNS).where(MediaObjectRow.recording_id == recording_id)
+        return await self._first_object(query.order_by(MediaObjectRow.number.desc()))
 
     async def of_recording(
         self, recording_id: str, start_utc_ns: int | None = None, end_utc_ns: int | None = None
     ) -> tuple[MediaObject, ...]:
         """Stored objects in order of their number; only those that overlap [start, end) where given."""
-        query = select(MediaObjectRow).where(
+        query = select(*_OBJECT_COLUMNS).where(
             MediaObjectRow.recording_id == recording_id, MediaObjectRow.state == ObjectState.STORED
         )
         if start_utc_ns is not None:
             query = query.where(MediaObjectRow.end_utc_ns > start_utc_ns)
         if end_utc_ns is not None:
             query = query.where(MediaObjectRow.start_utc_ns < end_utc_ns)
-        return await self._all(MediaObject, query.order_by(MediaObjectRow.number))
+        return await self._objects(query.order_by(MediaObjectRow.number))
 
     async def page(
         self, after: tuple[str, int] | None = None, limit: int = 200, *, meeting_id: str | None = None
     ) -> tuple[MediaObject, ...]:
         """Rows of every state in order of (recording, number), those after ``after``: for ``sanhui check``."""
-        query = select(MediaObjectRow)
+        query = select(*_OBJECT_COLUMNS)
         if after is not None:
             query = query.where(tuple_(MediaObjectRow.recording_id, MediaObjectRow.number) > tuple_(*after))
         if meeting_id is not None:
             query = query.join(RecordingRow, RecordingRow.id == MediaObjectRow.recording_id)
             query = query.where(RecordingRow.meeting_id == meeting_id)
         query = query.order_by(MediaObjectRow.recording_id, MediaObjectRow.number).limit(limit)
-        return await self._all(MediaObject, query)
+        return await self._objects(query)
 
     async def keys(self, recording_id: str) -> frozenset[str]:
         """Keys of all its rows, whatever their state."""
@@ -171,9 +175,9 @@ class MediaObjectRepository(Repository):
 
     async def deleting(self, limit: int = 200) -> tuple[MediaObject, ...]:
         """Rows marked for deletion: their objects are to be removed, then :meth:`remove` called."""
-        query = select(MediaObjectRow).where(MediaObjectRow.state == ObjectState.DELETING)
+        query = select(*_OBJECT_COLUMNS).where(MediaObjectRow.state == ObjectState.DELETING)
         query = query.order_by(MediaObjectRow.recording_id, MediaObjectRow.number).limit(limit)
-        return await self._all(MediaObject, query)
+        return await self._objects(query)
 
     async def remove(self, recording_id: str, number: int) -> None:
         """Last step of deletion: the row, once its object is gone. Raises ``RecordNotFoundError`` if the row is not
@@ -196,6 +200,34 @@ class MediaObjectRepository(Repository):
     async def total_bytes(self) -> int:
         """Bytes of all stored objects."""
         return await self._number(select(func.coalesce(func.sum(MediaObjectRow.size), 0)))
+
+    async def _first_object(self, query: Select[*tuple[Any, ...]]) -> MediaObject | None:
+        found = await self._objects(query.limit(1))
+        return found[0] if found else None
+
+    async def _objects(self, query: Select[*tuple[Any, ...]]) -> tuple[MediaObject, ...]:
+        rows = (await self._execute(query)).all()
+        if len(rows) <= _DECODED_ON_THE_LOOP:
+            return _decoded(rows)
+        # The index of a six-hour meeting is ten thousand ranges: 50 ms that no packet should wait for.
+        return await asyncio.to_thread(_decoded, rows)
+
+
+_DECODED_ON_THE_LOOP = 20
+_OBJECT_FIELDS = tuple(field.name for field in fields(MediaObject))
+_OBJECT_COLUMNS = tuple(
+    type_coerce(MediaObjectRow.segments, Text) if name == "segments" else getattr(MediaObjectRow, name)
+    for name in _OBJECT_FIELDS
+)
+
+
+def _decoded(rows: Sequence[Row[*tuple[Any, ...]]]) -> tuple[MediaObject, ...]:
+    made = []
+    for row in rows:
+        values = dict(zip(_OBJECT_FIELDS, row, strict=True))
+        values["segments"] = unpacked_segments(values["segments"])
+        made.append(MediaObject(**values))
+    return tuple(made)
 
 
 class GapRepository(Repository):
