@@ -270,7 +270,7 @@ def supervisor_settings(settings: Settings) -> SupervisorSettings:
 
 def window_settings(settings: Settings) -> WindowSettings:
     """How live windows are kept."""
-    return WindowSettings(segments=settings.hls_segments, idle_s=settings.hls_idle_s)
+    return WindowSettings(segments=settings.hls_segments, idle_s=settings.hls_idle_s, part_s=settings.part_ms / 1000)
 
 
 def recorder_settings(settings: Settings) -> RecorderSettings:
