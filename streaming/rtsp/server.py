@@ -118,13 +118,11 @@ class RtspServer:
         return entry[0] if entry is not None else None
 
     def _connection(self) -> ServerConnection:
+        refused = len(self._connections) >= self._max_connections
         connection = ServerConnection(
-            self._provider, self._authenticator, self, self._clock, self._settings, self._closed
+            self._provider, self._authenticator, self, self._clock, self._settings, self._closed, refused=refused
         )
         self._connections.add(connection)
-        if len(self._connections) > self._max_connections:
-            # Too many: this one is closed as soon as it is made.
-            asyncio.get_running_loop().call_soon(connection.abort)
         return connection
 
     def _closed(self, connection: ServerConnection) -> None:

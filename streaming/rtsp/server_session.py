@@ -74,6 +74,8 @@ class ServerConnection(asyncio.Protocol):
         clock: Clock,
         settings: ConnectionSettings,
         on_closed: Callable[["ServerConnection"], None],
+        *,
+        refused: bool = False,
     ) -> None:
         self._provider = provider
         self._authenticator = authenticator
@@ -81,6 +83,7 @@ class ServerConnection(asyncio.Protocol):
         self._clock = clock
         self._settings = settings
         self._on_closed = on_closed
+        self._refused = refused
         self._parser = StreamParser(MAX_REQUEST_HEADER_BYTES, MAX_REQUEST_BODY_BYTES)
         self._transport: asyncio.Transport | None = None
         self._session_id = ""
@@ -106,6 +109,8 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of asyncio.Transport without being one.
         self._transport = cast(asyncio.Transport, transport)
+        if self._refused:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._alive_ns = self._clock.monotonic_ns()
