@@ -141,7 +141,8 @@ async def run_demo(console: Console, data: Path, port: int, *, fresh: bool, stor
                 bar.stop()
                 console.print(_welcome(running.url, data))
 
-            await serve(settings, started)
+            # Chosen anew now: a port that was free at the beginning may be taken since.
+            await serve(demo_settings(environ, data, port), started)
         console.print("已停止，录像都已存好 · stopped, everything recorded is kept")
 
 
