@@ -129,7 +129,7 @@ async def test_what_breaks_a_rule_is_a_conflict_that_names_it(database: Database
 async def test_no_error_shows_what_was_to_be_written(database: Database) -> None:
     secret = "v1.key.c2VjcmV0LW9mLXRoZS1jYW1lcmE"
     orphan = camera(site(organization()), password_encrypted=secret)
-    nameless = camera(site(organization()), password_encrypted=secret, name=None)
+    nameless = camera(site(organization()), password_encrypted=secret, url=None)
     unknown = camera(site(organization()), password_encrypted=secret, retention_days=object())
     for bad in (orphan, nameless, unknown):
         with pytest.raises(Exception, match=r".") as caught:
