@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 
+from media.audio_receiver import AudioReceiver
 from media.clock import Clock
 from media.codecs.aac import AacDepacketizer, config_from_description, parse_config
 from media.codecs.g711 import G711Depacketizer
@@ -17,8 +18,9 @@ from media.description import MediaDescription
 from media.errors import BitstreamError, UnsupportedCodecError
 from media.rtcp import SenderReport, build_receiver_report, parse_compound
 from media.timeline import SessionClock, TrackTimeline
-from media.track_receiver import AudioReceiver, TrackCounters, TrackReceiver, Unstamped, VideoReceiver
+from media.track_receiver import TrackCounters, TrackReceiver, Unstamped
 from media.unit import AUDIO_TRACK_ID, NS_PER_S, AudioTrack, Codec, StreamItem, Track
+from media.video_receiver import VideoReceiver
 
 __all__ = ["StreamReceiver", "TrackCounters"]
 
