@@ -183,15 +183,30 @@ class SpoolWriter(threading.Thread):
                     continue
                 operation, size = item
                 written += size
-                self._guarded(operation, touched)
-            for file in touched.values():
-                self._flush(file)
+                self._safely(operation.owner, self._take, operation, touched)
+            for owner, file in touched.items():
+                if owner in self._files:
+                    self._safely(owner, self._flush, file)
             reports, self._reports = self._reports, []
             self._report(reports, written)
         for file in self._files.values():
             os.close(file.fd)
 
-    def _guarded(self, operation: Operation, touched: dict[SpoolOwner, _Written]) -> None:
+    def _safely(self, owner: SpoolOwner, step: Callable[..., None], *arguments: object) -> None:
+        try:
+            step(*arguments)
+        except Exception as error:  # noqa: BLE001 - see below
+            # A fault with one file must not silence all other rooms; to its recording it is a disk that refuses.
+            _log.exception("spool writer failed on %s", owner.path.name)
+            refusal = OSError(errno.EIO, type(error).__name__)
+            file = self._files.get(owner)
+            if file is not None:
+                self._give_up(file, refusal)
+            else:
+                self._reports.append((owner.fail, (refusal,)))
+                self._reports.append((owner.finished, (None, owner.path, 0)))
+
+    def _take(self, operation: Operation, touched: dict[SpoolOwner, _Written]) -> None:
         file = self._files.get(operation.owner)
         if file is None:
             if isinstance(operation, OpenOp):
@@ -211,7 +226,7 @@ class SpoolWriter(threading.Thread):
         self._apply(file, operation)
         if file.closing:
             # At once: the file that follows must know whether the disk took this one.
-            del touched[operation.owner]
+            touched.pop(operation.owner, None)
             self._flush(file)
 
     def _open(self, operation: OpenOp) -> _Written:

@@ -5,6 +5,7 @@ import hashlib
 import resource
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,15 @@ from media.unit import GapCause
 from recorder.chain import chain_after
 from recorder.errors import SpoolDamagedError, SpoolInUseError
 from recorder.spool import OpenSpoolFile, Spool
-from recorder.spool_format import SpoolFile, SpoolHeader, assemble, read_pieces, read_spool
+from recorder.spool_format import (
+    SegmentBuilder,
+    SpooledSegment,
+    SpoolFile,
+    SpoolHeader,
+    assemble,
+    read_pieces,
+    read_spool,
+)
 from recorder.spool_writer import DAMAGED
 from recorder.state import SpoolSettings
 from storage.records import GENESIS_HASH, GapRecord
@@ -250,6 +259,26 @@ async def test_a_disk_that_takes_no_more_keeps_whole_segments(tmp_path: Path) ->
         feed(following, segments(1, first=110))
         after = await closed(following)
         assert after.header.chain == result.chain
+
+
+async def test_a_fault_with_one_file_does_not_touch_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = SegmentBuilder.end
+
+    def fails_for_one(builder: SegmentBuilder, head: SpoolHeader, *rest: Any) -> SpooledSegment:
+        if head.recording == "rec1":
+            raise ValueError("a fault in our own code")
+        return real(builder, head, *rest)
+
+    monkeypatch.setattr(SegmentBuilder, "end", fails_for_one)
+    async with Spool(tmp_path, SpoolSettings()) as spool:
+        bad, good = spool.open(header()), spool.open(header(1, "rec2"))
+        for event in segments(2):
+            feed(bad, [event])
+            feed(good, [event])
+        assert await asyncio.wait_for(bad.close(), 10) is None
+        assert len((await closed(good)).segments) == 2
+        assert bad.failed is not None
+        assert spool.pending_bytes == 0
 
 
 async def test_damaged_file_is_set_aside(tmp_path: Path) -> None:
