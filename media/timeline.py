@@ -39,6 +39,8 @@ _BUCKETS = 6
 _DEAD_BAND_NS = 15_000_000
 _SLEWED_NS = 2_000_000
 _SLEW_DIVISOR = 256
+_FAST_SLEW_DIVISOR = 32
+_FAST_SLEW_NS = 60_000_000
 _MAX_BEHIND = 17
 _REPORT_TOLERANCE_NS = NS_PER_S
 
@@ -251,13 +253,15 @@ class TrackTimeline:
         self._offset = self._target
 
     def pts(self, ticks: int) -> int:
-        """The place of ``ticks`` on the timeline. Slews by at most 1/256 of the time that passed."""
+        """The place of ``ticks`` on the timeline. Slews by 1/256 of the time that passed, by 1/32 while sound and
+        picture may be so far apart that a person notices (60 ms)."""
         offset = self._offset
         if offset is None:
             raise RuntimeError("the track is not anchored yet")
         if self._slewing and (passed := ticks - self._last_ticks) > 0:
-            most = max(1, passed // _SLEW_DIVISOR)
             error = self._target - offset
+            far = abs(error) * NS_PER_S > _FAST_SLEW_NS * self._rate
+            most = max(1, passed // (_FAST_SLEW_DIVISOR if far else _SLEW_DIVISOR))
             offset += max(-most, min(most, error))
             self._offset = offset
             if abs(self._target - offset) * NS_PER_S < _SLEWED_NS * self._rate:

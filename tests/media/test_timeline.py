@@ -122,6 +122,15 @@ def test_reports_of_a_good_clock_are_believed() -> None:
     assert track.timeline.camera_offset_ns == -300 * MS
 
 
+def test_reports_that_come_late_align_within_seconds() -> None:
+    track = Track(SessionClock())
+    assert track.run(3, delay_ns=300 * MS)[-1] == pytest.approx(300, abs=1)
+    track.timeline.sender_report(START, 0)
+    errors = track.run(12, delay_ns=300 * MS)
+    assert abs(errors[-1]) < 62
+    assert max(abs(later - earlier) for earlier, later in pairwise(errors)) < 1.3
+
+
 @pytest.mark.parametrize("error_s", [365 * 86_400, -8 * 3600, 10])
 def test_a_clock_that_is_wrong_aligns_but_does_not_date(error_s: int) -> None:
     session = SessionClock()
