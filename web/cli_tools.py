@@ -27,7 +27,7 @@ from web.access.audit import Audit
 from web.access.passwords import weakness
 from web.api import probe_view
 from web.config import Settings
-from web.lifetime import address_policy, store_settings
+from web.derived import address_policy, store_settings
 from web.terminal import Refusal, catalog_for, config_option, console, quiet_log, read_settings, run
 
 _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]"}

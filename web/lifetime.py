@@ -15,32 +15,37 @@ from aiohttp import web
 from argon2 import PasswordHasher
 
 from media.clock import Clock, SystemClock
-from media.segmenter import SegmenterSettings
 from media.stream import StreamId
 from recorder.export import Mp4Export
 from recorder.playback import Playback
 from recorder.service import RecorderService
-from recorder.state import RecorderSettings, RecordingSettings, SpoolSettings, UploadSettings
 from storage.database import Database
 from storage.errors import DatabaseUnavailableError, StorageError
 from storage.migrate import upgrade
-from storage.objects import DirectoryStoreSettings, S3StoreSettings, StoreSettings, open_store
+from storage.objects import ObjectStore, open_store
 from storage.secrets import SecretBox, SecretKeys
-from streaming.addresses import AddressGuard, AddressPolicy
-from streaming.cameras import CameraSupervisor, SupervisorSettings
+from streaming.addresses import AddressGuard
+from streaming.cameras import CameraSupervisor
 from streaming.directory import StreamDirectory
-from streaming.hls.window import WindowSettings
 from streaming.hls.windows import LiveWindows
 from streaming.rtsp.server import RtspServer
 from web.access.audit import Audit
 from web.access.gate import SanhuiGate
 from web.access.passwords import Passwords
 from web.access.rtsp_gate import RtspGate, stream_of
-from web.access.sessions import Sessions, SessionSettings
+from web.access.sessions import Sessions
 from web.access.stream_access import StreamPasswords
 from web.camera_sources import Addresses, WantedCameras, sources_of
-from web.config import Settings, StoreKind
+from web.config import Settings
 from web.county import County, CountyPicture
+from web.derived import (
+    address_policy,
+    recorder_settings,
+    session_settings,
+    store_settings,
+    supervisor_settings,
+    window_settings,
+)
 from web.live.context import LIVE, LiveContext
 from web.messages import Catalogs
 from web.metrics import Metrics
@@ -51,7 +56,6 @@ from web.viewers import Viewers
 
 log = structlog.get_logger("web.lifetime")
 
-GIB = 1024**3
 _DATABASE_PATIENCE_S = 60.0
 
 
@@ -93,6 +97,76 @@ async def _start(
     county = County(database, seams.county_refresh_s)
     await stack.enter_async_context(county.running())
 
+    media = await _start_media(settings, clock, county, secrets, database, store, stack)
+    media_threads = stack.enter_context(ThreadPoolExecutor(3, thread_name_prefix="media"))
+    still_threads = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="stills"))
+    password_threads = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="passwords"))
+    windows = await stack.enter_async_context(
+        LiveWindows(media.directory.stream, clock, media_threads, window_settings(settings))
+    )
+    passwords = Passwords(password_threads, seams.hasher)
+    stream_passwords = StreamPasswords(keys.keys[keys.current])
+    audit = Audit(clock)
+    rtsp_gate = RtspGate(county, stream_passwords, audit, database, clock)
+    rtsp_port = await _start_rtsp(settings, clock, rtsp_gate, media.directory, stack)
+    trends = Trends(lambda: {status.camera_id: status.bitrate_bps for status in media.supervisor.statuses()})
+    await stack.enter_async_context(trends.running())
+    viewers = Viewers(clock)
+    metrics.watch(
+        media.supervisor.statuses,
+        lambda camera_id: _overflows(media.directory, camera_id),
+        media.recorder.metrics,
+        lambda: sum(viewers.counts().values()),
+    )
+    playback = Playback(database, store, media.recorder, media_threads)
+    export = Mp4Export(playback, media_threads)
+    app[LIVE] = LiveContext(windows, playback, SanhuiGate(clock), export, settings.zone)
+    app[SERVICES] = Services(
+        settings=settings,
+        clock=clock,
+        catalogs=catalogs,
+        database=database,
+        store=store,
+        secrets=secrets,
+        county=county,
+        supervisor=media.supervisor,
+        directory=media.directory,
+        wanted=media.wanted,
+        addresses=Addresses(media.guard),
+        recorder=media.recorder,
+        playback=playback,
+        passwords=passwords,
+        sessions=Sessions(database, passwords, clock, session_settings(settings)),
+        stream_passwords=stream_passwords,
+        audit=audit,
+        viewers=viewers,
+        stills=Stills(media.directory.stream, still_threads, clock, StillSettings(max_age_s=settings.still_max_age_s)),
+        trends=trends,
+        metrics=metrics,
+        rtsp_port=rtsp_port,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Media:
+    """The parts through which media comes and stays."""
+
+    guard: AddressGuard
+    supervisor: CameraSupervisor
+    wanted: WantedCameras
+    directory: StreamDirectory
+    recorder: RecorderService
+
+
+async def _start_media(
+    settings: Settings,
+    clock: Clock,
+    county: County,
+    secrets: SecretBox,
+    database: Database,
+    store: ObjectStore,
+    stack: contextlib.AsyncExitStack,
+) -> _Media:
     guard = AddressGuard(address_policy(settings))
     supervisor = await stack.enter_async_context(CameraSupervisor(clock, guard, supervisor_settings(settings)))
     wanted = WantedCameras()
@@ -108,54 +182,7 @@ async def _start(
             recorder_settings(settings),
         )
     )
-
-    media_threads = stack.enter_context(ThreadPoolExecutor(3, thread_name_prefix="media"))
-    still_threads = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="stills"))
-    password_threads = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="passwords"))
-    windows = await stack.enter_async_context(
-        LiveWindows(directory.stream, clock, media_threads, window_settings(settings))
-    )
-    passwords = Passwords(password_threads, seams.hasher)
-    stream_passwords = StreamPasswords(keys.keys[keys.current])
-    audit = Audit(clock)
-    rtsp_gate = RtspGate(county, stream_passwords, audit, database, clock)
-    rtsp_port = await _start_rtsp(settings, clock, rtsp_gate, directory, stack)
-    trends = Trends(lambda: {status.camera_id: status.bitrate_bps for status in supervisor.statuses()})
-    await stack.enter_async_context(trends.running())
-    viewers = Viewers(clock)
-    metrics.watch(
-        supervisor.statuses,
-        lambda camera_id: _overflows(directory, camera_id),
-        recorder.metrics,
-        lambda: sum(viewers.counts().values()),
-    )
-    playback = Playback(database, store, recorder, media_threads)
-    export = Mp4Export(playback, media_threads)
-    app[LIVE] = LiveContext(windows, playback, SanhuiGate(clock), export, settings.zone)
-    app[SERVICES] = Services(
-        settings=settings,
-        clock=clock,
-        catalogs=catalogs,
-        database=database,
-        store=store,
-        secrets=secrets,
-        county=county,
-        supervisor=supervisor,
-        directory=directory,
-        wanted=wanted,
-        addresses=Addresses(guard),
-        recorder=recorder,
-        playback=playback,
-        passwords=passwords,
-        sessions=Sessions(database, passwords, clock, session_settings(settings)),
-        stream_passwords=stream_passwords,
-        audit=audit,
-        viewers=viewers,
-        stills=Stills(directory.stream, still_threads, clock, StillSettings(max_age_s=settings.still_max_age_s)),
-        trends=trends,
-        metrics=metrics,
-        rtsp_port=rtsp_port,
-    )
+    return _Media(guard, supervisor, wanted, directory, recorder)
 
 
 async def _migrate(url: str) -> None:
@@ -238,57 +265,3 @@ async def not_ready(services: Services) -> dict[str, str]:
     if "spool-full" in services.recorder.warnings:
         troubles["spool"] = "spool-full"
     return troubles
-
-
-def store_settings(settings: Settings) -> StoreSettings:
-    """Where objects are kept."""
-    if settings.store is StoreKind.DIRECTORY:
-        return DirectoryStoreSettings(settings.store_dir or settings.data_dir / "objects")
-    return S3StoreSettings(
-        endpoint=settings.s3_endpoint,
-        bucket=settings.s3_bucket,
-        access_key=settings.s3_access_key.get_secret_value(),
-        secret_key=settings.s3_secret_key.get_secret_value(),
-        region=settings.s3_region,
-        versioning=settings.s3_versioning,
-        object_lock=settings.s3_object_lock,
-        ca_file=settings.s3_ca,
-    )
-
-
-def address_policy(settings: Settings) -> AddressPolicy:
-    """Where cameras may be."""
-    own = frozenset({settings.http_port, settings.rtsp_port} - {0})
-    return AddressPolicy(settings.camera_allow_loopback, own, tuple(settings.camera_refused_networks))
-
-
-def supervisor_settings(settings: Settings) -> SupervisorSettings:
-    """How cameras are kept."""
-    segmenter = SegmenterSettings(part_s=settings.part_ms / 1000, segment_s=settings.segment_s)
-    return SupervisorSettings(segmenter=segmenter)
-
-
-def window_settings(settings: Settings) -> WindowSettings:
-    """How live windows are kept."""
-    return WindowSettings(segments=settings.hls_segments, idle_s=settings.hls_idle_s, part_s=settings.part_ms / 1000)
-
-
-def recorder_settings(settings: Settings) -> RecorderSettings:
-    """How the recorder works."""
-    return RecorderSettings(
-        spool=SpoolSettings(max_bytes=int(settings.spool_max_gb * GIB), warn_share=settings.spool_warn_percent / 100),
-        upload=UploadSettings(concurrency=settings.upload_concurrency),
-        recording=RecordingSettings(object_s=settings.object_s),
-        reconcile_s=settings.reconcile_s,
-    )
-
-
-def session_settings(settings: Settings) -> SessionSettings:
-    """How sessions and log-ins are bounded."""
-    return SessionSettings(
-        idle_s=settings.session_idle_min * 60,
-        max_s=settings.session_max_h * 3600,
-        failures=settings.login_failures,
-        lockout_first_s=settings.lockout_first_s,
-        lockout_max_s=settings.lockout_max_s,
-    )
