@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Literal
 
+from media.clock import Clock, SystemClock
 from media.fmp4 import codec_string, fragment, init_segment
 from media.fmp4_read import read_fragments
 from media.mpegts import mux_segment
@@ -47,10 +48,11 @@ class Playback:
         spooled: Spooled | None,
         executor: Executor,
         aac: AacSettings | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._executor = executor
         self._aac = aac or AacSettings()
-        self.meetings = RecordedMeetings(database, store, spooled)
+        self.meetings = RecordedMeetings(database, store, spooled, clock or SystemClock())
         self.sound = RecordedSound(self.meetings, executor, self._aac)
 
     # Playlists

@@ -1,12 +1,12 @@
 """What is recorded of a meeting: its segments in order, whether their bytes are stored or still in the spool."""
 
-import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+from media.clock import Clock
 from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, AudioTrack, VideoTrack
 from recorder.errors import NothingRecordedError, SegmentGoneError
 from recorder.facts import tracks_from_json
@@ -131,6 +131,11 @@ class Recorded:
     over: bool
 
     @property
+    def settled(self) -> bool:
+        """Whether nothing moves any more, not even from the spool to the store."""
+        return self.recording.state in (RecordingState.COMPLETE, RecordingState.FAILED)
+
+    @property
     def playable(self) -> range:
         """Places of the segments that can be played."""
         return range(len(self.segments) if self.over else max(0, len(self.segments) - 1))
@@ -172,17 +177,21 @@ class Recorded:
 
 
 class RecordedMeetings:
-    """Reads what is recorded, and keeps the newest few indexes for :attr:`keep_s` seconds."""
+    """Reads what is recorded, and keeps the newest few indexes for :attr:`keep_s` seconds, those of recordings that
+    still change for :attr:`keep_running_s`."""
 
     keep_s = 30.0
     keep_running_s = 1.0
 
-    def __init__(self, database: Database, store: ObjectStore, spooled: Spooled | None, cached: int = 16) -> None:
+    def __init__(
+        self, database: Database, store: ObjectStore, spooled: Spooled | None, clock: Clock, cached: int = 16
+    ) -> None:
+        self._clock = clock
         self._database = database
         self._store = store
         self._spooled = spooled
         self._cached = cached
-        self._known: OrderedDict[str, tuple[float, Recorded]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[int, Recorded]] = OrderedDict()
 
     async def load(self, meeting_id: str, *, sequence: int | None = None) -> Recorded:
         """The meeting's recording so far; read anew if segment ``sequence`` is wanted and not in what is known.
@@ -191,13 +200,13 @@ class RecordedMeetings:
         """
         known = self._known.get(meeting_id)
         if known is not None:
-            age = time.monotonic() - known[0]
-            fresh = age < (self.keep_s if known[1].over else self.keep_running_s)
+            age_s = (self._clock.monotonic_ns() - known[0]) / NS_PER_S
+            fresh = age_s < (self.keep_s if known[1].settled else self.keep_running_s)
             if (sequence is None and fresh) or (sequence is not None and self._has(known[1], sequence)):
                 self._known.move_to_end(meeting_id)
                 return known[1]
         recorded = await self._load(meeting_id)
-        self._known[meeting_id] = (time.monotonic(), recorded)
+        self._known[meeting_id] = (self._clock.monotonic_ns(), recorded)
         self._known.move_to_end(meeting_id)
         while len(self._known) > self._cached:
             self._known.popitem(last=False)
@@ -256,9 +265,7 @@ class RecordedMeetings:
             if facts.sequence not in stored and period in periods and facts.ranges
         ]
         segments.sort(key=lambda segment: (segment.facts.start_utc_ns, segment.sequence))
-        over = recording.state in (RecordingState.COMPLETE, RecordingState.FAILED) or (
-            recording.state is RecordingState.FINISHING and recording.ended_utc_ns is not None
-        )
+        over = recording.state is not RecordingState.RECORDING
         recorded = Recorded(recording, tuple(segments), over)
         if not recorded.playable:
             raise NothingRecordedError("nothing is recorded yet", meeting=meeting_id)

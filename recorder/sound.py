@@ -43,16 +43,17 @@ class RecordedSound:
         if task is None:
             task = asyncio.create_task(self._make(recorded, place), name="recorded sound")
             self._made[key] = task
+            task.add_done_callback(lambda done: self._drop_failed(key, done))
             while len(self._made) > self._cached:
                 self._made.popitem(last=False)
         self._made.move_to_end(key)
-        try:
-            # Shielded: one viewer who leaves must not cancel what others wait for.
-            return await asyncio.shield(task)
-        except BaseException:
-            if task.done():
-                self._made.pop(key, None)
-            raise
+        # Shielded: one viewer who leaves must not cancel what others wait for.
+        return await asyncio.shield(task)
+
+    def _drop_failed(self, key: tuple[str, int], task: "asyncio.Task[list[Sample]]") -> None:
+        """A store that was away for a moment must not spoil a segment for as long as it is cached."""
+        if (task.cancelled() or task.exception() is not None) and self._made.get(key) is task:
+            del self._made[key]
 
     async def _make(self, recorded: Recorded, place: int) -> list[Sample]:
         segment = recorded.segments[place]

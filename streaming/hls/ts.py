@@ -4,7 +4,6 @@ import asyncio
 from collections import OrderedDict
 from concurrent.futures import Executor
 
-from media.errors import MediaError
 from media.fmp4_read import read_fragments
 from media.mpegts import mux_segment
 from media.playlist import MediaPlaylist, SegmentEntry
@@ -63,18 +62,20 @@ class TsSegments:
         made = self._made.get(msn)
         if made is None:
             video, sound = self._video.find(msn), self._sound.find(msn)
-            if not any(item is not None and item.complete for item in (video, sound)):
+            # Both have every number, with or without media; sound that is being derived comes a moment later.
+            if video is None or sound is None or not (video.complete and sound.complete):
                 return None
             made = asyncio.get_running_loop().run_in_executor(self._executor, _mux, video, sound)
             self._made[msn] = made
+            made.add_done_callback(lambda done: self._drop_failed(msn, done))
             while len(self._made) > self._cached:
                 self._made.popitem(last=False)
-        try:
-            # Shielded: one viewer who leaves must not cancel what others wait for.
-            return await asyncio.shield(made)
-        except MediaError:
-            self._made.pop(msn, None)
-            raise
+        # Shielded: one viewer who leaves must not cancel what others wait for.
+        return await asyncio.shield(made)
+
+    def _drop_failed(self, msn: int, made: "asyncio.Future[bytes]") -> None:
+        if (made.cancelled() or made.exception() is not None) and self._made.get(msn) is made:
+            del self._made[msn]
 
 
 def _mux(video: WindowSegment | None, sound: WindowSegment | None) -> bytes:
