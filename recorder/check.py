@@ -13,13 +13,14 @@ from enum import StrEnum
 from media.unit import NS_PER_S
 from recorder.chain import chain_after
 from recorder.manifest import manifest_key
+from recorder.state import RecordingSettings
 from storage.database import Database
 from storage.errors import ObjectNotFoundError
 from storage.objects import ObjectStore
 from storage.records import GENESIS_HASH, GapRecord, MediaObject, ObjectState, Recording, RecordingState
 
-_HOLE_NS = 1_500_000_000
-"""Shorter holes are the unevenness of clocks, not missing media."""
+_HOLE_NS = int(RecordingSettings().tolerance_s * NS_PER_S)
+"""Shorter holes are the unevenness of clocks, not missing media; the recorder takes no gap for them either."""
 _PAGE = 100
 _PREFIX = "recordings/"
 

@@ -38,7 +38,7 @@ class RecordingSettings:
     object_s: float = 30.0
     object_bytes: int = 64 * MIB
     away_s: float = 5.0
-    tolerance_s: float = 1.0
+    tolerance_s: float = 1.5
     merge_gaps_s: float = 2.0
     disk_retry_s: float = 10.0
 
