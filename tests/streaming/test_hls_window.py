@@ -16,6 +16,7 @@ import pytest
 
 from media.clock import SystemClock
 from media.fmp4_read import read_fragments, read_init
+from media.segmenter import SegmenterSettings
 from media.stream import LiveStream, StreamId
 from media.unit import AccessUnit, Codec, StreamItem
 from streaming.hls.errors import MediaGoneError, PlaylistRequestError, StreamAwayError, WindowTimeoutError
@@ -40,12 +41,15 @@ def picture_and_sound(sound: Codec | None = Codec.PCMA, gop: int = 50) -> tuple[
 
 @asynccontextmanager
 async def window_on(
-    items: Iterable[StreamItem], settings: WindowSettings | None = None, ahead_s: float = 1.0
+    items: Iterable[StreamItem],
+    settings: WindowSettings | None = None,
+    ahead_s: float = 1.0,
+    segmenter: SegmenterSettings | None = None,
 ) -> AsyncIterator[tuple[LiveWindow, LiveStream]]:
     """A window on a stream that is live."""
     with ThreadPoolExecutor(2) as executor:
         async with (
-            live_stream(items, ahead_s=ahead_s) as stream,
+            live_stream(items, ahead_s=ahead_s, settings=segmenter) as stream,
             LiveWindows(lambda _: stream, SystemClock(), executor, settings) as windows,
         ):
             await until(lambda: stream.last_keyframe is not None)
@@ -99,7 +103,8 @@ async def test_a_viewer_has_picture_and_sound_within_two_seconds(sound: Codec | 
 
 async def test_playlists_keep_the_rules_while_the_window_slides() -> None:
     settings = WindowSettings(segments=3, segments_with_parts=2, linger=1)
-    async with window_on(looped(picture_and_sound(gop=25), 8.0), settings, ahead_s=7.0) as (window, _):
+    items = looped(picture_and_sound(gop=25), 8.0)
+    async with window_on(items, settings, 7.0, SegmenterSettings(segment_s=1.0)) as (window, _):
         await window.media_playlist("sound")
         seen: dict[str, list[playlist_rules.Playlist]] = {"video": [], "sound": []}
         first = newest(await window.media_playlist("video"))[0]
@@ -308,7 +313,8 @@ async def test_renditions_report_on_each_other() -> None:
 
 
 async def test_a_reader_that_was_cut_goes_on_with_a_discontinuity() -> None:
-    async with window_on(looped(picture_and_sound(None), 8.0), ahead_s=9.0) as (window, stream):
+    items = looped(picture_and_sound(None, gop=25), 8.0)
+    async with window_on(items, None, 9.0, SegmenterSettings(segment_s=1.0)) as (window, stream):
         await window.media_playlist("video")
         reader = stream._segments.readers[0]  # noqa: SLF001
         reader._limits = type(reader._limits)(max_bytes=1, max_items=1)  # noqa: SLF001
