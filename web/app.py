@@ -24,6 +24,7 @@ def build_app(settings: Settings, seams: Seams | None = None) -> web.Application
         ],
     )
     app.on_response_prepare.append(middlewares.add_security_headers)
+    app.on_response_prepare.append(problems.note_begun)
     app.cleanup_ctx.append(lifetime(settings, catalogs, seams or Seams()))
     app.add_routes(dispatch.routes(all_operations()))
     for module in (hls, vod, download):

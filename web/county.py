@@ -1,7 +1,7 @@
 """The county as one picture in memory: organizations, sites, cameras, users. Areas are judged by it, without a query.
 
-A picture is never changed; :class:`County` puts a new one in its place after each change and every few seconds, since
-another node may have changed the database.
+A picture is never changed; :class:`County` puts a new one in its place after each change and every half minute, since
+another process may have changed the database.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class CountyPicture:
 class County:
     """Keeps the picture fresh. Its owner calls :meth:`refresh` after each change; :meth:`running` does it by time."""
 
-    def __init__(self, database: Database, refresh_s: float = 5.0) -> None:
+    def __init__(self, database: Database, refresh_s: float = 30.0) -> None:
         self._database = database
         self._refresh_s = refresh_s
         self._lock = asyncio.Lock()
@@ -101,7 +101,7 @@ class County:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Refresh every few seconds. A database that is away leaves the last picture in place."""
+        """Refresh from time to time. A database that is away leaves the last picture in place."""
         await self.refresh()
         task = asyncio.create_task(self._keep_fresh(), name="county")
         try:

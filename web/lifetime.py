@@ -65,7 +65,7 @@ class Seams:
 
     clock: Clock = field(default_factory=SystemClock)
     hasher: PasswordHasher = field(default_factory=PasswordHasher)
-    county_refresh_s: float = 5.0
+    county_refresh_s: float = 30.0
 
 
 def lifetime(settings: Settings, catalogs: Catalogs, seams: Seams) -> Callable[[web.Application], AsyncIterator[None]]:

@@ -142,13 +142,33 @@ def middleware(catalog_of: Callable[[web.Request], Catalog]) -> Middleware:
             problem = describe(error, catalog_of(request))
             if problem.status >= 500:
                 log.warning("request failed", code=error.code, error=str(error), path=request.path)
-            return response(problem)
+            return _instead(request, problem)
         except (asyncio.CancelledError, ConnectionResetError):
             raise
         # The boundary: whatever is left is a fault of ours, and no one outside may see more than its incident code.
         except Exception:
             incident = secrets.token_hex(4).upper()
             log.exception("unforeseen error", incident=incident, method=request.method, path=request.path)
-            return response(unforeseen(catalog_of(request), incident))
+            return _instead(request, unforeseen(catalog_of(request), incident))
 
     return problems
+
+
+_BEGUN = web.RequestKey("answer_begun", bool)
+
+
+async def note_begun(request: web.Request, _: web.StreamResponse) -> None:
+    """An ``on_response_prepare`` signal: from here on an error can no longer become an answer of its own."""
+    request[_BEGUN] = True
+
+
+def _instead(request: web.Request, problem: Problem) -> web.Response:
+    """The problem as the answer; where an answer has begun, its connection is cut off.
+
+    A stream that ended tidily after an error would look whole, and a download must never look more complete than it is.
+    """
+    if not request.get(_BEGUN, False):
+        return response(problem)
+    if request.transport is not None:
+        request.transport.abort()
+    raise ConnectionResetError(f"cut off after an error: {problem.code}")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientOSError, ClientPayloadError, ServerDisconnectedError
 from aiohttp import web as http
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -214,6 +215,28 @@ async def test_a_fault_of_ours_shows_an_incident_code_and_is_logged_with_its_tra
         assert "RuntimeError" not in json.dumps(problem)
         busy = await client.get("/typed")
         assert (busy.status, busy.headers["Retry-After"]) == (503, "7")
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, _BrokenError])
+async def test_an_answer_that_breaks_in_the_middle_never_looks_whole(kind: type[Exception]) -> None:
+    async def broken(request: http.Request) -> http.StreamResponse:
+        answer = http.StreamResponse(headers={"Content-Length": "1000"})
+        await answer.prepare(request)
+        await answer.write(b"x" * 100)
+        raise kind
+
+    catalog = load_catalogs().of("en")
+    app = http.Application(middlewares=[problems.middleware(lambda request: catalog)])
+    app.on_response_prepare.append(problems.note_begun)
+    app.add_routes([http.get("/broken", broken)])
+    async with TestClient(TestServer(app)) as client:
+
+        async def read() -> None:
+            async with client.get("/broken") as response:
+                await response.read()
+
+        with pytest.raises((ClientPayloadError, ServerDisconnectedError, ClientOSError)):
+            await read()
 
 
 async def test_the_pages_answer_with_headers_that_keep_others_out(service: Service) -> None:
