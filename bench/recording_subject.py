@@ -74,6 +74,19 @@ async def _plan(database: Database, urls: Sequence[str]) -> list[str]:
     return meetings
 
 
+def _has_media(recorder: RecorderService, meeting: str) -> bool:
+    state = recorder.live_state(meeting)
+    return state is not None and state.recording_since_utc_ns is not None
+
+
+async def _until_recorded(recorder: RecorderService, meetings: Sequence[str]) -> None:
+    """Planned meetings start by themselves; wait until each has media on record. Raises TimeoutError after 60 s."""
+    async with asyncio.timeout(60):
+        # The recorder tells nobody when media comes, and this is before anything is measured.
+        while not all(_has_media(recorder, meeting) for meeting in meetings):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+
+
 async def record(urls: Sequence[str], folder: Path, username: str, password: str) -> dict[str, float]:
     """Record ``urls`` until standard input is closed; what was received, lost, stored and how late the loop ran."""
     clock = SystemClock()
@@ -92,9 +105,7 @@ async def record(urls: Sequence[str], folder: Path, username: str, password: str
         await cameras.apply(
             CameraSource(f"c{number}", url, username, Secret(password)) for number, url in enumerate(urls)
         )
-        for meeting in meetings:
-            if recorder.live_state(meeting) is None:
-                await recorder.start_meeting(meeting, None)
+        await _until_recorded(recorder, meetings)
         print("recording", flush=True)
         measuring = asyncio.create_task(meter.run())
         await asyncio.to_thread(sys.stdin.read)
