@@ -109,6 +109,9 @@ class Resampler:
         last = -(-(end - self.reach) * self._up // self._down)
         count = max(0, last - self.position)
         output = np.empty((piece.shape[0], count), np.float32)
+        if not count:
+            # The first pieces may be shorter than the window: nothing is certain yet.
+            return output
         windows = np.lib.stride_tricks.sliding_window_view(self._source, 2 * self.reach, axis=1)
         for offset in range(min(self._up, count)):
             base, phase = divmod((self.position + offset) * self._down, self._up)

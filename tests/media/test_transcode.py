@@ -1,6 +1,7 @@
 """The AAC derivative: on the grid, without a seam between stretches made apart, and true to the source's times."""
 
 import io
+import itertools
 from itertools import pairwise
 
 import av
@@ -77,7 +78,9 @@ def test_resampler_is_on_the_global_grid_and_does_not_mind_how_it_is_fed(rate_in
     first = whole.position
     expected = whole.push(source)
     pieces = Resampler(1, rate_in, rate_out, start)
-    got = np.concatenate([pieces.push(source[:, at : at + 333]) for at in range(0, rate_in, 333)], axis=1)
+    # The first pieces are shorter than the filter: a first packet may be trimmed to a few samples.
+    cuts = [0, 1, 4, *range(333, rate_in, 333), rate_in]
+    got = np.concatenate([pieces.push(source[:, at:to]) for at, to in itertools.pairwise(cuts)], axis=1)
     assert np.allclose(got, expected, atol=1e-6)
     want = np.sin(2 * np.pi * 700 * (first + np.arange(expected.shape[1])) / rate_out)
     edge = 200
