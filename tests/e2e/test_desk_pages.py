@@ -74,6 +74,9 @@ class Visit:
         await self.page.goto(self.url + path)
 
     async def log_in(self, username: str = "county", password: str = PASSWORD) -> None:
+        # There and back: a language chosen on the way in becomes that of the account, which the tests share.
+        for _ in range(2):
+            await self.page.locator("footer button").click()
         await self.page.locator("input[name=username]").fill(username)
         await self.page.locator("input[name=password]").fill(password)
         await self.page.locator("button[type=submit]").click()
@@ -87,7 +90,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         settings = {"SANHUI_SEGMENT_S": "2", "SANHUI_RECONCILE_S": "1"}
         service = await stack.enter_async_context(running_service(folder, settings))
         person = await stack.enter_async_context(Person(service.url))
-        await person.set_up(service.setup_token())
+        await person.set_up(await service.setup_token())
         town = await county.add_town(person)
         branch, room = await county.add_room(person, town, "东湾村党支部")
         login = {"username": CAMERA_USER, "password": CAMERA_PASSWORD}
@@ -159,6 +162,7 @@ async def test_every_page_renders(house: House, size: str, language: str) -> Non
             await expect(main.locator("h1, h2").first).to_be_visible(timeout=PATIENCE_MS)
             await expect(desk.page.locator("[aria-busy=true]")).to_have_count(0, timeout=PATIENCE_MS)
             await expect(desk.page.locator("nav li a")).to_have_count(5)
+            await expect(desk.page.locator("html")).to_have_attribute("lang", language)
             assert await desk.page.evaluate(_IS_TOO_WIDE) <= 0, path
             leaked = await main.evaluate(f"main => main.innerText.match(/{untranslated}/)?.[0] ?? null")
             assert leaked is None, (path, leaked)

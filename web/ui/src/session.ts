@@ -5,6 +5,7 @@ import { language, setLanguage, type Language } from "@/i18n";
 import { Problem } from "@/lib/problem";
 
 const current = ref<Session | null>(null);
+let wish: Language | null = null;
 const about = ref<About | null>(null);
 
 /** Who is logged in. */
@@ -70,6 +71,10 @@ export function resume(): Promise<boolean> {
 
 export async function logIn(username: string, password: string): Promise<void> {
   adopt(await take(api.POST("/session", { body: { username, password } })));
+  // Who has just chosen a language on the way in means it, whatever the account says.
+  const wanted = wish;
+  wish = null;
+  if (wanted && wanted !== language.value) await chooseLanguage(wanted);
 }
 
 export async function logOut(): Promise<void> {
@@ -83,5 +88,6 @@ export async function logOut(): Promise<void> {
 /** Changes the language at once, and for the person where somebody is logged in. */
 export async function chooseLanguage(next: Language): Promise<void> {
   setLanguage(next);
+  if (!current.value) wish = next;
   if (current.value) adopt(await take(api.PUT("/session", { body: { language: next } })));
 }
