@@ -16,7 +16,8 @@ from typing import Any, Self
 
 import aiohttp
 
-START_S = 40.0
+START_S = 120.0
+"""Long, for a busy machine; a start takes some seconds."""
 PASSWORD = "Correct-horse-9"
 
 
@@ -71,7 +72,9 @@ class ServiceProcess:
                 stderr=subprocess.STDOUT,
             )
         async with aiohttp.ClientSession() as session:
-            await until(lambda: self._is_ready(session), START_S, f"the service is not ready:\n{self.log[-3000:]}")
+            await until(
+                lambda: self._is_ready(session), START_S, lambda: f"the service is not ready:\n{self.log[-3000:]}"
+            )
 
     async def kill(self) -> None:
         """kill -9."""
@@ -107,19 +110,21 @@ class ServiceProcess:
         except aiohttp.ClientError:
             return False
 
-    def setup_token(self) -> str:
-        """The one-time token of the first start's link."""
-        found = re.findall(r"/setup/([A-Za-z0-9_-]{16,})", self.log)
-        assert found, self.log[-2000:]
-        return str(found[-1])
+    async def setup_token(self) -> str:
+        """The one-time token of the first start's link, which is printed as soon as the service is ready."""
+
+        async def printed() -> list[str]:
+            return re.findall(r"/setup/([A-Za-z0-9_-]{16,})", self.log)
+
+        return str((await until(printed, 10, lambda: self.log[-2000:]))[-1])
 
 
 @asynccontextmanager
 async def running_service(folder: Path, settings: Mapping[str, str] | None = None) -> AsyncIterator[ServiceProcess]:
     """A service that is stopped at the end, however the test ends."""
     service = ServiceProcess(folder, settings or {})
-    await service.start()
     try:
+        await service.start()
         yield service
     finally:
         await service.stop()
