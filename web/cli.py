@@ -112,11 +112,9 @@ def show_settings(config: Path | None, docs: bool) -> None:
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), default=Path("demo-data"), show_default=True)
 @click.option("--port", type=int, default=8080, show_default=True, help="The next free one if it is taken.")
 @click.option("--fresh", is_flag=True, help="Forget what earlier demonstrations recorded.")
-@click.option("--store", type=click.Choice(["directory", "minio"]), default="directory", show_default=True)
-@click.option("--db", type=click.Choice(["sqlite", "postgres"]), default="sqlite", show_default=True)
-def demo(data: Path, port: int, fresh: bool, store: str, db: str) -> None:
+def demo(data: Path, port: int, fresh: bool) -> None:
     """Run Sanhui with a sample county and three simulated cameras."""
-    run(lambda: run_demo(console, data, port, fresh=fresh, store=store, db=db), read_settings(None))
+    run(lambda: run_demo(console, data, port, fresh=fresh), read_settings(None))
 
 
 for _command in cli_tools.COMMANDS:

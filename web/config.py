@@ -5,6 +5,7 @@ import zoneinfo
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -118,6 +119,10 @@ class Settings(BaseModel):
         default=SecretStr(""),
         description="`sqlite:///path` or `postgresql://user:password@host/name`; empty is SQLite in the data folder.",
     )
+    database_password: SecretStr = Field(
+        default=SecretStr(""),
+        description="Password of the database's user, where it is kept apart from the address (`…_FILE`).",
+    )
     secret_key_file: Path | None = Field(
         default=None,
         description="File of the keys that camera passwords are encrypted with; empty is `secret.key` in the data "
@@ -225,7 +230,13 @@ class Settings(BaseModel):
     @property
     def database_address(self) -> str:
         """Address of the database, with its password."""
-        return self.database_url.get_secret_value() or f"sqlite:///{(self.data_dir / 'sanhui.db').resolve()}"
+        url = self.database_url.get_secret_value() or f"sqlite:///{(self.data_dir / 'sanhui.db').resolve()}"
+        password = self.database_password.get_secret_value()
+        if not password:
+            return url
+        parts = urlsplit(url)
+        user = parts.username or ""
+        return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{parts.netloc.rpartition('@')[2]}").geturl()
 
     @property
     def spool_path(self) -> Path:

@@ -113,7 +113,7 @@ PEOPLE = (
 )
 
 
-async def run_demo(console: Console, data: Path, port: int, *, fresh: bool, store: str, db: str) -> None:
+async def run_demo(console: Console, data: Path, port: int, *, fresh: bool) -> None:
     """Set the sample county up and serve it until Ctrl-C."""
     if fresh:
         await asyncio.to_thread(shutil.rmtree, data, ignore_errors=True)
@@ -124,8 +124,7 @@ async def run_demo(console: Console, data: Path, port: int, *, fresh: bool, stor
         )
         with bar:
             step = bar.add_task("准备数据 · preparing data", total=4)
-            environ = {**os.environ, **await _servers(stack, store, db, data)}
-            settings = demo_settings(environ, data, port)
+            settings = demo_settings(os.environ, data, port)
             log = stack.enter_context((data / "sanhui.log").open("a", encoding="utf-8"))
             configure_logging(LogLevel.INFO, LogFormat.JSON, settings.node, log)
             await asyncio.to_thread(upgrade, settings.database_address)
@@ -142,7 +141,7 @@ async def run_demo(console: Console, data: Path, port: int, *, fresh: bool, stor
                 console.print(_welcome(running.url, data))
 
             # Chosen anew now: a port that was free at the beginning may be taken since.
-            await serve(demo_settings(environ, data, port), started)
+            await serve(demo_settings(os.environ, data, port), started)
         console.print("已停止，录像都已存好 · stopped, everything recorded is kept")
 
 
@@ -170,18 +169,6 @@ def free_port(first: int) -> int:
                 continue
             return port
     return 0
-
-
-async def _servers(stack: contextlib.AsyncExitStack, store: str, db: str, data: Path) -> dict[str, str]:
-    """Start a real MinIO and PostgreSQL where they are asked for; ``tools`` is there in a checkout alone."""
-    if store == "directory" and db == "sqlite":
-        return {}
-    try:
-        from tools.servers import start_servers
-    except ImportError as error:
-        raise DemoError(reason="MinIO and PostgreSQL are started from a checkout only: make demo") from error
-    inner = stack.enter_context(contextlib.ExitStack())
-    return await asyncio.to_thread(start_servers, inner, store, db, data / "servers")
 
 
 @contextlib.asynccontextmanager

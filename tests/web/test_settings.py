@@ -33,6 +33,18 @@ def test_a_setting_that_ends_in_file_is_not_read_as_one(tmp_path: Path) -> None:
     assert settings.secret_key_file == tmp_path / "key"
 
 
+def test_the_database_password_may_stand_apart_from_the_address(tmp_path: Path) -> None:
+    secret = tmp_path / "database"
+    secret.write_text("p@ss:/汉\n", encoding="utf-8")
+    environ = {
+        "SANHUI_DATABASE_URL": "postgresql://sanhui@db:5432/sanhui?sslmode=require",
+        "SANHUI_DATABASE_PASSWORD_FILE": str(secret),
+    }
+    settings = load_settings(environ)
+    assert settings.database_address == "postgresql://sanhui:p%40ss%3A%2F%E6%B1%89@db:5432/sanhui?sslmode=require"
+    assert "p@ss" not in repr(settings)
+
+
 def test_networks_are_parted_by_commas() -> None:
     settings = load_settings({"SANHUI_TRUSTED_PROXIES": "10.1.2.3/8, fd00::/8"})
     assert settings.trusted_proxies == ["10.0.0.0/8", "fd00::/8"]
