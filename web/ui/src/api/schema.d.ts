@@ -284,7 +284,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * All cameras with their state.
+         * All cameras with their state, in order of town, village and name.
          * @description Scope: `cameras:read`.
          */
         get: operations["list_cameras"];
@@ -339,7 +339,7 @@ export interface paths {
         put: operations["update_camera"];
         post?: never;
         /**
-         * Take a camera out of the register. Its recordings stay.
+         * Take a camera out of the register. One that has recorded meetings can only be switched off.
          * @description Scope: `cameras:write`.
          */
         delete: operations["delete_camera"];
@@ -357,7 +357,7 @@ export interface paths {
         };
         /**
          * A picture of the camera, at most 10 s old while it is online.
-         * @description Scope: `meetings:read`.
+         * @description Scope: `live:watch`.
          */
         get: operations["get_still"];
         put?: never;
@@ -376,7 +376,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The tree of organizations.
+         * The tree of organizations, from the person's own downwards.
          * @description Scope: `organizations:read`.
          */
         get: operations["list_organizations"];
@@ -472,7 +472,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Everybody who may log in.
+         * Everybody who may log in, as far as the person's area goes.
          * @description Scope: `users:read`.
          */
         get: operations["list_users"];
@@ -497,7 +497,7 @@ export interface paths {
         };
         get?: never;
         /**
-         * Change a person, or disable them.
+         * Change a person, or disable them, which ends their sessions.
          * @description Scope: `users:write`.
          */
         put: operations["update_user"];
@@ -518,7 +518,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Set a person's password.
+         * Set a person's password, end their sessions, lift a lock.
          * @description Scope: `users:write`.
          */
         post: operations["reset_password"];
@@ -622,6 +622,11 @@ export interface components {
             at: string;
             /** @description Null where nobody was logged in, or where the service acted itself */
             person: components["schemas"]["PersonRef"] | null;
+            /**
+             * Username
+             * @description Log-in name as it was given, kept even when the person is gone
+             */
+            username: string;
             /**
              * Action
              * @description Such as ``login``, ``meeting.start``, ``recording.download``
@@ -900,10 +905,10 @@ export interface components {
             /** Last Picture At */
             last_picture_at: string | null;
             /**
-             * Readers
-             * @description Readers of the stream now, the recorder included
+             * Viewers
+             * @description People who look through the camera now
              */
-            readers: number;
+            viewers: number;
             /** Recording */
             recording: boolean;
         };
@@ -3281,6 +3286,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Request Entity Too Large */
             413: {
                 headers: {
@@ -3506,6 +3520,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Request Entity Too Large */
             413: {
                 headers: {
@@ -3584,6 +3607,15 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3747,6 +3779,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Request Entity Too Large */
             413: {
                 headers: {
@@ -3836,6 +3877,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Request Entity Too Large */
             413: {
                 headers: {
@@ -3912,6 +3962,15 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4029,6 +4088,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Request Entity Too Large */
             413: {
                 headers: {
@@ -4118,6 +4186,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Request Entity Too Large */
             413: {
                 headers: {
@@ -4194,6 +4271,15 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
