@@ -212,6 +212,10 @@ class RecordedMeetings:
             self._known.popitem(last=False)
         return recorded
 
+    def forget(self, meeting_id: str) -> None:
+        """Read the meeting's recording anew the next time: who has just ended a meeting looks at all of it."""
+        self._known.pop(meeting_id, None)
+
     async def title(self, meeting_id: str) -> str:
         """What a copy of the meeting is called: who met, for what. Raises RecordNotFoundError."""
         async with self._database.read() as repositories:

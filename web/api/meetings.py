@@ -134,6 +134,7 @@ async def end_meeting(call: Call, meeting_id: str) -> Meeting:
     """End a meeting and its recording now."""
     place = await call.meeting(meeting_id)
     await call.services.recorder.end_meeting(meeting_id, call.principal.user.id)
+    call.services.playback.meetings.forget(meeting_id)
     async with call.services.database.transaction() as repos:
         await repos.audit.add(call.entry("meeting.end", f"meeting/{meeting_id}", name=place.meeting.title))
     return await _shown(call, meeting_id)

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { expectedMediaTime, mediaTimeAt, momentAtMediaTime } from "@/lib/mediatime";
+import { expectedMediaTime, mediaTimeAt, momentAtMediaTime, reaches } from "@/lib/mediatime";
 import { choiceAt, LIVE_REACH_MS, openingChoice } from "@/lib/source";
 
 // Two stretches of 4 s fragments with 11 s missing between them.
@@ -30,6 +30,13 @@ describe("media time", () => {
     expect(mediaTimeAt(fragments, 999_000)).toBe(12);
     expect(mediaTimeAt([], 5)).toBeNull();
     expect(momentAtMediaTime([], 5)).toBeNull();
+  });
+
+  it("reaches up to its last fragment's end", () => {
+    expect(reaches(fragments, 112_000)).toBe(true);
+    expect(reaches(fragments, 122_999)).toBe(true);
+    expect(reaches(fragments, 123_000)).toBe(false);
+    expect(reaches([], 5)).toBe(true);
   });
 
   it("passes over fragments that do not say their time", () => {

@@ -1,7 +1,7 @@
 import type Hls from "hls.js";
 import type { ErrorData, HlsConfig, LevelDetails } from "hls.js";
 import { onScopeDispose, readonly, ref, shallowRef, type Ref } from "vue";
-import { mediaTimeAt, momentAtMediaTime, type DatedFragment } from "@/lib/mediatime";
+import { mediaTimeAt, momentAtMediaTime, reaches, type DatedFragment } from "@/lib/mediatime";
 
 /** What the picture is doing. `codec` is a picture that this browser cannot decode. */
 export type PlayerStatus = "idle" | "opening" | "playing" | "paused" | "buffering" | "lost" | "codec" | "ended";
@@ -229,7 +229,7 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
     if (video.value && kind.value === "recorded") video.value.playbackRate = next;
   }
 
-  /** Goes to a moment of the playlist that is open. False where the playlist does not reach there. */
+  /** Goes to a moment of the playlist that is open. False where the playlist does not reach there, or not yet. */
   function seek(target: number): boolean {
     const element = video.value;
     if (!element || !current) return false;
@@ -241,6 +241,8 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
     }
     const time = mediaTimeAt(fragments(), target);
     if (time === null) return false;
+    // hls.js asks for a growing playlist once a segment; what was recorded since is there if it is asked for now.
+    if (details.value?.live && !reaches(fragments(), target)) return false;
     moment.value = target;
     lastMoment = target;
     element.currentTime = time;

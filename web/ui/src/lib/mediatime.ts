@@ -35,6 +35,12 @@ export function mediaTimeAt(fragments: readonly DatedFragment[], moment: number)
   return last;
 }
 
+/** Whether a playlist that may still grow reaches a moment already. */
+export function reaches(fragments: readonly DatedFragment[], moment: number): boolean {
+  const last = fragments[fragments.length - 1];
+  return last?.programDateTime == null || moment < last.programDateTime + last.duration * 1000;
+}
+
 /** Moment at a media time; beyond the last fragment it goes on from there. */
 export function momentAtMediaTime(fragments: readonly DatedFragment[], mediaTime: number): number | null {
   let found: DatedFragment | null = null;
