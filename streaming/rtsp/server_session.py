@@ -88,6 +88,7 @@ class ServerConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._session_id = ""
         self._stream: LiveStream | None = None
+        self._stream_path = ""
         self._stream_url = ""
         self._tracks: dict[int, Track] = {}
         self._channels: dict[int, tuple[int, int]] = {}
@@ -184,7 +185,7 @@ class ServerConnection(asyncio.Protocol):
             self._respond(Response(501, headers=Headers([("Public", PUBLIC)])), request)
             return
         try:
-            _split_path(request.url)
+            split_path(request.url)
         except ValueError:
             self._respond(Response(400), request)
             return
@@ -223,7 +224,7 @@ class ServerConnection(asyncio.Protocol):
         return Response(200, headers=Headers([("Public", PUBLIC)]))
 
     def _describe(self, request: Request) -> Response:
-        path, _ = _split_path(request.url)
+        path, _ = split_path(request.url)
         stream = self._provider(path)
         if stream is None:
             return Response(404)
@@ -238,7 +239,7 @@ class ServerConnection(asyncio.Protocol):
     def _setup(self, request: Request) -> Response:
         if self._output is not None:
             return Response(455)
-        path, track_id = _split_path(request.url)
+        path, track_id = split_path(request.url)
         stream = self._provider(path)
         if stream is None or (self._stream is not None and stream is not self._stream):
             return Response(404 if stream is None else 459)
@@ -255,7 +256,7 @@ class ServerConnection(asyncio.Protocol):
             return Response(461)
         if not self._session_id:
             self._session_id = secrets.token_hex(8)
-        self._stream = stream
+        self._stream, self._stream_path = stream, path
         self._stream_url = _content_base(request.url, without_track=True)
         self._tracks[track_id] = tracks[track_id]
         return Response(200, headers=Headers([("Transport", answer)]))
@@ -306,6 +307,9 @@ class ServerConnection(asyncio.Protocol):
             return refusal
         if self._stream is None or self._transport is None or not self._tracks:
             return Response(455)
+        if split_path(request.url)[0] != self._stream_path:
+            # What was authorized, and goes on record, is this URL: it has to be that of the stream.
+            return Response(404)
         if self._output is not None:
             return Response(200)
         if self._channels:
@@ -381,8 +385,9 @@ def _pair(text: str, highest: int) -> tuple[int, int] | None:
     return (first, second) if first <= highest and second <= highest else None
 
 
-def _split_path(url: str) -> tuple[str, int | None]:
-    """(path without the track, track id) of a request's URL. Raises ValueError for what is no URL."""
+def split_path(url: str) -> tuple[str, int | None]:
+    """(path without the track and without percent signs, track id) of a request's URL: what the server's provider is
+    asked for, and so what an authenticator has to judge. Raises ValueError for what is no URL."""
     path = unquote(urlsplit(url).path)
     match = _TRACK.search(path)
     if match is None:

@@ -159,6 +159,16 @@ async def test_requests_out_of_place_are_refused() -> None:
         assert (await talk.ask("PLAY", Session="made-up")).status == 454
 
 
+async def test_play_names_the_stream_that_was_set_up() -> None:
+    # The log-in and the register of looks see the URL of the PLAY, so no other may start the stream.
+    async with site() as here, rtsp_talk(here.url) as talk:
+        here.publish(UNITS)
+        assert (await talk.ask("SETUP", f"{here.url}/track1", Transport=TCP)).status == 200
+        for other in ("/", "/live/other", "/live/hall2/"):
+            assert (await talk.ask("PLAY", f"rtsp://127.0.0.1:{here.server.port}{other}")).status == 404
+        assert (await talk.ask("PLAY", f"{here.url}/")).status == 200
+
+
 @pytest.mark.parametrize(
     "transport",
     [

@@ -250,6 +250,8 @@ async def test_a_player_logs_in_over_rtsp_with_the_stream_password_inside_its_ar
     assert await outcome(near["id"], access["password"]) == ("", "")
     assert await outcome(near["id"], "Correct-Horse-9") == ("login", "camera-credentials-refused")
     assert await outcome(far["id"], access["password"]) == ("login", "camera-credentials-refused")
+    disguised = f"%{ord(far['id'][0]):02x}{far['id'][1:]}"
+    assert await outcome(disguised, access["password"]) == ("login", "camera-credentials-refused")
     auditor = await county.logged_in("auditor")
 
     async def looked() -> Any:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -13,6 +12,7 @@ from storage.database import Database
 from storage.errors import DatabaseError
 from storage.records import AuditEntry
 from streaming.rtsp.auth import ServerAuthenticator, Verdict
+from streaming.rtsp.server_session import split_path
 from web.access.audit import Audit
 from web.access.stream_access import StreamPasswords
 from web.county import County
@@ -83,8 +83,8 @@ def stream_of(path: str) -> StreamId:
 
 
 def camera_of(url: str) -> str:
-    """The camera in a request's URL, track and all; empty if it names none."""
+    """The camera in a request's URL, read as the server reads it; empty if it names none."""
     try:
-        return stream_of(urlsplit(url).path).camera
+        return stream_of(split_path(url)[0]).camera
     except ValueError:
         return ""
