@@ -1,12 +1,13 @@
 """One camera of one meeting: from segment events to spool files and gaps. A reader like any other, and restartable."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from media.clock import Clock
-from media.fanout import Reader
+from media.fanout import Reader, ReaderLimits
 from media.fmp4 import init_segment
 from media.segments import Part, Period, SegmentEnd, SegmentEvent, SegmentStart
 from media.stream import LiveStream
@@ -21,6 +22,8 @@ from storage.records import GENESIS_HASH, GapRecord
 _log = logging.getLogger(__name__)
 
 _NO_STREAM_POLL_S = 0.5
+_LIMITS = ReaderLimits(max_bytes=64 * 1024 * 1024, max_items=10_000)
+"""A reader begins with all of the open segment, which may have 32 MiB, or the cached GOP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ class Recording:
         self._bytes = 0
         self._segments = 0
         self._away = False
+        self._end_ns: int | None = None
+        self._end_reached = asyncio.Event()
         self._closing: dict[asyncio.Future[SpoolFile | None], OpenSpoolFile] = {}
 
     @property
@@ -128,7 +133,7 @@ class Recording:
                     self._look_for_absence()
                     await asyncio.sleep(_NO_STREAM_POLL_S)
                     continue
-                with stream.read_segments(f"recording {self.plan.recording}") as reader:
+                with stream.read_segments(f"recording {self.plan.recording}", _LIMITS) as reader:
                     await self._read(reader)
                 # The stream has ended for good; its camera may come back as another one.
                 self._break = True
@@ -141,6 +146,17 @@ class Recording:
         """Wait until everything handed to the spool is on disk and queued for upload. After :meth:`run` has ended."""
         while self._closing:
             await asyncio.wait(self._closing)
+
+    async def covered(self, utc_ns: int, limit_s: float) -> None:
+        """Wait, for ``limit_s`` at most, until media up to ``utc_ns`` has come: when a meeting ends, its last part is
+        still being made. Where media is missing anyway there is nothing to wait for."""
+        if self._since is None or self._book.open_gap is not None or self._media_end >= utc_ns:
+            return
+        self._end_ns = utc_ns
+        self._end_reached.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._end_reached.wait()
 
     def end(self, utc_ns: int) -> None:
         """The meeting is over: settle the gap that lasts. After :meth:`run` has ended."""
@@ -219,6 +235,8 @@ class Recording:
             return
         self._segment_parts += 1
         self._media_end = max(self._media_end, part.start_utc_ns + part.duration_ns)
+        if self._end_ns is not None and self._media_end >= self._end_ns:
+            self._end_reached.set()
         self._last_part = self._media_end
         self._arrival_ns = self._tools.clock.monotonic_ns()
         self._bytes += part.size
@@ -249,6 +267,9 @@ class Recording:
     def _open_object_for(self, event: SegmentStart) -> None:
         period = event.period
         known = self._period
+        if event.start_utc_ns < self._object_start:
+            # The clock was set back: an object has one span of time.
+            self._close_object()
         if known is None or (period is not known and (period.tracks != known.tracks or period.init != known.init)):
             self._close_object()
             self._period_number += 1
@@ -342,6 +363,7 @@ class Recording:
     def _begin_gap(self, cause: GapCause) -> None:
         if self._book.open_gap is not None:
             return
+        self._end_reached.set()
         self._away = cause is not GapCause.STORAGE_LOST and cause is not GapCause.OVERLOADED
         self._book.begin(self._media_end, cause)
         self._tools.ledger.changed()
@@ -349,7 +371,9 @@ class Recording:
 
     def _gap(self, gap: Gap) -> None:
         """The stream says what was missing."""
-        if gap.end_utc_ns <= self._gap_floor():
+        # A clock that was set back puts its jump before all that is recorded.
+        set_back = gap.cause is GapCause.CLOCK_JUMP and self._since is not None
+        if gap.end_utc_ns <= self._gap_floor() and not set_back:
             return
         if self._book.open_gap is not None and gap.cause in (GapCause.DISCONNECTED, GapCause.SILENT):
             if self._book.open_gap.cause in (GapCause.DISCONNECTED.value, GapCause.NOT_STARTED.value):

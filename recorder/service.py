@@ -307,6 +307,9 @@ class RecorderService:
         return [await self._finish(row, utc_ns) for row in rows]
 
     async def _finish(self, row: records.Recording, end_utc_ns: int) -> asyncio.Future[None]:
+        if (running := self._running.get(row.id)) is not None:
+            passed_s = max(0, self._clock.utc_ns() - end_utc_ns) / NS_PER_S
+            await running.recording.covered(end_utc_ns, self._settings.last_part_s - passed_s)
         recording = await self._stop(row.id)
         if recording is not None:
             recording.end(end_utc_ns)

@@ -49,8 +49,9 @@ class RecorderSettings:
     planned meeting that starts more than ``late_s`` after its plan has the time until then on record as a gap.
 
     A meeting ends by itself ``end_grace_s`` after its planned end, and ``longest_s`` after its start where it has none
-    (or was started after it). Ending one waits up to ``end_wait_s`` for its last object to be stored, leaving the
-    service up to ``shutdown_s`` for all. ``retry_s`` is how soon gaps and story are tried again.
+    (or was started after it). Ending one waits until ``last_part_s`` after its end for the part that covers it, and up
+    to ``end_wait_s`` more for its last object to be stored; leaving the service up to ``shutdown_s`` for all.
+    ``retry_s`` is how soon gaps and story are tried again.
     """
 
     spool: SpoolSettings = field(default_factory=SpoolSettings)
@@ -60,6 +61,7 @@ class RecorderSettings:
     late_s: float = 15.0
     end_grace_s: float = 0.0
     longest_s: float = 12 * 3600.0
+    last_part_s: float = 2.0
     end_wait_s: float = 5.0
     shutdown_s: float = 5.0
     retry_s: float = 1.0

@@ -39,6 +39,7 @@ FAST = RecorderSettings(
     upload=UploadSettings(backoff_s=0.01, max_backoff_s=0.05),
     recording=RecordingSettings(object_s=8.0, away_s=0.2),
     reconcile_s=0.02,
+    last_part_s=0.1,
     retry_s=0.02,
 )
 

@@ -1,8 +1,10 @@
 """Meetings through the whole recorder: real media, real database, real store."""
 
+import asyncio
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -15,7 +17,7 @@ from recorder.chain import chain_after
 from recorder.check import check
 from recorder.errors import MeetingStateError
 from storage.records import GENESIS_HASH, MeetingState, RecordingState
-from tests.recorder.house import START_NS, House, house, until
+from tests.recorder.house import FAST, START_NS, House, house, until
 from tests.support.faults import Faults, FaultyStore
 
 
@@ -76,7 +78,7 @@ async def test_an_object_is_a_file_that_plays_and_its_ranges_are_segments(tmp_pa
             shown += frames
             seconds = (item.end_utc_ns - item.start_utc_ns) / NS_PER_S
             assert sounds / 8_000 == pytest.approx(seconds, abs=0.6)
-        # What is not yet a part when the meeting is ended is not kept: at most half a second.
+        # Nothing came any more when the meeting was ended, so its last part, of half a second at most, stayed open.
         assert 115 <= shown <= 120
 
 
@@ -141,6 +143,25 @@ async def test_starting_twice_or_ending_what_does_not_run_is_refused(tmp_path: P
                 await recorder.start_meeting(meeting, "user1")
             assert (await home.meeting(meeting)).started_by == "user1"
             await recorder.end_meeting(meeting, "user1")
+        assert await home.gaps(meeting) == []
+
+
+async def test_the_end_waits_for_the_part_that_covers_it(tmp_path: Path) -> None:
+    async with house(tmp_path, replace(FAST, last_part_s=20.0)) as home:
+        meeting = await home.plan()
+        home.camera.connect()
+        async with home.service() as recorder:
+            await home.runs(recorder, meeting)
+            home.camera.feed(2.3)
+            ending = asyncio.create_task(recorder.end_meeting(meeting, "user1"))
+            async with asyncio.timeout(20):
+                while (await home.meeting(meeting)).state is MeetingState.RUNNING:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            home.camera.feed(1.0)
+            await asyncio.wait_for(ending, 10)
+        ended = (await home.meeting(meeting)).ended_utc_ns
+        assert ended == START_NS + 4.3 * NS_PER_S
+        assert (await home.objects(meeting))[-1].end_utc_ns >= ended
         assert await home.gaps(meeting) == []
 
 

@@ -128,7 +128,7 @@ async def test_a_reader_overrun_is_a_gap(tmp_path: Path, monkeypatch: pytest.Mon
         stream = home.camera.stream
         assert stream is not None
         read = stream.read_segments
-        monkeypatch.setattr(stream, "read_segments", lambda name: read(name, ReaderLimits(max_items=30)))
+        monkeypatch.setattr(stream, "read_segments", lambda name, _: read(name, ReaderLimits(max_items=30)))
         async with home.service() as recorder:
             await home.runs(recorder, meeting)
             await feed(home, recorder, 4.0)
@@ -171,6 +171,59 @@ async def test_a_camera_that_comes_late(tmp_path: Path) -> None:
         await whole(home, meeting)
         (gap,) = await home.gaps(meeting)
         assert (gap.start_utc_ns, gap.end_utc_ns, gap.cause) == (START_NS, START_NS + 30 * NS_PER_S, "not-started")
+
+
+async def test_a_clock_that_is_set_back_is_on_record(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        home.camera.second += 4000
+        home.clock.now_ns += 4000 * NS_PER_S
+        meeting = await home.plan()
+        home.camera.connect()
+        async with home.service() as recorder:
+            await home.runs(recorder, meeting)
+            await feed(home, recorder, 4.0)
+            home.camera.second -= 3600
+            home.clock.now_ns -= 3600 * NS_PER_S
+            home.camera.epoch += 1
+            assert home.camera.stream is not None
+            home.camera.stream.publish(Gap(home.clock.now_ns, home.clock.now_ns, GapCause.CLOCK_JUMP))
+            await feed(home, recorder, 4.0)
+            await recorder.end_meeting(meeting, "user1")
+        await whole(home, meeting)
+        (gap,) = await home.gaps(meeting)
+        assert (gap.cause, gap.start_utc_ns) == (GapCause.CLOCK_JUMP, START_NS + 406 * NS_PER_S)
+        before, after = await home.objects(meeting)
+        assert before.start_utc_ns < before.end_utc_ns
+        assert after.start_utc_ns < after.end_utc_ns < before.start_utc_ns
+
+
+async def test_an_open_segment_larger_than_a_readers_queue_is_recorded_from_its_beginning(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await home.plan(start_s=3600)
+        home.camera.connect()
+        stream = home.camera.stream
+        assert stream is not None
+        with stream.read_segments("viewer"):
+            home.camera.feed(1.8)
+            picture = next(unit for unit in reversed(home.camera.sent) if unit.track.id == 1)
+            for index in range(1, 6):
+                step = index * picture.track.clock_rate // 2
+                stream.publish(
+                    replace(
+                        picture,
+                        dts=picture.dts + step,
+                        pts=picture.pts + step,
+                        utc_ns=picture.utc_ns + index * NS_PER_S // 2,
+                        data=bytes(6 * 1024 * 1024),
+                        keyframe=False,
+                    )
+                )
+            async with home.service() as recorder:
+                await recorder.start_meeting(meeting, "user1")
+                await until(lambda: recorder.metrics.parts >= 6, "the open segment is taken")
+                await recorder.end_meeting(meeting, "user1")
+        assert recorder.metrics.overflows == 0
+        await whole(home, meeting)
 
 
 async def test_many_lost_packets_are_one_gap(tmp_path: Path) -> None:
