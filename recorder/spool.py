@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import struct
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -38,8 +39,8 @@ from storage.records import GapRecord
 
 _log = logging.getLogger(__name__)
 
-_HEADER_MAY_BE_TORN: Final = 1024 * 1024
-"""A file shorter than this whose header is broken was cut off while it was begun: there is no media in it."""
+_MAY_BE_TORN: Final = 1024 * 1024
+"""A file with nothing whole in it and less than this behind it was cut off while it was begun."""
 _STILL_FULL: Final = 0.9
 _OVERHEAD: Final = FRAME.size + CHUNK.size
 
@@ -249,14 +250,32 @@ def _recover_all(directory: Path) -> list[SpoolFile]:
         if not folder.is_dir() or folder.name == DAMAGED:
             continue
         for path in sorted(folder.glob("*.spool")):
-            spool = read_spool(path)
-            if spool is None and path.stat().st_size > _HEADER_MAY_BE_TORN:
-                _log.error("spool file %s has no readable header and is set aside", path.name)
-                set_aside_file(path, directory)
-            elif spool is None or not (spool.segments or spool.gaps):
-                remove_file(path)
+            try:
+                spool = _recovered(path, directory)
+            except OSError as error:
+                # One file that the disk does not give back must not keep all others, and all rooms, waiting.
+                _log.error("spool file %s of %s cannot be read: %s", path.name, folder.name, error.strerror)
             else:
-                found.append(spool)
+                found += [spool] if spool is not None else []
         if not any(folder.iterdir()):
             folder.rmdir()
     return found
+
+
+def _recovered(path: Path, directory: Path) -> SpoolFile | None:
+    """What a spool file holds; None where that is nothing, and the file out of the way. Raises OSError."""
+    try:
+        spool = read_spool(path)
+    except (KeyError, TypeError, ValueError, struct.error) as error:
+        # Every frame was whole, so this is no damage: another version of Sanhui wrote it.
+        _log.error("spool file %s is not understood (%s) and is set aside", path.name, type(error).__name__)
+        set_aside_file(path, directory)
+        return None
+    if spool is not None and (spool.segments or spool.gaps):
+        return spool
+    if path.stat().st_size - (spool.valid_bytes if spool is not None else 0) > _MAY_BE_TORN:
+        _log.error("spool file %s holds more than can be read and is set aside", path.name)
+        set_aside_file(path, directory)
+    else:
+        remove_file(path)
+    return None

@@ -175,17 +175,25 @@ class Uploader:
                 if line.trouble != trouble:
                     _log.warning("%s: %s", trouble, error.code if isinstance(error, StorageError) else error.strerror)
                 line.trouble = trouble
-                self._metrics.upload_retries += 1
-                # Jitter, so that hundreds of recordings do not all ask at once when a server is back.
-                await asyncio.sleep(delay * random.uniform(0.5, 1.0))
-                delay = min(delay * 2, self._settings.max_backoff_s)
+            except Exception:  # noqa: BLE001 - see below
+                # A fault of ours must not silence this recording's queue: it is told, and tried again.
+                if line.trouble != "spool-damaged":
+                    _log.exception("an upload failed and is tried again")
+                line.trouble = "spool-damaged"
             else:
                 line.trouble = ""
                 return result
+            self._metrics.upload_retries += 1
+            # Jitter, so that hundreds of recordings do not all ask at once when a server is back.
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(delay * 2, self._settings.max_backoff_s)
 
     async def _upload(self, spool: SpoolFile) -> None:
         if not spool.segments:
-            await self._commit(spool, None)
+            try:
+                await self._commit(spool, None)
+            except (ConflictError, RecordNotFoundError) as error:
+                _log.warning("gaps of recording %s are not kept: %s", spool.header.recording, error.code)
             await self._spool.remove(spool)
             return
         try:
@@ -257,6 +265,18 @@ class Uploader:
     async def _give_up(self, spool: SpoolFile, code: str) -> None:
         """What the spool holds cannot be kept as it is: keep the file for a person, and its time as a gap."""
         _log.error("spool file %s of %s is set aside: %s", spool.path.name, spool.header.recording, code)
+        await self._commit_lost(spool, code)
+        await self._spool.set_aside(spool)
+
+    async def _gone(self, spool: SpoolFile) -> None:
+        async with self._database.read() as repos:
+            known = await repos.objects.find(spool.header.recording, spool.header.number)
+        if known is None:
+            _log.error("spool file %s of %s has vanished", spool.path.name, spool.header.recording)
+            await self._commit_lost(spool, "spool-vanished")
+        self._spool.forget(spool.size, gone=True)
+
+    async def _commit_lost(self, spool: SpoolFile, code: str) -> None:
         first, last = spool.segments[0].facts, spool.segments[-1].facts
         lost = GapRecord(
             recording_id=spool.header.recording,
@@ -269,16 +289,7 @@ class Uploader:
             await self._commit(replace(spool, gaps=(*spool.gaps, lost)), None)
         except (ConflictError, RecordNotFoundError):
             _log.warning("recording %s has no row", spool.header.recording)
-        await self._spool.set_aside(spool)
         self.damaged_files += 1
-
-    async def _gone(self, spool: SpoolFile) -> None:
-        async with self._database.read() as repos:
-            known = await repos.objects.find(spool.header.recording, spool.header.number)
-        if known is None:
-            _log.error("spool file %s of %s has vanished", spool.path.name, spool.header.recording)
-            self.damaged_files += 1
-        self._spool.forget(spool.size, gone=True)
 
     async def _complete(self, recording_id: str) -> None:
         # The manifest must not lack a gap that only waits to be written.

@@ -10,7 +10,7 @@ import pytest
 from recorder.check import check
 from recorder.gaps import Ledger
 from recorder.spool import Spool
-from recorder.spool_format import SpoolFile
+from recorder.spool_format import Assembled, SpoolFile, assemble
 from recorder.spool_writer import DAMAGED
 from recorder.state import RecorderMetrics, SpoolSettings, UploadSettings
 from recorder.uploader import Uploader
@@ -161,6 +161,54 @@ async def test_a_spool_file_damaged_on_disk_is_set_aside_and_its_time_is_a_gap(t
         assert await home.objects(meeting) == ()
         lost = [gap for gap in await home.gaps(meeting) if gap.cause == "storage-lost"]
         assert [(gap.start_utc_ns, gap.end_utc_ns) for gap in lost] == [(START_NS, START_NS + 4_000_000_000)]
+
+
+async def test_a_spool_file_that_has_vanished_is_a_gap(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await prepare(home)
+        machine = Machine(home, Faults())
+        async with machine.spool:
+            file = await spooled(machine.spool, 0)
+            file.path.unlink()
+            async with machine.uploader:
+                machine.uploader.submit(file)
+                await asyncio.wait_for(machine.uploader.drained(), 10)
+        lost = [gap for gap in await home.gaps(meeting) if gap.cause == "storage-lost"]
+        assert [(gap.start_utc_ns, gap.end_utc_ns) for gap in lost] == [(START_NS, START_NS + 4_000_000_000)]
+
+
+async def test_a_fault_of_our_own_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = 0
+
+    def fails_twice(spool: SpoolFile) -> Assembled:
+        nonlocal failures
+        if failures < 2:
+            failures += 1
+            assert "spool-damaged" in machine.uploader.troubles or failures == 1
+            raise ValueError("a fault in our own code")
+        return assemble(spool)
+
+    monkeypatch.setattr("recorder.uploader.assemble", fails_twice)
+    async with house(tmp_path) as home:
+        meeting = await prepare(home)
+        machine = Machine(home, Faults())
+        async with machine.spool, machine.uploader:
+            machine.uploader.submit(await spooled(machine.spool, 0))
+            await asyncio.wait_for(machine.uploader.finish("rec1"), 10)
+        assert len(await home.objects(meeting)) == 1
+
+
+async def test_gaps_of_a_recording_nobody_knows_hold_nothing_up(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        machine = Machine(home, Faults())
+        async with machine.spool, machine.uploader:
+            file = machine.spool.open(header(0))
+            file.gap(GapRecord(recording_id="rec1", start_utc_ns=START_NS, end_utc_ns=START_NS + 1, cause="silent"))
+            result = await asyncio.wait_for(file.close(), 10)
+            assert result is not None
+            machine.uploader.submit(result)
+            await asyncio.wait_for(machine.uploader.drained(), 10)
+            assert not result.path.exists()
 
 
 async def test_a_spool_file_of_a_recording_nobody_knows_is_set_aside(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The spool on a real disk: what is written comes back, whatever is cut off or refused."""
 
 import asyncio
+import errno
 import hashlib
 import resource
 from collections.abc import Iterable
@@ -208,6 +209,36 @@ async def test_recover_gives_files_left_open_and_twice_the_same(tmp_path: Path) 
     assert first[0].segments[1].facts.duration_ns == 1_500_000_000
     assert first[0].gaps[0].packets == 3
     assert not (tmp_path / "rec2").exists()
+
+
+async def test_what_cannot_be_read_is_kept_and_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Spool(tmp_path, SpoolSettings()) as spool:
+        files = [spool.open(header(1, name)) for name in ("broken", "foreign", "good", "unread")]
+        for file in files:
+            feed(file, segments(2, part_bytes=200_000))
+            await closed(file)
+    broken, _, good, unread = (file.path for file in files)
+    # The first chunk is damaged, all behind it is not.
+    data = bytearray(broken.read_bytes())
+    data[10_000] ^= 1
+    broken.write_bytes(data)
+    real = SpoolHeader.from_payload
+
+    def of_this_version(payload: bytes) -> SpoolHeader:
+        head = real(payload)
+        if head.recording == "foreign":
+            raise KeyError("a field of another version")
+        if head.recording == "unread":
+            raise OSError(errno.EIO, "Input/output error")
+        return head
+
+    monkeypatch.setattr(SpoolHeader, "from_payload", of_this_version)
+    async with Spool(tmp_path, SpoolSettings()) as spool:
+        assert [item.path for item in await spool.recover()] == [good]
+    assert {path.parent.name for path in (tmp_path / DAMAGED).rglob("*.spool")} == {"broken", "foreign"}
+    assert unread.exists()
 
 
 async def test_at_the_bound_the_newest_is_refused_and_said(tmp_path: Path) -> None:
