@@ -159,10 +159,15 @@ class Person:
         answer = await self.call("POST", "/session", {"username": username, "password": password})
         self._csrf = answer["csrf_token"]
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The CSRF header, for requests that change something."""
+        return {"X-CSRF-Token": self._csrf} if self._csrf else {}
+
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         """One API call under ``/api/v1``."""
-        headers = {"X-CSRF-Token": self._csrf} if self._csrf else {}
-        async with self.http.request(method, f"{self.base}/api/v1{path}", json=body, headers=headers) as response:
+        url = f"{self.base}/api/v1{path}"
+        async with self.http.request(method, url, json=body, headers=self.headers) as response:
             text = await response.text()
             assert response.status < 400, f"{method} {path}: {response.status} {text}"
             return await response.json() if text else None
