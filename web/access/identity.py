@@ -25,7 +25,8 @@ async def authenticate(request: web.Request) -> Principal | None:
     token = session_token(request)
     if not token or len(token) > _MAX_TOKEN:
         return None
-    alive = BACKGROUND_HEADER not in request.headers
+    # Stills renew themselves too, and an image cannot carry a header of ours; its fetch metadata tells it.
+    alive = BACKGROUND_HEADER not in request.headers and request.headers.get("Sec-Fetch-Dest") != "image"
     principal = await request.app[SERVICES].sessions.find(token, by_cookie=_bearer(request) is None, alive=alive)
     if principal is not None:
         request[_PRINCIPAL] = principal

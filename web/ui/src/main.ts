@@ -7,11 +7,13 @@ import "@/styles/table.css";
 import { createApp } from "vue";
 import App from "@/App.vue";
 import { i18n, language, setLanguage } from "@/i18n";
+import { watchActivity } from "@/lib/activity";
 import { startClock } from "@/lib/clock";
 import { router } from "@/router";
 
 setLanguage(language.value);
 startClock();
+watchActivity();
 const app = createApp(App).use(i18n).use(router);
 // The first page decides whether rail and head are drawn, so it is waited for.
 await router.isReady();

@@ -1,5 +1,6 @@
 import createClient, { type Middleware } from "openapi-fetch";
 import type { components, paths } from "@/api/schema";
+import { isIdle } from "@/lib/activity";
 import { observeServerTime } from "@/lib/clock";
 import { isProblemDetails, Problem } from "@/lib/problem";
 import { language, t } from "@/i18n";
@@ -22,6 +23,8 @@ export function whenSessionLost(handler: () => void): void {
 /** Headers that every request carries; also for requests that are not made by the typed client. */
 export function commonHeaders(method: string): Record<string, string> {
   const headers: Record<string, string> = { "Accept-Language": language.value };
+  // A page that refreshes itself must not keep an unattended desk logged in.
+  if (method === "GET" && isIdle()) headers["X-Background"] = "1";
   if (method !== "GET" && method !== "HEAD" && csrfToken) headers["X-CSRF-Token"] = csrfToken;
   return headers;
 }
