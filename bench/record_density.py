@@ -24,6 +24,7 @@ if __package__ in (None, ""):
 
 from bench.processes import Usage, measure
 from bench.table import Table
+from streaming.cameras import SupervisorSettings
 
 USER, PASSWORD = "bench", "bench"
 SETTLE_S = 8.0
@@ -45,9 +46,9 @@ def cameras(count: int) -> Iterator[list[str]]:
             process.terminate()
 
 
-def ours(urls: Sequence[str], seconds: float) -> tuple[Usage, dict[str, float]]:
+def ours(urls: Sequence[str], seconds: float, read_interval_s: float) -> tuple[Usage, dict[str, float]]:
     """Usage of the recorder process, and what it says that it did."""
-    command = [sys.executable, "-m", "bench.recording_subject", USER, PASSWORD]
+    command = [sys.executable, "-m", "bench.recording_subject", USER, PASSWORD, str(read_interval_s)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -86,6 +87,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cameras", type=int, nargs="+", default=[20], help="how many cameras; several make rows")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long each is measured")
+    parser.add_argument(
+        "--read-interval",
+        type=float,
+        default=SupervisorSettings().read_interval_s,
+        help="how often the cameras' connections are read, in seconds; 0 whenever something comes",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
 
@@ -108,7 +115,7 @@ def main() -> None:
     )
     for count in options.cameras:
         with cameras(count) as urls:
-            usage, done = ours(urls, options.seconds)
+            usage, done = ours(urls, options.seconds, options.read_interval)
             if done["online"] != count:
                 raise RuntimeError(f"only {done['online']} of {count} cameras were online: {done}")
             ffmpeg = baseline(urls, options.seconds)

@@ -23,7 +23,7 @@ from storage.migrate import upgrade
 from storage.objects import DirectoryStoreSettings
 from storage.records import Camera, Meeting, MeetingKind, Organization, OrganizationLevel, Site
 from streaming.addresses import AddressGuard, AddressPolicy
-from streaming.cameras import CameraSupervisor
+from streaming.cameras import CameraSupervisor, SupervisorSettings
 from streaming.secret import Secret
 from streaming.source import CameraSource
 
@@ -87,7 +87,9 @@ async def _until_recorded(recorder: RecorderService, meetings: Sequence[str]) ->
             await asyncio.sleep(0.2)
 
 
-async def record(urls: Sequence[str], folder: Path, username: str, password: str) -> dict[str, float]:
+async def record(
+    urls: Sequence[str], folder: Path, username: str, password: str, read_interval_s: float
+) -> dict[str, float]:
     """Record ``urls`` until standard input is closed; what was received, lost, stored and how late the loop ran."""
     clock = SystemClock()
     database_url = f"sqlite:///{folder / 'bench.db'}"
@@ -98,7 +100,7 @@ async def record(urls: Sequence[str], folder: Path, username: str, password: str
     async with (
         Database(database_url) as database,
         DirectoryStore(store_settings) as store,
-        CameraSupervisor(clock, guard) as cameras,
+        CameraSupervisor(clock, guard, SupervisorSettings(read_interval_s=read_interval_s)) as cameras,
         RecorderService(database, store, lambda c: cameras.stream(StreamId(c)), folder / "spool", clock) as recorder,
     ):
         meetings = await _plan(database, urls)
@@ -127,12 +129,13 @@ async def record(urls: Sequence[str], folder: Path, username: str, password: str
 
 
 def main() -> None:
-    """Entry point; arguments are user name and password of the cameras."""
+    """Entry point; arguments are user name and password of the cameras, and how often they are read, in seconds."""
     urls = []
     for line in iter(sys.stdin.readline, "\n"):
         urls.append(line.strip())
     with tempfile.TemporaryDirectory(prefix="sanhui-bench-") as folder:
-        print(json.dumps(uvloop.run(record(urls, Path(folder), *sys.argv[1:3]))), flush=True)
+        username, password, read_interval = sys.argv[1:4]
+        print(json.dumps(uvloop.run(record(urls, Path(folder), username, password, float(read_interval)))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """RTP of one session in, access units out."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from media.audio_receiver import AudioReceiver
 from media.clock import Clock
@@ -28,6 +28,8 @@ SETTLE_NS = 3 * NS_PER_S // 10
 """How long the first units are held back to learn how time runs: some cameras begin with a burst of old media."""
 
 SETTLE_BYTES = 8 * 1024 * 1024
+
+Follower = Callable[[memoryview, int, int, int], int]
 
 _NOTHING: tuple[StreamItem, ...] = ()
 _MAX_RATE = 1_000_000
@@ -105,6 +107,12 @@ class StreamReceiver:
         if not receiver.out:
             return _NOTHING
         return self._take(receiver, arrival_ns)
+
+    def follower(self, index: int) -> Follower | None:
+        """What may take packets of medium ``index`` that come interleaved right behind one just given to :meth:`rtp`,
+        many at once (:meth:`media.video_receiver.VideoReceiver.follow`); ``None`` if nothing does."""
+        receiver = self._receivers[index]
+        return receiver.follow if isinstance(receiver, VideoReceiver) else None
 
     def rtcp(self, index: int, packet: memoryview | bytes, arrival_ns: int) -> None:
         """Take one compound RTCP packet. Garbage is counted, never raised."""

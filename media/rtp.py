@@ -6,6 +6,9 @@ from typing import NamedTuple
 HEADER = struct.Struct("!BBHII")
 """First octet, marker and payload type, sequence number, timestamp, SSRC."""
 
+INTERLEAVED_HEADER_BYTES = 4
+"""What stands before a packet in an RTSP connection: a dollar sign, channel, length (RFC 2326, 10.12)."""
+
 PLAIN_HEADER = 0x80
 """First octet of a packet of version 2 without padding, extension or CSRC: its payload begins at octet 12."""
 

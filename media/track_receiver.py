@@ -131,6 +131,15 @@ class TrackReceiver(ABC):
         if self._reorder:
             self._drain(arrival_ns)
 
+    def _count(self, packets: int, size: int) -> None:
+        """So many packets in order, of so many octets in all, have been taken at once."""
+        self.counters.packets += packets
+        self.counters.bytes += size
+        expected = self._expected + packets
+        if expected > 0xFFFF:
+            self._cycles += 0x10000
+        self._expected = expected & 0xFFFF
+
     def _adopt_payload_type(self, second: int) -> bool:
         """Some cameras number their payload otherwise than they described it; comfort noise and the like is rare."""
         self.counters.malformed += 1

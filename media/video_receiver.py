@@ -1,13 +1,18 @@
 """A picture track's RTP: pictures out of packets, with times of presentation and of decoding."""
 
+import struct
 from collections.abc import Sequence
 
 from media.codecs.nal import NalDepacketizer
+from media.rtp import INTERLEAVED_HEADER_BYTES, PLAIN_HEADER
 from media.timeline import DecodeTimes, TickCounter, TrackTimeline
 from media.track_receiver import TrackReceiver, Unstamped
 from media.unit import AccessUnit, GapCause, StreamItem, Track
 
 _DEFAULT_FRAME_TICKS = 3600
+_SOURCE = struct.Struct("!II")
+_FOLLOWING = {size: struct.Struct(f"!6sH{8 + size}s") for size in (2, 3)}
+"""By the length of a fragment's prefix: interleaved header and first two octets, sequence number, the rest."""
 
 
 class VideoReceiver(TrackReceiver):
@@ -68,6 +73,39 @@ class VideoReceiver(TrackReceiver):
             depacketizer.marker()
         if depacketizer.ready:
             self._collect()
+            # The next picture's, if its timestamp is the same: RTP time may stand still.
+            self._arrival_ns = arrival_ns
+
+    def follow(self, read: memoryview, start: int, stop: int, end: int) -> int:
+        """After packet ``read[start:stop]``, which came interleaved (RFC 2326, 10.12) in a read that goes to ``end``:
+        take the frames behind it that are middle fragments of the same NAL unit. Returns where the first other one is.
+
+        Most packets of a picture are such, and differ in nothing but sequence number and what they carry; so they need
+        not be taken apart one by one.
+        """
+        depacketizer = self._depacketizer
+        prefix = depacketizer.fragment_prefix
+        if not prefix or self._reorder is not None:
+            return stop
+        head = bytes(read[start - INTERLEAVED_HEADER_BYTES : start]) + bytes((PLAIN_HEADER, self._plain))
+        tail = _SOURCE.pack(self._timestamp, self._ssrc) + prefix
+        stride = INTERLEAVED_HEADER_BYTES + stop - start
+        body = len(head) + 2 + len(tail)
+        unpack = _FOLLOWING[len(prefix)].unpack_from
+        sequence = self._expected
+        bodies: list[memoryview] = []
+        while stop + stride <= end:
+            its_head, its_sequence, its_tail = unpack(read, stop)
+            # After 65535 comes 0, which is not found here: the next packet is taken the long way, and counts a cycle.
+            if its_sequence != sequence or its_tail != tail or its_head != head:
+                break
+            bodies.append(read[stop + body : stop + stride])
+            stop += stride
+            sequence += 1
+        if bodies:
+            self._count(len(bodies), len(bodies) * (stride - INTERLEAVED_HEADER_BYTES))
+            depacketizer.continue_fragments(bodies)
+        return stop
 
     def _collect(self) -> None:
         ready, self._depacketizer.ready = self._depacketizer.ready, []

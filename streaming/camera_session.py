@@ -16,6 +16,7 @@ from streaming.addresses import AddressGuard
 from streaming.camera_status import SLOW_STATES, CameraState, CameraStatus, Problem, state_after
 from streaming.errors import CameraSilentError, InternalCameraError, StreamingError
 from streaming.rtsp.client import RtspClient, RtspSettings
+from streaming.rtsp.pacing import ReadPacer
 from streaming.source import CameraSource
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class CameraSession:
         changed: Callable[[CameraStatus], None],
         reconnect: ReconnectSettings,
         rtsp: RtspSettings,
+        pacer: ReadPacer | None = None,
     ) -> None:
         self.source = source
         self.stream = stream
@@ -103,6 +105,7 @@ class CameraSession:
         self._changed = changed
         self._reconnect = reconnect
         self._rtsp = rtsp
+        self._pacer = pacer
         self._backoff = Backoff(reconnect)
         self._retry = asyncio.Event()
         self._client: RtspClient | None = None
@@ -184,7 +187,7 @@ class CameraSession:
             self._rates = _Rates(now_ns, totals)
 
     async def _connect_and_feed(self) -> None:
-        async with RtspClient(self.source, self._clock, self._guard, self._rtsp) as client:
+        async with RtspClient(self.source, self._clock, self._guard, self._rtsp, self._pacer) as client:
             self._client = client
             try:
                 # Outside of the gate: a camera that is away must not hold up one that is there.

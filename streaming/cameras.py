@@ -23,6 +23,7 @@ from streaming.addresses import AddressGuard
 from streaming.camera_session import CameraSession, ReconnectSettings
 from streaming.camera_status import CameraState, CameraStatus, Problem
 from streaming.rtsp.client import RtspSettings
+from streaming.rtsp.pacing import ReadPacer
 from streaming.source import CameraSource, Transport
 
 __all__ = [
@@ -45,10 +46,15 @@ MAX_CHANGES_QUEUED = 1_000
 @dataclass(frozen=True, slots=True)
 class SupervisorSettings:
     """``starts_at_once`` bounds how many sessions begin at the same time (a county's power returns at one moment);
-    ``sample_s`` is how often rates are worked out, in seconds."""
+    ``sample_s`` is how often rates are worked out, in seconds.
+
+    ``read_interval_s`` is how often the cameras' connections are read, all together (see streaming/rtsp/pacing.py): it
+    saves most of the wake-ups, and delays media by as much at most. 0 reads whenever something comes.
+    """
 
     starts_at_once: int = 32
     sample_s: float = 2.0
+    read_interval_s: float = 0.04
     reconnect: ReconnectSettings = field(default_factory=ReconnectSettings)
     rtsp: RtspSettings = field(default_factory=RtspSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
@@ -72,6 +78,8 @@ class CameraSupervisor:
         self._running: dict[StreamId, _Running] = {}
         self._listeners: list[Callable[[CameraStatus], None]] = []
         self._sampler: asyncio.Task[None] | None = None
+        interval_s = self._settings.read_interval_s
+        self._pacer = ReadPacer(interval_s) if interval_s > 0 else None
 
     async def __aenter__(self) -> Self:
         self._sampler = asyncio.create_task(self._sample(), name="camera rates")
@@ -84,6 +92,8 @@ class CameraSupervisor:
             self._sampler.cancel()
             await asyncio.wait((self._sampler,))
         await self.apply(())
+        if self._pacer is not None:
+            self._pacer.close()
 
     async def apply(self, sources: Iterable[CameraSource]) -> None:
         """Make ``sources`` all that is wanted. A stream whose source is the same goes on untouched; one whose source
@@ -169,6 +179,7 @@ class CameraSupervisor:
             self._tell,
             self._settings.reconnect,
             self._settings.rtsp,
+            self._pacer,
         )
 
     def _start(self, session: CameraSession) -> asyncio.Task[None]:

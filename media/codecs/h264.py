@@ -229,7 +229,9 @@ class H264Depacketizer(NalDepacketizer):
             if indicator & 0x80:
                 if end - start < 3:
                     return False
-                self.open_fragment(bytes(((first & 0xE0) | (indicator & 0x1F),)), packet, start + 2, end)
+                nal_type = indicator & 0x1F
+                header, prefix = bytes(((first & 0xE0) | nal_type,)), bytes((first, nal_type))
+                self.open_fragment(header, prefix, packet, start + 2, end)
             elif not self.continue_fragment(packet, start + 2, end):
                 return False
             if indicator & 0x40:

@@ -152,7 +152,8 @@ class H265Depacketizer(NalDepacketizer):
                 if body >= end:
                     return False
                 header = bytes(((first & 0x81) | ((flags & 0x3F) << 1), packet[start + 1]))
-                self.open_fragment(header, packet, body, end)
+                prefix = bytes((first, packet[start + 1], flags & 0x3F))
+                self.open_fragment(header, prefix, packet, body, end)
             elif not self.continue_fragment(packet, body, end):
                 return False
             if flags & 0x40:

@@ -64,6 +64,7 @@ class NalDepacketizer(ABC):
         self._recovery = False
         self._fragment_at = -1
         self._fragment_kind = DROP
+        self._fragment_prefix = b""
         self._marked = False
         self._good_markers = 0
         self._finished_by_marker = False
@@ -168,9 +169,15 @@ class NalDepacketizer(ABC):
             start += size + extra
         return True
 
-    def open_fragment(self, header: bytes, packet: memoryview | bytes, start: int, end: int) -> None:
-        """The first fragment of a NAL unit whose own header is ``header``."""
+    @property
+    def fragment_prefix(self) -> bytes:
+        """How the payload of each middle fragment of the NAL unit being put together begins; empty if there is none."""
+        return self._fragment_prefix if self._fragment_at >= 0 else b""
+
+    def open_fragment(self, header: bytes, prefix: bytes, packet: memoryview | bytes, start: int, end: int) -> None:
+        """The first fragment of a NAL unit whose own header is ``header``; middle ones begin with ``prefix``."""
         self._fragment_end()
+        self._fragment_prefix = prefix
         kind = self._kind(header[0])
         if kind <= KEY_SLICE:
             self._begin_slice(kind, header + bytes(packet[start : start + 16]))
@@ -193,6 +200,15 @@ class NalDepacketizer(ABC):
             self._buffer.clear()
             return False
         return True
+
+    def continue_fragments(self, bodies: Iterable[memoryview]) -> None:
+        """Middle fragments, without their prefix, of the NAL unit being put together."""
+        buffer = self._buffer
+        for body in bodies:
+            buffer += body
+        if len(buffer) > MAX_UNIT_BYTES:
+            self.lose()
+            buffer.clear()
 
     def close_fragment(self) -> None:
         """The fragment just pushed was the last of its NAL unit."""

@@ -41,6 +41,7 @@ from streaming.errors import (
 from streaming.rtsp.auth import ClientAuthenticator
 from streaming.rtsp.connection import RtspConnection
 from streaming.rtsp.message import Response
+from streaming.rtsp.pacing import ReadPacer
 from streaming.rtsp.sdp import SessionDescription, parse_sdp
 from streaming.rtsp.transport import Channels
 from streaming.source import CameraSource, Transport
@@ -64,10 +65,18 @@ class RtspSettings:
 
 
 class RtspClient:
-    """One connection to one camera. Owned by one task; a context manager that leaves nothing behind."""
+    """One connection to one camera. Owned by one task; a context manager that leaves nothing behind.
+
+    With a ``pacer`` the connection is read at its pace from PLAY on; without, whenever something comes.
+    """
 
     def __init__(
-        self, source: CameraSource, clock: Clock, guard: AddressGuard, settings: RtspSettings | None = None
+        self,
+        source: CameraSource,
+        clock: Clock,
+        guard: AddressGuard,
+        settings: RtspSettings | None = None,
+        pacer: ReadPacer | None = None,
     ) -> None:
         self.source = source
         self.description: SessionDescription | None = None
@@ -76,6 +85,7 @@ class RtspClient:
         self._clock = clock
         self._guard = guard
         self._settings = settings or RtspSettings()
+        self._pacer = pacer
         self._target: RtspUrl = parse_rtsp_url(source.url)
         self._first_host = self._target.host
         self._auth = ClientAuthenticator(source.username, source.password)
@@ -159,6 +169,8 @@ class RtspClient:
             raise TransportRefusedError("neither TCP nor UDP is taken")
         connection.tolerant = True
         await self._start_playing(description)
+        if self._pacer is not None:
+            connection.pace(self._pacer)
 
     async def run(self, on_tick: Callable[[], None] | None = None) -> None:
         """Keep the session alive until it ends; always raises. ``on_tick`` is called about once a second.

@@ -5,6 +5,7 @@ is good only during the call. Text, garbage and anything else unusual goes the s
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -20,12 +21,15 @@ from streaming.rtsp.message import (
     Response,
     interleaved_header,
 )
+from streaming.rtsp.pacing import ReadPacer
 
 # The largest interleaved frame is 64 KB and 4 bytes, and must fit whole.
 BUFFER_BYTES = 68 * 1024
 MAX_GARBAGE_BYTES = 256 * 1024
 MAX_UNSENT_BYTES = 64 * 1024
 MAX_PENDING = 8
+# A camera that sends faster than this many buffers at each turn has to wait for the next one.
+MAX_READS_AT_ONCE = 8
 
 # How an answer, and what cameras ask of clients, begins. Anything else between two frames is garbage.
 _MESSAGE_STARTS = (b"RTSP", b"OPTI", b"GET_", b"SET_", b"ANNO", b"REDI", b"TEAR", b"\r", b"\n")
@@ -34,16 +38,22 @@ FrameSink = Callable[[memoryview, int], None]
 """Takes one RTP or RTCP packet and its arrival (Unix nanoseconds). The view is good only during the call."""
 
 
+FrameFollower = Callable[[memoryview, int, int, int], int]
+"""Given a read, where the frame that a sink has just taken lies in it, and where the read ends: takes whole frames
+right behind that one that plainly go on from it, many at once. Returns where the first one is that it did not take."""
+
+
 class RtspConnection(asyncio.BufferedProtocol):
     """The protocol object of one connection. Owned by one RtspClient; lives on one event loop.
 
-    ``sinks`` is by interleaved channel; ``stray`` gets frames on channels without a sink. ``closed`` is done when the
-    connection is over; then ``failure`` says why. ``tolerant`` is set once media may come: from then on stray bytes
-    between messages are skipped.
+    ``sinks`` and ``followers`` are by interleaved channel; ``stray`` gets frames on channels without a sink.
+    ``closed`` is done when the connection is over; then ``failure`` says why. ``tolerant`` is set once media may come:
+    from then on stray bytes between messages are skipped.
     """
 
     def __init__(self, clock: Clock, host: str, port: int, stray: Callable[[int, memoryview, int], None]) -> None:
         self.sinks: list[FrameSink | None] = [None] * 256
+        self.followers: list[FrameFollower | None] = [None] * 256
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failure: Exception | None = None
         self.spoke_rtsp = False
@@ -57,6 +67,9 @@ class RtspConnection(asyncio.BufferedProtocol):
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._end = 0
+        self._pacer: ReadPacer | None = None
+        self._fd = -1
+        self._rest = b""
         self._parser = MessageParser()
         self._garbage_since_frame = 0
         self._transport: asyncio.Transport | None = None
@@ -71,6 +84,7 @@ class RtspConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over."""
+        self._stop_pacing()
         self._transport = None
         if self.failure is None:
             if self.spoke_rtsp:
@@ -96,6 +110,58 @@ class RtspConnection(asyncio.BufferedProtocol):
         except Exception as error:  # noqa: BLE001 whatever one camera's bytes set off is that camera's failure alone
             self.fail(error)
 
+    # What the pacer calls.
+
+    def read_now(self, buffer: bytearray, view: memoryview) -> None:
+        """Read and cut what has come since the last time; see :class:`streaming.rtsp.pacing.PacedReader`."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self.failure is not None:
+            self._stop_pacing()
+            return
+        own_buffer, own_view = self._buffer, self._view
+        self._buffer, self._view = buffer, view
+        self._end = len(self._rest)
+        view[: self._end] = self._rest
+        try:
+            self._read(self._fd)
+            self._rest = bytes(view[: self._end])
+        finally:
+            self._buffer, self._view = own_buffer, own_view
+
+    def _read(self, fd: int) -> None:
+        for _ in range(MAX_READS_AT_ONCE):
+            space = self._view[self._end :]
+            try:
+                count = os.readv(fd, (space,))
+            except BlockingIOError:
+                return
+            except OSError:
+                count = 0
+            if count == 0:
+                # As when the event loop reads: connection_lost says what that means.
+                self._stop_pacing()
+                if self._transport is not None:
+                    self._transport.abort()
+                return
+            self.buffer_updated(count)
+            if count < len(space) or self.failure is not None:
+                return
+
+    def pace(self, pacer: ReadPacer) -> None:
+        """From now on read when ``pacer`` says so, not whenever something comes."""
+        if self._transport is None or self._transport.is_closing() or self._pacer is not None:
+            return
+        self._transport.pause_reading()
+        self._fd = self._transport.get_extra_info("socket").fileno()
+        self._rest = bytes(self._view[: self._end])
+        self._pacer = pacer
+        pacer.add(self)
+
+    def _stop_pacing(self) -> None:
+        if self._pacer is not None:
+            self._pacer.remove(self)
+            self._pacer = None
+
     @property
     def peer_ip(self) -> str:
         """The camera's address."""
@@ -116,6 +182,7 @@ class RtspConnection(asyncio.BufferedProtocol):
         buffer = self._buffer
         view = self._view
         sinks = self.sinks
+        followers = self.followers
         arrival_ns = self._clock.utc_ns()
         frames = 0
         # A message that is not whole has used all there was, so only the start of a read can be inside of one.
@@ -130,12 +197,16 @@ class RtspConnection(asyncio.BufferedProtocol):
             stop = start + (buffer[position + 2] << 8 | buffer[position + 3])
             if stop > end:
                 break
-            sink = sinks[buffer[position + 1]]
+            channel = buffer[position + 1]
+            sink = sinks[channel]
             if sink is not None:
                 sink(view[start:stop], arrival_ns)
                 frames += 1
+                follower = followers[channel]
+                if follower is not None:
+                    stop = follower(view, start, stop, end)
             else:
-                self._stray(buffer[position + 1], view[start:stop], arrival_ns)
+                self._stray(channel, view[start:stop], arrival_ns)
             position = stop
         if frames:
             self.frames += frames
@@ -241,6 +312,7 @@ class RtspConnection(asyncio.BufferedProtocol):
         """End the connection because of ``error``; the first failure counts."""
         if self.failure is None:
             self.failure = error
+        self._stop_pacing()
         if self._transport is not None:
             self._transport.abort()
         self._finish()
@@ -249,6 +321,7 @@ class RtspConnection(asyncio.BufferedProtocol):
         """End the connection after what is written has gone out."""
         if self.failure is None:
             self.failure = CameraDisconnectedError("closed by us")
+        self._stop_pacing()
         if self._transport is not None:
             self._transport.close()
         self._finish()

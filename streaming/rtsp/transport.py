@@ -127,6 +127,7 @@ class Channels:
     def close(self) -> None:
         """Free ports and channels."""
         self._connection.sinks = [None] * 256
+        self._connection.followers = [None] * 256
         for pair in self._pairs.values():
             pair.close()
         self._pairs.clear()
@@ -136,9 +137,11 @@ class Channels:
         if self._channel_owner.get(rtp_channel, index) != index:
             # Two media on one channel: a known fault. Only the payload type tells them apart.
             sinks[rtp_channel] = self._shared
+            self._connection.followers[rtp_channel] = None
             return
         self._channel_owner[rtp_channel] = index
         sinks[rtp_channel] = self._rtp_sink(index)
+        self._connection.followers[rtp_channel] = self._receiver.follower(index)
         if sinks[rtcp_channel] is None:
             sinks[rtcp_channel] = self._rtcp_sink(index)
         self._report_channels[index] = rtcp_channel
