@@ -7,41 +7,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from storage.errors import DatabaseError, DatabaseUnavailableError, MigrationNeededError
+from storage.errors import DatabaseUnavailableError, MigrationNeededError
+from storage.migrate import head_revision
 from storage.repositories import Repositories
 from storage.repositories.base import typed_errors
+from storage.urls import database_url, safe_url
 
 _BUSY_TIMEOUT_S = 15
 _CONNECT_TIMEOUT_S = 5
 _POOL_TIMEOUT_S = 10
 _STATEMENT_TIMEOUT_MS = 60_000
-
-
-def database_url(url: str) -> URL:
-    """``sqlite:///path`` or ``postgresql://…`` with the driver Sanhui uses. Raises ``DatabaseError`` for others."""
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        # SQLAlchemy's message repeats the text, password and all.
-        raise DatabaseError("the database address cannot be read", database="?") from None
-    backend = parsed.get_backend_name()
-    if backend == "sqlite":
-        if not parsed.database or parsed.database == ":memory:":
-            raise DatabaseError("SQLite needs a file: sqlite:///path/to/file", database=safe_url(parsed))
-        return parsed.set(drivername="sqlite+aiosqlite")
-    if backend in ("postgresql", "postgres"):
-        return parsed.set(drivername="postgresql+psycopg")
-    raise DatabaseError("the database must be sqlite or postgresql", database=safe_url(parsed))
-
-
-def safe_url(url: URL) -> str:
-    """The address for people and logs: no password, no query."""
-    return url.set(password=None, query={}).render_as_string()
 
 
 class Database:
@@ -103,8 +82,6 @@ class Database:
     async def check(self) -> None:
         """Return if the database answers and its schema is this version's. Raises ``DatabaseUnavailableError``,
         ``MigrationNeededError``."""
-        from storage.migrate import head_revision
-
         if self._engine is None:
             raise DatabaseUnavailableError("the database is not open", database=self.name)
         needed = head_revision()

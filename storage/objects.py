@@ -1,4 +1,4 @@
-"""The object store: bytes in, bytes out, by key. Two members: S3 and a directory; :func:`open_store` picks.
+"""The object store: bytes in, bytes out, by key. Two members, S3 and a directory; storage.open_store picks one.
 
 Keys are relative paths whose segments, joined by ``/``, are letters, digits and ``._=-`` and start with a letter or
 digit; at most 512 characters (:func:`checked_key`). Metadata is a small mapping of text to text; any Unicode is kept.
@@ -6,7 +6,6 @@ digit; at most 512 characters (:func:`checked_key`). Metadata is a small mapping
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -150,17 +149,3 @@ def encoded_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 def decoded_metadata(encoded: Mapping[str, str]) -> dict[str, str]:
     """What :func:`encoded_metadata` was given."""
     return {name: unquote(value, errors="replace") for name, value in encoded.items()}
-
-
-def open_store(settings: StoreSettings) -> AbstractAsyncContextManager[ObjectStore]:
-    """The store that ``settings`` describe: ``async with open_store(settings) as store``.
-
-    Entering creates the directory, or starts the client's threads; it does not need the S3 server to be there.
-    """
-    if isinstance(settings, DirectoryStoreSettings):
-        from storage.directory_store import DirectoryStore
-
-        return DirectoryStore(settings)
-    from storage.s3_store import S3Store
-
-    return S3Store(settings)

@@ -17,7 +17,7 @@ from media.clock import SystemClock
 from recorder.check import CheckProgress, CheckReport
 from recorder.check import check as check_archive
 from storage.database import Database
-from storage.objects import open_store
+from storage.open_store import open_store
 from storage.records import AuditEntry, AuditOutcome, Role, User, new_id
 from streaming.addresses import AddressGuard, parse_rtsp_url, split_credentials
 from streaming.probe import Outcome, probe

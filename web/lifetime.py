@@ -22,7 +22,8 @@ from recorder.service import RecorderService
 from storage.database import Database
 from storage.errors import DatabaseUnavailableError, StorageError
 from storage.migrate import upgrade
-from storage.objects import ObjectStore, open_store
+from storage.objects import ObjectStore
+from storage.open_store import open_store
 from storage.secrets import SecretBox, SecretKeys
 from streaming.addresses import AddressGuard
 from streaming.cameras import CameraSupervisor

@@ -13,7 +13,8 @@ from recorder.playback import Playback
 from recorder.recorded import Spooled
 from storage import migrate
 from storage.database import Database
-from storage.objects import DirectoryStoreSettings, ObjectStore, open_store
+from storage.objects import DirectoryStoreSettings, ObjectStore
+from storage.open_store import open_store
 from tests.support.encoded import ORIGIN_NS, g711_units, interleave, sound_units, video_units
 from tests.support.live_feed import gap
 from tests.support.recorded import RecordedMeeting, record

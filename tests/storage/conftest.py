@@ -7,7 +7,8 @@ import pytest
 
 from storage import migrate
 from storage.database import Database
-from storage.objects import DirectoryStoreSettings, ObjectStore, S3StoreSettings, StoreSettings, open_store
+from storage.objects import DirectoryStoreSettings, ObjectStore, S3StoreSettings, StoreSettings
+from storage.open_store import open_store
 from storage.records import new_id
 from tests.support.rows import SampleCounty
 from tools.s3_servers import S3Server

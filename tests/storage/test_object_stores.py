@@ -7,7 +7,8 @@ import os
 import pytest
 
 from storage.errors import InvalidKeyError, ObjectNotFoundError
-from storage.objects import CHUNK_BYTES, ObjectStore, StoreSettings, open_store
+from storage.objects import CHUNK_BYTES, ObjectStore, StoreSettings
+from storage.open_store import open_store
 from tests.support.rows import digest
 
 KEY = "recordings/0f3c/000000.mp4"

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from storage.errors import IntegrityError, StoreRefusedError, StoreUnavailableError
-from storage.objects import S3StoreSettings, open_store
+from storage.objects import S3StoreSettings
+from storage.open_store import open_store
 from tests.storage.conftest import s3_settings
 from tests.support.servers import running
 from tools.go_programs import MINIO, VERSITYGW

@@ -1,0 +1,28 @@
+"""Addresses of databases: with the driver Sanhui uses, and without their password."""
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from storage.errors import DatabaseError
+
+
+def database_url(url: str) -> URL:
+    """``sqlite:///path`` or ``postgresql://…`` with the driver Sanhui uses. Raises ``DatabaseError`` for others."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # SQLAlchemy's message repeats the text, password and all.
+        raise DatabaseError("the database address cannot be read", database="?") from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise DatabaseError("SQLite needs a file: sqlite:///path/to/file", database=safe_url(parsed))
+        return parsed.set(drivername="sqlite+aiosqlite")
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise DatabaseError("the database must be sqlite or postgresql", database=safe_url(parsed))
+
+
+def safe_url(url: URL) -> str:
+    """The address for people and logs: no password, no query."""
+    return url.set(password=None, query={}).render_as_string()
