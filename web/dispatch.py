@@ -18,6 +18,7 @@ from web.errors import (
     BodyTypeError,
     FieldsInvalidError,
     ForbiddenError,
+    NotFoundError,
     OutsideAreaError,
     WrongField,
 )
@@ -56,6 +57,9 @@ async def _run(operation: Operation, call: Call) -> web.StreamResponse:
     if operation.scope is not None:
         call.principal.demand(operation.scope)
     arguments: dict[str, Any] = {name: request.match_info[name] for name in operation.path_parameters}
+    if any("\0" in text for text in arguments.values()):
+        # PostgreSQL has no such text, so nothing has it for an id.
+        raise NotFoundError
     if operation.query is not None:
         arguments["query"] = read_query(operation.query, request.query)
     if operation.body is not None:
@@ -104,7 +108,8 @@ async def read_body(model: type[ModelT], request: web.Request) -> ModelT:
         raise BodyTypeError
     try:
         data = json.loads((await request.read()).decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    # ValueError: not UTF-8, not JSON, or a number of more digits than Python reads.
+    except (ValueError, RecursionError) as error:
         raise BodyInvalidError from error
     if not isinstance(data, dict):
         raise BodyInvalidError

@@ -146,7 +146,9 @@ class _Collector:
 def may_read_metrics(access: MetricsAccess, token: str, address: str, authorization: str) -> bool:
     """Whether a client at ``address`` that sends ``authorization`` may read ``/metrics``."""
     if access is MetricsAccess.TOKEN:
-        return bool(token) and hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode())
+        return bool(token) and hmac.compare_digest(
+            authorization.encode("utf-8", "surrogatepass"), f"Bearer {token}".encode()
+        )
     if access is MetricsAccess.LOOPBACK:
         try:
             return ipaddress.ip_address(address).is_loopback

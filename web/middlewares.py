@@ -69,7 +69,9 @@ def true_client(trusted: Sequence[str]) -> Middleware:
         remote = request.remote or ""
         if not networks or not is_trusted(remote):
             return await handler(request)
-        hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+        # Some proxies add a field of their own instead of a value to the one there is.
+        fields = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, []))
+        hops = [hop.strip() for hop in fields.split(",") if hop.strip()]
         client = next((hop for hop in reversed(hops) if not is_trusted(hop)), hops[0] if hops else remote)
         scheme = "https" if request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https" else request.scheme
         # Signals of the response get the request as it came, not the clone.

@@ -65,7 +65,9 @@ async def _metrics(request: web.Request) -> web.Response:
     settings = services.settings
     token = settings.metrics_token.get_secret_value()
     authorization = request.headers.get(hdrs.AUTHORIZATION, "")
-    if not may_read_metrics(settings.metrics_access, token, request.remote or "", authorization):
+    # What a proxy on this machine passes on comes from elsewhere.
+    address = "" if hdrs.X_FORWARDED_FOR in request.headers else request.remote or ""
+    if not may_read_metrics(settings.metrics_access, token, address, authorization):
         raise ForbiddenError(scope="metrics")
     return web.Response(body=services.metrics.text(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
 
@@ -83,14 +85,21 @@ async def _docs_script(request: web.Request) -> web.Response:
     return web.Response(text=_DOCS_SCRIPT, content_type="text/javascript")
 
 
+def _static_file(path: str) -> Path | None:
+    """The file of the built desk at ``path``; None for one outside of it, or a name that no file can have."""
+    try:
+        file = (STATIC / path).resolve()
+        return file if file.is_relative_to(STATIC.resolve()) and file.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
 async def _desk(request: web.Request) -> web.StreamResponse:
     """A file of the built desk, or its page for every address that is one of its views."""
     path = request.match_info["path"].removeprefix("static/")
-    if path and not path.startswith(("/", ".")):
-        file = (STATIC / path).resolve()
-        if file.is_relative_to(STATIC.resolve()) and file.is_file():
-            cache = _FOREVER if "assets" in file.relative_to(STATIC.resolve()).parts else "no-cache"
-            return web.FileResponse(file, headers={"Cache-Control": cache})
+    if path and not path.startswith(("/", ".")) and (file := _static_file(path)) is not None:
+        cache = _FOREVER if "assets" in file.relative_to(STATIC.resolve()).parts else "no-cache"
+        return web.FileResponse(file, headers={"Cache-Control": cache})
     if "." in path.rpartition("/")[2] or request.path.startswith("/static/") or (path and accepts_json(request)):
         raise NotFoundError
     index = STATIC / "index.html"

@@ -191,6 +191,11 @@ async def test_a_refused_password_is_told_in_a_sentence_and_mended_without_a_res
     # Left out, the password stays; another address does not get it.
     kept = {**body, "password": None, "name": "会议室 2"}
     assert (await system.json("PUT", f"/cameras/{added['id']}", json=kept))["has_password"] is True
+    beside = {**kept, "sub_address": f"{camera.url}/sub"}
+    assert (await system.json("PUT", f"/cameras/{added['id']}", json=beside))["has_password"] is True
+    lured = {**kept, "sub_address": "rtsp://127.0.0.1:9/elsewhere"}
+    assert (await system.json("PUT", f"/cameras/{added['id']}", json=lured))["has_password"] is False
+    await system.json("PUT", f"/cameras/{added['id']}", json=body)
     moved = {**kept, "address": "rtsp://127.0.0.1:9/elsewhere"}
     assert (await system.json("PUT", f"/cameras/{added['id']}", json=moved))["has_password"] is False
 

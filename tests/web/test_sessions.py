@@ -1,5 +1,6 @@
 """Log-in, lock-out, CSRF, idle and total lifetime, log-out, set-up link."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,17 @@ async def test_lock_out_after_failures_grows_and_is_the_same_for_names_nobody_ha
     assert (await attempt(PASSWORD))[0] == (200 if username == "official" else 429)
 
 
+async def test_many_guesses_at_once_meet_the_same_lock(service: Service) -> None:
+    async def attempt(password: str) -> int:
+        body = {"username": "official", "password": password}
+        return (await service.browser().call("POST", "/session", json=body)).status
+
+    # The right one is the last of the queue: when its turn comes the name is locked.
+    guesses = await asyncio.gather(*(attempt(f"wrong-{index}") for index in range(12)), attempt(PASSWORD))
+    assert guesses.count(401) == 4
+    assert guesses[-1] == 429
+
+
 async def test_a_good_log_in_clears_the_count(service: Service) -> None:
     api = service.browser()
     for _ in range(4):
@@ -133,17 +145,18 @@ async def test_a_session_ends_when_idle_and_in_any_case(service: Service) -> Non
     await api.json("GET", "/session", status=401)
 
 
-async def test_a_page_that_refreshes_itself_keeps_no_session_open(service: Service) -> None:
+@pytest.mark.parametrize("by_itself", [{"X-Background": "1"}, {"Sec-Fetch-Dest": "image"}], ids=["poll", "still"])
+async def test_a_page_that_refreshes_itself_keeps_no_session_open(service: Service, by_itself: dict[str, str]) -> None:
     api = await service.logged_in("official")
     for _ in range(5):
         service.clock.shift_s += 10 * 60
-        await api.json("GET", "/now", headers={"X-Background": "1"})
+        await api.json("GET", "/now", headers=by_itself)
     # Right after a refresh filled the cache, a click still counts.
     await api.json("GET", "/now")
     service.clock.shift_s += 55 * 60
-    await api.json("GET", "/now", headers={"X-Background": "1"})
+    await api.json("GET", "/now", headers=by_itself)
     service.clock.shift_s += 6 * 60
-    await api.json("GET", "/now", 401, headers={"X-Background": "1"})
+    await api.json("GET", "/now", 401, headers=by_itself)
 
 
 async def test_logging_out_ends_the_session_on_the_server(service: Service) -> None:
@@ -215,6 +228,11 @@ async def test_the_cookie_is_secure_behind_a_proxy_that_speaks_https(tmp_path: P
         response = await api.call("POST", "/session", json=body, headers=headers)
         assert "Secure" in response.headers["Set-Cookie"]
         assert "Strict-Transport-Security" in response.headers
+        # HAProxy adds a field of its own instead of a value to the one there is.
+        twice = [("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "203.0.113.9")]
+        await service.browser().client.post("/api/v1/session", json=body, headers=twice)
+        assert (await service.browser().client.get("/metrics")).status == 200
+        assert (await service.browser().client.get("/metrics", headers={"X-Forwarded-For": "::1"})).status == 403
         plain = service.browser()
         await plain.log_in("security")
         page = await plain.json("GET", "/audit", params={"action": "login"})

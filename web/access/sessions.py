@@ -4,12 +4,14 @@ The browser holds a random token in an HttpOnly cookie; the database holds its S
 the session's, so a page can be told it again after a reload, and only who knows the session can make it.
 """
 
+import asyncio
 import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from weakref import WeakValueDictionary
 
 from media.clock import Clock
 from media.unit import NS_PER_S
@@ -71,6 +73,7 @@ class Sessions:
         self._clock = clock
         self.settings = settings
         self._cache: OrderedDict[str, tuple[UserSession, User, int]] = OrderedDict()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Names that no user has: they lock like real ones, so that nobody learns which names exist.
         self._strangers: OrderedDict[str, _Stranger] = OrderedDict()
 
@@ -80,6 +83,12 @@ class Sessions:
 
     async def log_in(self, username: str, password: str, address: str, user_agent: str) -> LoggedIn:
         """Check name and password, open a session. Raises LoginFailedError, LockedOutError."""
+        # One try of a name after the other: of many at once, all would pass the look at the lock.
+        turn = self._turns.setdefault(username, asyncio.Lock())
+        async with turn:
+            return await self._log_in(username, password, address, user_agent)
+
+    async def _log_in(self, username: str, password: str, address: str, user_agent: str) -> LoggedIn:
         now = self.now()
         async with self._database.read() as repos:
             user = await repos.users.by_username(username)
@@ -110,7 +119,7 @@ class Sessions:
             last_seen_at=now,
             expires_at=self._expiry(now, now),
             address=address[:64],
-            user_agent=user_agent[:300],
+            user_agent=user_agent.encode("utf-8", "replace").decode()[:300],
         )
         async with self._database.transaction() as repos:
             await repos.sessions.delete_expired(now)

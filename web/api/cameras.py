@@ -8,6 +8,7 @@ from aiohttp import web
 from media.unit import NS_PER_S
 from storage.records import Camera as CameraRecord
 from storage.records import CameraPlace, Meeting, new_id
+from streaming.addresses import parse_rtsp_url, redacted
 from streaming.errors import StreamingError
 from streaming.probe import Outcome, probe
 from streaming.secret import Secret
@@ -169,7 +170,7 @@ async def _probed(call: Call, body: ProbeRequest) -> tuple[CameraSource, str]:
         password=password or Secret(""),
         transport=Transport(body.transport.value),
     )
-    return source, record.name if record else pasted.url
+    return source, record.name if record else redacted(pasted.url)
 
 
 async def _filled(call: Call, record: CameraRecord, body: CameraInput) -> CameraRecord:
@@ -180,7 +181,7 @@ async def _filled(call: Call, record: CameraRecord, body: CameraInput) -> Camera
     sealed = record.password_encrypted
     if password is not None:
         sealed = call.services.secrets.seal(password.reveal(), record.id)
-    elif pasted.url != record.url and record.url:
+    elif record.url and (pasted.url != record.url or not _known_sub(sub, record)):
         # A stored password never goes to an address it was not entered for.
         sealed = ""
     registration = body.registration
@@ -202,6 +203,14 @@ async def _filled(call: Call, record: CameraRecord, body: CameraInput) -> Camera
         retention_days=registration.retention_days,
         supervision_allowed=registration.supervision_allowed,
     )
+
+
+def _known_sub(sub_url: str, record: CameraRecord) -> bool:
+    """Whether a sub stream is where the camera's password goes already."""
+    if sub_url in ("", record.sub_url):
+        return True
+    sub, main = parse_rtsp_url(sub_url), parse_rtsp_url(record.url)
+    return (sub.host, sub.port) == (main.host, main.port)
 
 
 async def _pasted(call: Call, field: str, address: str) -> PastedAddress:

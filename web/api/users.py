@@ -109,7 +109,7 @@ async def reset_password(call: Call, user_id: str, body: PasswordReset) -> User:
 @operations.operation("GET", "/audit", scope=Scope.AUDIT_READ)
 async def list_audit(call: Call, query: AuditQuery) -> AuditPage:
     """The log of what was done, newest first."""
-    before = int(query.before) if query.before and query.before.isdigit() else None
+    before = int(query.before) if query.before else None
     async with call.services.database.read() as repos:
         entries = await repos.audit.page(
             before,

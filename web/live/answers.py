@@ -13,7 +13,7 @@ MPEG_TS = "video/mp2t"
 
 # Media never changes under its address. "private": access is checked for each person, so no shared cache may answer.
 IMMUTABLE = "private, max-age=86400, immutable"
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,20 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from storage.records import OrganizationLevel
+
+FIRST_YEAR = 2000
+LAST_YEAR = 2200
+"""Years in which a meeting can be; far enough from where calendars end for any time zone."""
 
 
 def _aware(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("time-without-zone")
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        raise ValueError("time-out-of-range")
     return value
 
 
@@ -24,6 +30,14 @@ class RequestModel(BaseModel):
     """What a client sends: an unknown field is a mistake, said so."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*")
+    @classmethod
+    def _without_nul(cls, value: object) -> object:
+        """PostgreSQL has no text with NUL in it."""
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("nul")
+        return value
 
 
 class ResponseModel(BaseModel):

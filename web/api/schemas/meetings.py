@@ -9,6 +9,8 @@ from pydantic import Field, StringConstraints
 from media.unit import GapCause
 from storage.records import MeetingKind, MeetingState
 from web.api.schemas.common import (
+    FIRST_YEAR,
+    LAST_YEAR,
     Action,
     CameraRef,
     Id,
@@ -139,7 +141,12 @@ class MeetingInput(RequestModel):
 class MeetingQuery(RequestModel):
     """Which meetings."""
 
-    day: datetime.date | None = Field(default=None, description="Day in the service's time zone; empty is today")
+    day: datetime.date | None = Field(
+        default=None,
+        ge=datetime.date(FIRST_YEAR, 1, 1),
+        le=datetime.date(LAST_YEAR, 12, 31),
+        description="Day in the service's time zone; empty is today",
+    )
     organization_id: Id | None = Field(default=None, description="This organization and all below it")
     kind: MeetingKind | None = None
     state: MeetingState | None = None
@@ -169,7 +176,7 @@ class MeetingList(ResponseModel):
 class CalendarQuery(RequestModel):
     """Which month."""
 
-    month: Annotated[str, StringConstraints(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = Field(description="YYYY-MM")
+    month: Annotated[str, StringConstraints(pattern=r"^2[01][0-9]{2}-(0[1-9]|1[0-2])$")] = Field(description="YYYY-MM")
     organization_id: Id | None = None
 
 

@@ -79,7 +79,7 @@ class AuditQuery(RequestModel):
     subject: Annotated[str, StringConstraints(max_length=120)] | None = None
     since: Time | None = None
     until: Time | None = None
-    before: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+    before: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")] | None = Field(
         default=None, description="``next`` of the page before"
     )
     limit: int = Field(default=100, ge=1, le=500)
