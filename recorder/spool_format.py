@@ -8,15 +8,18 @@ that nothing more will come. A reader takes frames up to the first one that is c
 
 import base64
 import contextlib
+import errno
 import hashlib
 import json
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
+from io import RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from media.errors import ContainerError
 from media.fmp4_read import read_fragments
@@ -26,6 +29,9 @@ from recorder.errors import SpoolDamagedError
 from recorder.facts import segment_from_json, segment_to_json, tracks_from_json, tracks_to_json
 from recorder.sample_table import SampleTable, table_of, tables_box
 from storage.records import GapRecord, StoredSegment, TrackRange
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 MAGIC: Final = b"SANHUIS1"
 FRAME: Final = struct.Struct(">IBI")
@@ -309,50 +315,111 @@ def read_pieces(path: Path, pieces: tuple[tuple[int, int], ...]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """An object ready to be stored."""
+    """An object ready to be stored, still in its spool file: ``pieces`` are bytes, or (offset, length) there."""
 
-    data: bytes
+    path: Path
+    pieces: tuple[bytes | tuple[int, int], ...] = field(repr=False)
+    size: int
     sha256: str
+
+    def open(self) -> RawIOBase:
+        """The object's bytes from its beginning. Blocks, as does reading. Raises OSError."""
+        return _AssembledReader(self.path, self.pieces)
+
+
+class _AssembledReader(RawIOBase):
+    """Reads the pieces one after the other."""
+
+    def __init__(self, path: Path, pieces: tuple[bytes | tuple[int, int], ...]) -> None:
+        super().__init__()
+        self._file = path.open("rb", buffering=0)
+        self._pieces = iter(pieces)
+        self._piece: memoryview | tuple[int, int] = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer).cast("B")
+        done = 0
+        while done < len(target):
+            piece = self._piece
+            if isinstance(piece, memoryview):
+                count = min(len(piece), len(target) - done)
+                target[done : done + count] = piece[:count]
+                self._piece = piece[count:]
+            else:
+                offset, left = piece
+                count = os.preadv(self._file.fileno(), (target[done : done + left],), offset) if left else 0
+                if left and not count:
+                    raise OSError(errno.EIO, "the spool file has become shorter", str(self._file.name))
+                self._piece = (offset + count, left - count)
+            done += count
+            if not count:
+                following = next(self._pieces, None)
+                if following is None:
+                    break
+                self._piece = memoryview(following) if isinstance(following, bytes) else following
+        return done
 
 
 def assemble(spool: SpoolFile) -> Assembled:
     """The object of a spool file: ``init``, then for each segment its video and its sound, each in one range; at the
     end the sample tables that a download's index is made of (see :mod:`recorder.sample_table`).
 
-    Every range is hashed again and compared with what was hashed at write. Blocks; call it in a thread.
-    Raises OSError, SpoolDamagedError.
+    The CRC of every chunk and the chain of the segments' hashes are checked; no more than one track of one segment is
+    held in memory. Blocks; call it in a thread. Raises OSError, SpoolDamagedError.
     """
-    parts = [spool.header.init]
+    whole = hashlib.sha256(spool.header.init)
+    pieces: list[bytes | tuple[int, int]] = [spool.header.init]
     position = len(spool.header.init)
     chain = spool.header.chain
     # Other sound is derived for downloads, and needs none.
     indexed = {track.id for track in spool.header.tracks if isinstance(track, VideoTrack) or track.codec is Codec.AAC}
     tables: list[tuple[int, int, SampleTable]] = []
-    with spool.path.open("rb") as file:
+    buffer = bytearray(max((item.size for segment in spool.segments for item in segment.facts.ranges), default=0))
+    with spool.path.open("rb", buffering=0) as file:
         for segment in spool.segments:
             for item in segment.facts.ranges:
-                digest = hashlib.sha256()
-                first = len(parts)
-                if item.offset != position:
+                found = segment.pieces[item.track_id]
+                media = memoryview(buffer)[: item.size]
+                if item.offset != position or not _read_chunks(file.fileno(), found, media):
                     raise _damaged(spool, segment)
-                for offset, length in segment.pieces[item.track_id]:
-                    file.seek(offset)
-                    data = file.read(length)
-                    digest.update(data)
-                    parts.append(data)
-                    position += len(data)
-                if digest.hexdigest() != item.sha256:
-                    raise _damaged(spool, segment)
+                whole.update(media)
+                pieces += found
+                position += item.size
                 if item.track_id in indexed:
                     with contextlib.suppress(ContainerError):
-                        samples = read_fragments(b"".join(parts[first:]), item.track_id)
+                        samples = read_fragments(media, item.track_id)
                         tables.append((segment.facts.sequence, item.track_id, table_of(samples)))
             chain = chain_after(chain, spool.header.recording, spool.header.period, segment.facts)
             if chain != segment.facts.chain:
                 raise _damaged(spool, segment)
-    parts.append(tables_box(tables))
-    whole = b"".join(parts)
-    return Assembled(whole, hashlib.sha256(whole).hexdigest())
+    tail = tables_box(tables)
+    whole.update(tail)
+    pieces.append(tail)
+    return Assembled(spool.path, tuple(pieces), position + len(tail), whole.hexdigest())
+
+
+def _read_chunks(fd: int, pieces: tuple[tuple[int, int], ...], media: memoryview) -> bool:
+    """Read chunks one behind the other into ``media``. False unless each is what was written, and they fill it."""
+    heads = bytearray(FRAME.size + CHUNK.size)
+    head = memoryview(heads)
+    done = 0
+    for offset, length in pieces:
+        data = media[done : done + length]
+        if os.preadv(fd, (head, data), offset - len(heads)) != len(heads) + length:
+            return False
+        size, kind, checksum = FRAME.unpack_from(heads)
+        counted = zlib.crc32(data, zlib.crc32(head[FRAME.size :], zlib.crc32(bytes((kind,)))))
+        if kind != Kind.CHUNK or size != CHUNK.size + length or counted != checksum:
+            return False
+        done += length
+    return done == len(media)
 
 
 def end_payload(segment: StoredSegment) -> bytes:

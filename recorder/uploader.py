@@ -216,7 +216,7 @@ class Uploader:
         else:
             await self._spool.remove(spool)
         self._metrics.objects_stored += 1
-        self._metrics.bytes_stored += len(assembled.data)
+        self._metrics.bytes_stored += assembled.size
 
     async def _put(self, spool: SpoolFile, assembled: Assembled) -> str:
         """Store the object unless it is there; never over another one."""
@@ -225,9 +225,9 @@ class Uploader:
             try:
                 found = await self._store.head(candidate)
             except ObjectNotFoundError:
-                await self._store.put(candidate, assembled.data, _metadata(spool, assembled), "video/mp4")
+                await self._store.put(candidate, assembled, _metadata(spool, assembled), "video/mp4")
                 return candidate
-            if found.sha256 == assembled.sha256 and found.size == len(assembled.data):
+            if found.sha256 == assembled.sha256 and found.size == assembled.size:
                 return candidate
             _log.error("object %s is there already and is another one", candidate)
         raise ObjectStoreError(f"{key} is taken by another object", key=key)
@@ -239,7 +239,7 @@ class Uploader:
             number=spool.header.number,
             period=spool.header.period,
             key=key,
-            size=len(assembled.data),
+            size=assembled.size,
             sha256=assembled.sha256,
             start_utc_ns=segments[0].start_utc_ns,
             end_utc_ns=segments[-1].end_utc_ns,

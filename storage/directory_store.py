@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from io import RawIOBase
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,15 @@ from storage.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
-from storage.objects import CHUNK_BYTES, DirectoryStoreSettings, StoredObject, checked_key, checked_range
+from storage.objects import (
+    CHUNK_BYTES,
+    DirectoryStoreSettings,
+    ObjectBody,
+    StoredObject,
+    body_of,
+    checked_key,
+    checked_range,
+)
 
 T = TypeVar("T")
 
@@ -70,11 +79,11 @@ class DirectoryStore:
             await asyncio.to_thread(threads.shutdown)
 
     async def put(
-        self, key: str, data: bytes, metadata: Mapping[str, str] | None = None, content_type: str = ""
+        self, key: str, data: bytes | ObjectBody, metadata: Mapping[str, str] | None = None, content_type: str = ""
     ) -> StoredObject:
         """Write, fsync, rename, and read back."""
         path = self._path(key)
-        return await self._run(lambda: self._put(key, path, data, dict(metadata or {}), content_type))
+        return await self._run(lambda: self._put(key, path, body_of(data), dict(metadata or {}), content_type))
 
     async def head(self, key: str) -> StoredObject:
         """The facts beside the file, and the file's own size."""
@@ -184,13 +193,14 @@ class DirectoryStore:
     def _temporary(self) -> Path:
         return self._root / _TEMPORARY / secrets.token_hex(8)
 
-    def _put(self, key: str, path: Path, data: bytes, metadata: dict[str, str], content_type: str) -> StoredObject:
+    def _put(self, key: str, path: Path, body: ObjectBody, metadata: dict[str, str], content_type: str) -> StoredObject:
         self._require_marker()
-        sha256 = hashlib.sha256(data).hexdigest()
-        facts = {"size": len(data), "sha256": sha256, "content_type": content_type, "metadata": metadata}
+        sha256 = body.sha256
+        facts = {"size": body.size, "sha256": sha256, "content_type": content_type, "metadata": metadata}
         new_data, new_facts = self._temporary(), self._temporary()
         try:
-            _write_synced(new_data, data)
+            with body.open() as source:
+                _copy_synced(new_data, source)
             _write_synced(new_facts, json.dumps(facts, ensure_ascii=False, indent=1).encode())
             self._make_folders(path.parent)
             os.replace(new_facts, _facts_path(path))
@@ -199,11 +209,11 @@ class DirectoryStore:
             new_data.unlink(missing_ok=True)
             new_facts.unlink(missing_ok=True)
         _sync_directory(path.parent)
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        with path.open("rb", buffering=0) as file:
+            found = _hash_of(file)
         if found != sha256:
             raise IntegrityError("the directory holds other bytes", key=key, expected=sha256, found=found)
-        return StoredObject(key=key, size=len(data), sha256=sha256, content_type=content_type, metadata=metadata)
+        return StoredObject(key=key, size=body.size, sha256=sha256, content_type=content_type, metadata=metadata)
 
     def _make_folders(self, folder: Path) -> None:
         if folder.is_dir():
@@ -280,6 +290,24 @@ def _write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _copy_synced(path: Path, source: RawIOBase) -> None:
+    with path.open("xb", buffering=0) as file:
+        view = memoryview(bytearray(CHUNK_BYTES))
+        while count := source.readinto(view):
+            written = 0
+            while written < count:
+                written += file.write(view[written:count])
+        os.fsync(file.fileno())
+
+
+def _hash_of(file: RawIOBase) -> str:
+    digest = hashlib.sha256()
+    view = memoryview(bytearray(CHUNK_BYTES))
+    while count := file.readinto(view):
+        digest.update(view[:count])
+    return digest.hexdigest()
 
 
 def _sync_directory(path: Path) -> None:

@@ -4,14 +4,19 @@ Keys are relative paths whose segments, joined by ``/``, are letters, digits and
 digit; at most 512 characters (:func:`checked_key`). Metadata is a small mapping of text to text; any Unicode is kept.
 """
 
+import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from io import RawIOBase
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote
 
 from storage.errors import InvalidKeyError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 CHUNK_BYTES = 256 * 1024
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*(/[A-Za-z0-9][A-Za-z0-9._=-]*)*")
@@ -68,6 +73,53 @@ class S3StoreSettings:
 StoreSettings = DirectoryStoreSettings | S3StoreSettings
 
 
+class ObjectBody(Protocol):
+    """An object's bytes, where they are too many to be held in memory: ``open`` gives them from the beginning, as often
+    as it is called. ``size`` in bytes and ``sha256`` (hex) are known beforehand. Used in the store's threads."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    def open(self) -> RawIOBase: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BytesBody:
+    """A body that is in memory."""
+
+    data: bytes = field(repr=False)
+    size: int
+    sha256: str
+
+    def open(self) -> RawIOBase:
+        """A view of the bytes; nothing is copied."""
+        return _BytesReader(self.data)
+
+
+class _BytesReader(RawIOBase):
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._left = memoryview(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer).cast("B")
+        count = min(len(target), len(self._left))
+        target[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+
+def body_of(data: bytes | ObjectBody) -> ObjectBody:
+    """Bytes as a body. Hashes them: not on the event loop."""
+    return BytesBody(data, len(data), hashlib.sha256(data).hexdigest()) if isinstance(data, bytes) else data
+
+
 class ObjectStore(Protocol):
     """Every method may raise ``StoreUnavailableError`` (try again later) or ``StoreRefusedError`` (a person must act),
     and ``InvalidKeyError`` for a bad key. None blocks the event loop."""
@@ -78,7 +130,7 @@ class ObjectStore(Protocol):
         ...
 
     async def put(
-        self, key: str, data: bytes, metadata: Mapping[str, str] | None = None, content_type: str = ""
+        self, key: str, data: bytes | ObjectBody, metadata: Mapping[str, str] | None = None, content_type: str = ""
     ) -> StoredObject:
         """Store ``data`` under ``key``, replacing what was there, and return once the store has confirmed its length
         and SHA-256. Raises ``IntegrityError`` if the store says otherwise."""

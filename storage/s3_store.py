@@ -10,15 +10,13 @@ import asyncio
 import base64
 import contextlib
 import functools
-import hashlib
-import io
 import random
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import BinaryIO, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 import urllib3
@@ -37,8 +35,10 @@ from storage.errors import (
 )
 from storage.objects import (
     CHUNK_BYTES,
+    ObjectBody,
     S3StoreSettings,
     StoredObject,
+    body_of,
     checked_key,
     checked_range,
     decoded_metadata,
@@ -105,32 +105,31 @@ class S3Store:
         self._http = self._client = None
 
     async def put(
-        self, key: str, data: bytes, metadata: Mapping[str, str] | None = None, content_type: str = ""
+        self, key: str, data: bytes | ObjectBody, metadata: Mapping[str, str] | None = None, content_type: str = ""
     ) -> StoredObject:
         """One PUT (never in parts), then one HEAD that must agree."""
         checked_key(key)
         values = encoded_metadata(metadata or {})
 
         def upload() -> StoredObject:
-            digest = hashlib.sha256(data)
-            headers: dict[str, str | list[str] | tuple[str]] = {**values, "sha256": digest.hexdigest()}
-            headers[_CHECKSUM] = base64.b64encode(digest.digest()).decode("ascii")
-            self._opened().put_object(
-                self._settings.bucket,
-                key,
-                io.BytesIO(data),
-                len(data),
-                content_type=content_type or "application/octet-stream",
-                metadata=headers,
-                part_size=max(_MIN_PART, len(data)),
-            )
-            stored = self._head(key)
-            if stored.size != len(data):
-                raise IntegrityError("the store names another length", key=key, expected=len(data), found=stored.size)
-            if stored.sha256 != digest.hexdigest():
-                raise IntegrityError(
-                    "the store names another hash", key=key, expected=digest.hexdigest(), found=stored.sha256
+            body = body_of(data)
+            headers: dict[str, str | list[str] | tuple[str]] = {**values, "sha256": body.sha256}
+            headers[_CHECKSUM] = base64.b64encode(bytes.fromhex(body.sha256)).decode("ascii")
+            with body.open() as source:
+                self._opened().put_object(
+                    self._settings.bucket,
+                    key,
+                    cast(BinaryIO, source),
+                    body.size,
+                    content_type=content_type or "application/octet-stream",
+                    metadata=headers,
+                    part_size=max(_MIN_PART, body.size),
                 )
+            stored = self._head(key)
+            if stored.size != body.size:
+                raise IntegrityError("the store names another length", key=key, expected=body.size, found=stored.size)
+            if stored.sha256 != body.sha256:
+                raise IntegrityError("the store names another hash", key=key, expected=body.sha256, found=stored.sha256)
             return stored
 
         return await self._retried(upload, key)
