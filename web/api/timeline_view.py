@@ -1,5 +1,6 @@
 """A meeting's timeline and story, composed from rows. Pure functions."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -135,7 +136,8 @@ def _loss(gap: GapRecord, catalog: Catalog) -> list[ShownEntry]:
         params: dict[str, str | int | float] = {"cause": cause, "packets": gap.packets}
         text = catalog.text("story", "damaged", params)
         return [ShownEntry(at=start, until=end, kind=StoryKind.LOSS, code="damaged", params=params, text=text)]
-    seconds = 0 if gap.end_utc_ns is None else round((gap.end_utc_ns - gap.start_utc_ns) / NS_PER_S, 1)
+    # Rounded up: a gap on record is never told as none.
+    seconds = 0 if gap.end_utc_ns is None else math.ceil((gap.end_utc_ns - gap.start_utc_ns) * 10 / NS_PER_S) / 10
     params = {"cause": cause, "seconds": f"{seconds:g}"}
     code = "gap-open" if end is None else "gap"
     text = catalog.text("story", code, params)
