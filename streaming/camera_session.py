@@ -14,7 +14,7 @@ from media.stream import LiveStream
 from media.unit import NS_PER_S, AccessUnit, Gap, GapCause, StreamItem
 from streaming.addresses import AddressGuard
 from streaming.camera_status import SLOW_STATES, CameraState, CameraStatus, Problem, state_after
-from streaming.errors import CameraSilentError, InternalCameraError, StreamingError
+from streaming.errors import CameraSilentError, InternalCameraError, StreamingError, WallClockSteppedError
 from streaming.rtsp.client import RtspClient, RtspSettings
 from streaming.rtsp.pacing import ReadPacer
 from streaming.source import CameraSource
@@ -24,6 +24,15 @@ log = logging.getLogger(__name__)
 ORIGIN_LEAD_NS = 3600 * NS_PER_S
 """The timeline's zero lies this long before the stream's first use: a camera may begin with pictures it took before
 it was asked, and decode times must not be negative (ISO/IEC 14496-12, 8.8.12)."""
+
+MAX_CLOCK_STEP_NS = 2 * NS_PER_S
+"""A wall clock that goes this much otherwise than the monotonic one, from one second to the next, was set."""
+
+
+_CAUSES: dict[type[Exception], GapCause] = {
+    CameraSilentError: GapCause.SILENT,
+    WallClockSteppedError: GapCause.CLOCK_JUMP,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +118,10 @@ class CameraSession:
         self._backoff = Backoff(reconnect)
         self._retry = asyncio.Event()
         self._client: RtspClient | None = None
-        # The timeline's zero: fixed for the stream's life, so time goes on over reconnects.
+        # The timeline's zero: fixed for the stream's life, so time goes on over reconnects; earlier if our clock is set
+        # back.
         self._origin_utc_ns = clock.utc_ns() - ORIGIN_LEAD_NS
+        self._wall_lead_ns = clock.utc_ns() - clock.monotonic_ns()
         self._epoch = -1
         self._newest_utc_ns = 0
         self._missing_cause = GapCause.DISCONNECTED
@@ -187,6 +198,9 @@ class CameraSession:
             self._rates = _Rates(now_ns, totals)
 
     async def _connect_and_feed(self) -> None:
+        now_ns = self._clock.utc_ns()
+        self._wall_lead_ns = now_ns - self._clock.monotonic_ns()
+        self._origin_utc_ns = min(self._origin_utc_ns, now_ns - ORIGIN_LEAD_NS)
         async with RtspClient(self.source, self._clock, self._guard, self._rtsp, self._pacer) as client:
             self._client = client
             try:
@@ -202,10 +216,18 @@ class CameraSession:
                         # Our clock may have been set back: then what comes now is not old, it is now.
                         after_utc_ns=min(self._newest_utc_ns, self._clock.utc_ns()),
                     )
-                await client.run()
+                await client.run(self._watch_wall_clock)
             finally:
                 self._before = self._totals()
                 self._client = None
+
+    def _watch_wall_clock(self) -> None:
+        """Media's times follow our wall clock. Where that was set to another time they begin anew, as a new epoch:
+        slewing them by an hour would bend every picture's length for a day. Raises WallClockSteppedError."""
+        lead_ns = self._clock.utc_ns() - self._clock.monotonic_ns()
+        step_ns, self._wall_lead_ns = lead_ns - self._wall_lead_ns, lead_ns
+        if abs(step_ns) > MAX_CLOCK_STEP_NS:
+            raise WallClockSteppedError("our wall clock was set", seconds=round(step_ns / NS_PER_S, 1))
 
     def _publish(self, item: StreamItem) -> None:
         if isinstance(item, AccessUnit):
@@ -234,8 +256,7 @@ class CameraSession:
         state = state_after(error)
         if self._state is CameraState.ONLINE:
             # What broke the picture is the cause on record; what the tries in between ran into is not.
-            silent = isinstance(error, CameraSilentError)
-            self._missing_cause = GapCause.SILENT if silent else GapCause.DISCONNECTED
+            self._missing_cause = _CAUSES.get(type(error), GapCause.DISCONNECTED)
         self._enter(state, Problem(error.code, dict(error.params)))
 
     def _enter(self, state: CameraState, problem: Problem | None) -> None:

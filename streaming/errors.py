@@ -14,6 +14,7 @@ StreamingError
 │   ├── CameraTimeoutError      no answer in time
 │   ├── CameraDisconnectedError the connection ended
 │   ├── CameraSilentError       connected, yet no media comes
+│   ├── WallClockSteppedError   our own wall clock was set to another time
 │   ├── CredentialsRefusedError user name or password is wrong
 │   ├── CredentialsMissingError a log-in is asked for and none is set
 │   ├── PathNotFoundError       the camera has no stream under this path
@@ -119,6 +120,12 @@ class CameraSilentError(CameraError):
     """Connected, yet no media came for ``seconds``."""
 
     code = "camera-silent"
+
+
+class WallClockSteppedError(CameraError):
+    """Our own wall clock was set to another time, so media's times have to begin anew. ``params``: seconds."""
+
+    code = "wall-clock-stepped"
 
 
 class CredentialsRefusedError(CameraError):

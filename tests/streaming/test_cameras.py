@@ -116,6 +116,22 @@ async def test_a_wall_clock_set_back_loses_no_media() -> None:
         assert seen.units[-1].utc_ns < seen.units[0].utc_ns
 
 
+@pytest.mark.parametrize("step_s", [-2 * 3600, 600])
+async def test_a_wall_clock_that_is_set_begins_media_time_anew(step_s: int) -> None:
+    clock = SteppedClock()
+    async with fake_camera() as camera, CameraSupervisor(clock, GUARD, SETTINGS) as cameras:
+        await cameras.apply([source(camera.url)])
+        async with collecting(the_stream(cameras)) as seen:
+            await until(lambda: len(seen.pictures) > 5)
+            clock.offset_ns = step_s * NS_PER_S
+            await until(lambda: len([unit for unit in seen.pictures if unit.epoch > 0]) > 5)
+        after = [unit for unit in seen.pictures if unit.epoch > 0]
+        assert [gap.cause for gap in seen.gaps][-1] is GapCause.CLOCK_JUMP
+        assert after[0].utc_ns == pytest.approx(clock.utc_ns(), abs=30 * NS_PER_S)
+        # Back to before the stream's first use, and its decode times are still those of ISO/IEC 14496-12.
+        assert all(unit.dts >= 0 for unit in after)
+
+
 async def test_a_silent_camera_is_left_and_tried_again() -> None:
     behaviour = Behaviour()
     async with fake_camera(behaviour) as camera, supervisor(source(camera.url)) as cameras:
