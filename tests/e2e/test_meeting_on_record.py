@@ -114,15 +114,27 @@ async def test_a_meeting_records_itself_and_loses_only_what_is_on_record_as_lost
             await gap_closed(person, meeting, "service-down")
             await county.recorded(person, meeting, before + 3)
 
+            await person.call("GET", f"/meetings/{meeting}/timeline")
             ended = await person.call("POST", f"/meetings/{meeting}/end")
             assert ended["state"] == "ended"
-            assert ended["playback"] is not None
+            assert_all_of_it_is_there(await text_of(person, service, ended["playback"]["ts_url"]))
             whole = await county.filed(person, meeting)
             assert whole["recording"]["waiting_bytes"] == 0
             await assert_it_plays(person, service, whole, tmp_path)
             await assert_it_is_genuine(service)
             if "SANHUI_STORE" not in house:
                 await assert_a_flipped_byte_is_found(service)
+
+
+async def text_of(person: Person, service: ServiceProcess, address: str) -> str:
+    async with person.http.get(service.url + address) as response:
+        assert response.status == 200
+        return await response.text()
+
+
+def assert_all_of_it_is_there(playlist: str) -> None:
+    """Who has ended a meeting can look at all of it at once, though they looked at it a moment before."""
+    assert playlist.rstrip().endswith("#EXT-X-ENDLIST"), playlist
 
 
 async def assert_it_plays(person: Person, service: ServiceProcess, meeting: Any, folder: Path) -> None:
