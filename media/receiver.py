@@ -136,6 +136,7 @@ class StreamReceiver:
         """What is still held back, at the end of the session."""
         items: list[StreamItem] = []
         for receiver in self._taken:
+            receiver.release_all()
             receiver.finish()
             items += self._take(receiver, None)
         return items

@@ -43,6 +43,7 @@ _FAST_SLEW_DIVISOR = 32
 _FAST_SLEW_NS = 60_000_000
 _MAX_BEHIND = 17
 _REPORT_TOLERANCE_NS = NS_PER_S
+_SEPARATE_NS = 60_000_000
 
 
 class Ticks(NamedTuple):
@@ -148,34 +149,52 @@ class SessionClock:
 
     def __init__(self) -> None:
         self._delays: dict[int, int] = {}
+        self._begun: dict[int, int] = {}
         self._credible: set[int] = set()
+        self._separate = False
 
     def credible(self, track: int) -> bool:
         """Whether this track's reports are believed as they are."""
         return track in self._credible
 
-    def report(self, track: int, delay_ns: int | None) -> None:
-        """A track's newest camera delay, or ``None`` where it has no usable sender report."""
+    def report(self, track: int, delay_ns: int | None, *, settled: bool = False) -> None:
+        """A track's newest camera delay, or ``None`` where it has no usable sender report, or one that does not go on
+        from those before. ``settled``: it was seen for long enough to be told from chance."""
         if delay_ns is None:
             self._delays.pop(track, None)
-        else:
-            self._delays[track] = delay_ns
+            self._begun.pop(track, None)
+            return
+        self._delays[track] = delay_ns
+        if settled:
+            self._begun.setdefault(track, delay_ns)
 
     def correction_ns(self, track: int) -> int | None:
         """What to add to the camera's time to get ours; ``None`` if this track's reports cannot be used."""
         own = self._delays.get(track)
         if own is None:
             return None
-        # One clock for all tracks that agree on what it shows: then sound and picture stay together. Where they do not
-        # agree, the camera has a clock for each and only arrival relates them.
-        least = min(delay for delay in self._delays.values() if abs(delay - own) <= _REPORT_TOLERANCE_NS)
+        # One clock for all tracks that agreed on what it shows: then sound and picture stay together. Where they did
+        # not agree, the camera has a clock for each and only arrival relates them.
+        begun = self._begun.get(track, own)
+        agreed = [
+            (delay, self._begun.get(other, delay))
+            for other, delay in self._delays.items()
+            if abs(self._begun.get(other, delay) - begun) <= _REPORT_TOLERANCE_NS
+        ]
+        # So it has where they agreed at first and drift apart: then the delays of each change by another amount. From
+        # then on arrival keeps each where it was with the others, and for good: going back and forth would shake time.
+        self._separate = self._separate or any(
+            abs(delay - first - (own - begun)) > _SEPARATE_NS for delay, first in agreed
+        )
+        least = min(first for _, first in agreed) if self._separate else min(delay for delay, _ in agreed)
+        drift = own - begun if self._separate else 0
         # A little later to disbelieve than to believe, so that a clock at the limit does not go back and forth.
         limit = CREDIBLE_OFFSET_NS * 3 // 2 if track in self._credible else CREDIBLE_OFFSET_NS
         if abs(least) <= limit:
             self._credible.add(track)
-            return 0
+            return drift
         self._credible.discard(track)
-        return least
+        return least + drift
 
 
 class TrackTimeline:
@@ -224,6 +243,7 @@ class TrackTimeline:
             if self._unconfirmed is None or abs(report - self._unconfirmed) > _REPORT_TOLERANCE_NS:
                 self._unconfirmed = report
                 return
+            self._session.report(self._number, None)
         self._report, self._unconfirmed = report, None
         self._retarget()
 
@@ -291,7 +311,8 @@ class TrackTimeline:
             return
         utc_at_zero = delay
         if self._report is not None:
-            self._session.report(self._number, delay - self._report)
+            settled = len(self._minima) == _BUCKETS
+            self._session.report(self._number, delay - self._report, settled=settled)
             correction = self._session.correction_ns(self._number)
             if correction is not None:
                 utc_at_zero = self._report + correction

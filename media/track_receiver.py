@@ -238,6 +238,11 @@ class TrackReceiver(ABC):
         self._reorder = reorder
         return taken
 
+    def release_all(self) -> None:
+        """The session ends: packets that wait for those before them wait no longer."""
+        while self._reorder:
+            self._release()
+
     def sender_report(self, report: SenderReport, arrival_ns: int) -> None:
         """Take a sender report of this track's source."""
         if self._ssrc not in (-1, report.ssrc):

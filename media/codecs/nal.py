@@ -129,6 +129,10 @@ class NalDepacketizer(ABC):
         self._finished_by_marker = False
         if self._open:
             self._damaged = True
+        else:
+            # What came before a picture's first slice may be of one that is lost.
+            self._buffer.clear()
+            self._recovery = False
         if self._fragment_at >= 0:
             del self._buffer[self._fragment_at :]
             self._fragment_at = -1

@@ -1,6 +1,6 @@
 """A camera's session without a network: test media, packetized, with arrival times that a test decides."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from media.description import MediaDescription
@@ -66,6 +66,10 @@ class Camera:
 
     def arrivals(self, units: Iterable[AccessUnit]) -> list[Arrival]:
         """The packets of ``units`` in order, a sender report before the first of each track and every 2 s."""
+        return list(self.flow(units))
+
+    def flow(self, units: Iterable[AccessUnit]) -> Iterator[Arrival]:
+        """:meth:`arrivals`, made one after another."""
         packetizers = {
             track.id: Packetizer(
                 track,
@@ -79,7 +83,6 @@ class Camera:
         }
         indexes = {track.id: index for index, track in enumerate(self.tracks)}
         reported: dict[int, int] = {}
-        out: list[Arrival] = []
         for unit in units:
             number, packetizer = unit.track.id, packetizers[unit.track.id]
             at_ns = unit.utc_ns + self.delay_ns
@@ -88,9 +91,9 @@ class Camera:
                 report = build_sender_report(
                     packetizer.ssrc, unit.utc_ns + self.clock_error_ns, packetizer.rtp_timestamp(unit.pts), 0, 0
                 )
-                out.append(Arrival(indexes[number], report, at_ns, is_report=True))
-            out += [Arrival(indexes[number], packet, at_ns) for packet in packetizer.packets(unit)]
-        return out
+                yield Arrival(indexes[number], report, at_ns, is_report=True)
+            for packet in packetizer.packets(unit):
+                yield Arrival(indexes[number], packet, at_ns)
 
 
 def receiver_for(tracks: Sequence[Track], *, reorder: bool = False, after_utc_ns: int = 0) -> StreamReceiver:
