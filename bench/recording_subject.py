@@ -5,9 +5,11 @@ closed, then prints what it did as one JSON line.
 """
 
 import asyncio
+import gc
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +28,25 @@ from streaming.addresses import AddressGuard, AddressPolicy
 from streaming.cameras import CameraSupervisor, SupervisorSettings
 from streaming.secret import Secret
 from streaming.source import CameraSource
+from web.collector import settle_collector
+
+
+class CollectorMeter:
+    """How long the garbage collector holds everything up."""
+
+    def __init__(self) -> None:
+        self.longest_ms = 0.0
+        self.total_ms = 0.0
+        self._began = 0.0
+
+    def __call__(self, phase: str, _info: dict[str, int]) -> None:
+        """For ``gc.callbacks``."""
+        if phase == "start":
+            self._began = time.perf_counter()
+            return
+        took_ms = (time.perf_counter() - self._began) * 1000
+        self.longest_ms = max(self.longest_ms, took_ms)
+        self.total_ms += took_ms
 
 
 class DelayMeter:
@@ -110,6 +131,8 @@ async def record(
         await _until_recorded(recorder, meetings)
         print("recording", flush=True)
         measuring = asyncio.create_task(meter.run())
+        collector = CollectorMeter()
+        gc.callbacks.append(collector)
         await asyncio.to_thread(sys.stdin.read)
         measuring.cancel()
         statuses = cameras.statuses()
@@ -125,6 +148,8 @@ async def record(
             "objects": metrics.objects_stored,
             "gaps": sum(metrics.gaps.values()),
             "loop_delay_p99_ms": meter.p99_ms(),
+            "collector_longest_ms": collector.longest_ms,
+            "collector_total_ms": collector.total_ms,
         }
 
 
@@ -133,6 +158,7 @@ def main() -> None:
     urls = []
     for line in iter(sys.stdin.readline, "\n"):
         urls.append(line.strip())
+    settle_collector()
     with tempfile.TemporaryDirectory(prefix="sanhui-bench-") as folder:
         username, password, read_interval = sys.argv[1:4]
         print(json.dumps(uvloop.run(record(urls, Path(folder), username, password, float(read_interval)))), flush=True)

@@ -49,12 +49,14 @@ class SupervisorSettings:
     ``sample_s`` is how often rates are worked out, in seconds.
 
     ``read_interval_s`` is how often the cameras' connections are read, all together (see streaming/rtsp/pacing.py): it
-    saves most of the wake-ups, and delays media by as much at most. 0 reads whenever something comes.
+    saves most of the wake-ups, and delays media by half of it, as a rule, and by all of it at most. It is no multiple
+    or part of a usual time between pictures: so of every camera some packets are read the moment they come, and arrival
+    goes on telling its clock's true delay. 0 reads whenever something comes.
     """
 
     starts_at_once: int = 32
     sample_s: float = 2.0
-    read_interval_s: float = 0.04
+    read_interval_s: float = 0.073
     reconnect: ReconnectSettings = field(default_factory=ReconnectSettings)
     rtsp: RtspSettings = field(default_factory=RtspSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)

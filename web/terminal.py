@@ -9,6 +9,7 @@ import click
 import uvloop
 from rich.console import Console
 
+from web.collector import settle_collector
 from web.config import LogFormat, LogLevel, Settings
 from web.errors import SettingsError
 from web.logging import configure_logging
@@ -53,6 +54,7 @@ def run(work: Callable[[], Awaitable[T]], settings: Settings) -> T:
     async def main() -> T:
         return await work()
 
+    settle_collector()
     try:
         return uvloop.run(main())
     except SettingsError as error:
