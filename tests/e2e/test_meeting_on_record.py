@@ -76,11 +76,10 @@ def assert_gaps_are_what_is_missing(played: Played, gaps: Sequence[Any]) -> None
     missing = [gap for gap in gaps if not gap["damaged_only"]]
     leaps = jumps(clocks)
     for before, after in leaps:
-        assert any(
-            abs(milliseconds(gap["starts_at"]) - before) < CLOSE_MS
-            and abs(milliseconds(gap["ends_at"]) - after) < CLOSE_MS
-            for gap in missing
-        ), (before, after, gaps)
+        found = [gap for gap in missing if is_close(gap, before, after)]
+        assert found, (before, after, gaps)
+        starts, ends = milliseconds(found[0]["starts_at"]) - before, milliseconds(found[0]["ends_at"]) - after
+        print(f"{found[0]['cause']}: {after - before} ms missing; row begins {starts:+.0f}, ends {ends:+.0f} ms off")
     inside = [gap for gap in missing if clocks[0] < milliseconds(gap["starts_at"]) < clocks[-1]]
     assert len(inside) == len(leaps), (leaps, gaps)
     steps = [b - a for a, b in itertools.pairwise(clocks) if b - a <= 1000]
