@@ -165,6 +165,15 @@ class StreamReceiver:
         return all(receiver.timeline.synchronized for receiver in self._taken)
 
 
+def can_take(description: MediaDescription) -> bool:
+    """Whether a medium is of a codec that is taken."""
+    if not 0 < description.clock_rate <= _MAX_RATE:
+        return False
+    if description.kind == "video":
+        return _video_depacketizer(description) is not None
+    return _sound(description) is not None
+
+
 def _receiver(
     description: MediaDescription, number: int, session: SessionClock, origin_utc_ns: int, reorder: bool
 ) -> TrackReceiver | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 from media.description import MediaDescription
+from media.receiver import can_take
 from media.unit import AudioTrack, Codec, Track, VideoTrack
 from streaming.errors import SdpBrokenError
 
@@ -59,7 +60,8 @@ class SessionDescription:
     name: str = ""
 
     def chosen(self) -> tuple[int, ...]:
-        """Indexes of the media to set up: the first picture and the first sound that the camera sends.
+        """Indexes of the media to set up: the first picture and the first sound that the camera sends, of a codec that
+        is taken if there is one (MJPEG may stand before H.264).
 
         A back-channel (``a=sendonly``, ONVIF streaming specification 5.3) is passed over when another of its kind is
         there; alone, the direction is taken as the camera's own point of view.
@@ -72,8 +74,14 @@ class SessionDescription:
                 if media.description is not None and media.kind == kind and media.direction != "inactive"
             ]
             forward = [index for index in of_kind if self.media[index].direction != "sendonly"]
-            chosen.extend((forward or of_kind)[:1])
+            offered = forward or of_kind
+            taken = [index for index in offered if self._can_take(index)]
+            chosen.extend((taken or offered)[:1])
         return tuple(chosen)
+
+    def _can_take(self, index: int) -> bool:
+        description = self.media[index].description
+        return description is not None and can_take(description)
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ import pytest
 from media.unit import NS_PER_S, AccessUnit, GapCause
 from tests.support.camera_simulator import HALL, SLOW, BadCamera, drifting, keep, looped_hall
 from tests.support.invariants import all_is_kept, holds, in_place, in_sync, losses_are_on_record, time_never_goes_back
-from tests.support.misbehaviour import RATES, Change, jitter, jump, no_reports, report, stall, stand_still
+from tests.support.misbehaviour import RATES, Change, jitter, jump, no_reports, read_every, report, stall, stand_still
 from tests.support.rtp_feed import START_NS
 
 HOUR_S = 3600.0
@@ -29,7 +29,7 @@ def own_clocks() -> Change:
 )
 async def test_sound_and_picture_on_clocks_that_drift_apart_for_an_hour(reports: tuple[Change, ...]) -> None:
     units = drifting(looped_hall(SLOW, HOUR_S, sounds=4), DRIFT_PPM)
-    kept = await keep(BadCamera(units, (*reports, jitter(0.03))))
+    kept = await keep(BadCamera(units, (*reports, jitter(0.03), read_every(0.073))))
     holds(kept, lasted_s=HOUR_S, decode=False)
     all_is_kept(kept)
     in_sync(kept, after_s=10)
@@ -37,7 +37,7 @@ async def test_sound_and_picture_on_clocks_that_drift_apart_for_an_hour(reports:
 
 
 async def test_an_hour_of_a_good_camera_on_a_line_with_stalls() -> None:
-    changes = (jitter(0.05), stall(600, 1.5), stall(1800, 1.5), stall(1810, 1.0))
+    changes = (jitter(0.05), read_every(0.073), stall(600, 1.5), stall(1800, 1.5), stall(1810, 1.0))
     kept = await keep(BadCamera(looped_hall(SLOW, HOUR_S, sounds=4), changes))
     holds(kept, lasted_s=HOUR_S, decode=False)
     all_is_kept(kept)

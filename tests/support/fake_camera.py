@@ -59,6 +59,11 @@ class Behaviour:
     """Stray bytes before every interleaved frame."""
     payload: Callable[[bytes], bytes] = lambda packet: packet
     """Mangles each RTP packet."""
+    media: tuple[AccessUnit, ...] = ()
+    """Two seconds to send in place of those of :func:`media_loop`."""
+    mtu: int = 1400
+    cut_within: int | None = None
+    """The connection is cut, once, after so many bytes of the next interleaved frame."""
     stretch: int = 1
     """Pictures, and so keyframes, come that many times as far apart. Without sound only."""
 
@@ -171,7 +176,8 @@ class _Session:
         return [tracks[track_id] for track_id in sorted(tracks)]
 
     def _loop(self) -> tuple[AccessUnit, ...]:
-        return media_loop(self._camera.behaviour.video, self._camera.behaviour.sound)
+        behaviour = self._camera.behaviour
+        return behaviour.media or media_loop(behaviour.video, behaviour.sound)
 
     async def _set_up(self, request: Request, headers: Headers) -> int:
         behaviour = self._camera.behaviour
@@ -208,7 +214,7 @@ class _Session:
             if way is None or unit.track.id in behaviour.mute:
                 continue
             packetizer = packetizers.setdefault(
-                unit.track.id, Packetizer(unit.track, payload_type_of(unit.track), 1000 + unit.track.id)
+                unit.track.id, Packetizer(unit.track, payload_type_of(unit.track), 1000 + unit.track.id, behaviour.mtu)
             )
             for packet in packetizer.packets(unit):
                 await self._send_packet(way, behaviour.payload(packet))
@@ -216,7 +222,13 @@ class _Session:
 
     async def _send_packet(self, way: int | tuple[str, int], packet: bytes) -> None:
         if isinstance(way, int):
-            framed = self._camera.behaviour.between_frames + interleaved_header(way, len(packet)) + packet
+            behaviour = self._camera.behaviour
+            framed = behaviour.between_frames + interleaved_header(way, len(packet)) + packet
+            if behaviour.cut_within is not None:
+                framed, behaviour.cut_within = framed[: behaviour.cut_within], None
+                await self._write(framed)
+                self._writer.close()
+                return
             await self._write(framed)
         elif self._udp is not None:
             self._udp.sendto(packet, way)

@@ -97,6 +97,17 @@ def jitter(most_s: float, seed: int = 2) -> Change:
     return change
 
 
+def read_every(interval_s: float) -> Change:
+    """Packets are read, all together, only every ``interval_s``: arrival is late by up to that."""
+    interval_ns = round(interval_s * NS_PER_S)
+
+    def change(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
+        for arrival in arrivals:
+            yield replace(arrival, at_ns=-(-arrival.at_ns // interval_ns) * interval_ns)
+
+    return change
+
+
 def stall(at_s: float, for_s: float) -> Change:
     """What is sent from ``at_s`` on for ``for_s`` arrives at the end of that time, all at once."""
 
