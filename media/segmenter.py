@@ -84,6 +84,11 @@ class Segmenter:
         self._part_ticks = self._max_step = self._max_back = 0
         self._sound_part_ticks = self._lead_ticks = 0
 
+    @property
+    def next_sequence(self) -> int:
+        """The number that the next segment to open gets."""
+        return self._sequence + 1
+
     def push(self, item: StreamItem) -> list[SegmentEvent]:
         """Take the next unit or gap; the events it completes.
 

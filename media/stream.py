@@ -59,6 +59,7 @@ class LiveStream:
         self._units = Fanout[StreamItem](_unit_size, _unit_starts)
         self._segments = Fanout[SegmentEvent](_event_size, lambda event: isinstance(event, SegmentStart))
         self._segmenter: Segmenter | None = None
+        self._next_sequence = 0
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -99,7 +100,9 @@ class LiveStream:
         backlog: list[SegmentEvent] = []
         if self._segmenter is None:
             # Wall-clock seconds as first number: numbers go on growing when the service starts anew (RFC 8216, 6.2.2).
-            self._segmenter = Segmenter(self._settings, first_sequence=self._clock.utc_ns() // NS_PER_S)
+            # Within one life they do so even if the clock is set back, or segments are shorter than a second.
+            first = max(self._clock.utc_ns() // NS_PER_S, self._next_sequence)
+            self._segmenter = Segmenter(self._settings, first_sequence=first)
             for unit in self._gop.units():
                 backlog.extend(self._segmenter.push(unit))
         else:
@@ -108,7 +111,8 @@ class LiveStream:
             try:
                 yield reader
             finally:
-                if self._segments.readers == (reader,):
+                if self._segments.readers == (reader,) and self._segmenter is not None:
+                    self._next_sequence = self._segmenter.next_sequence
                     self._segmenter = None
 
     def end(self) -> None:

@@ -177,7 +177,9 @@ class Recording:
                 async with asyncio.timeout(self._settings.away_s):
                     events = await reader.take()
             except TimeoutError:
-                self._look_for_absence()
+                # Media that has come while this task could not run is no absence.
+                if not reader.queued_bytes:
+                    self._look_for_absence()
                 continue
             if not events:
                 return
@@ -233,6 +235,9 @@ class Recording:
                 self._refused = refused
                 self._begin_gap(refused)
             return
+        if self._segment_parts and self._book.open_gap is not None:
+            # It goes on in the middle of a segment: a stall. What was not shown meanwhile ends with this part.
+            self._gap_ends(part.start_utc_ns + part.duration_ns)
         self._segment_parts += 1
         self._media_end = max(self._media_end, part.start_utc_ns + part.duration_ns)
         if self._end_ns is not None and self._media_end >= self._end_ns:
@@ -395,8 +400,7 @@ class Recording:
         hole = start - self._media_end
         closed: GapRecord | None = None
         if self._book.open_gap is not None:
-            closed = self._book.finish(start)
-            self._tell("media-back", start, missing_ns=max(0, hole))
+            self._gap_ends(start)
         elif hole > (0 if self._resume_cause is GapCause.SERVICE_DOWN else self._tolerance_ns):
             closed = self._book.cover(self._media_end, start, self._hole_cause or GapCause.SILENT)
         elif self._hole_cause in (GapCause.OVERLOADED, GapCause.STORAGE_LOST) and hole > 0:
@@ -407,10 +411,19 @@ class Recording:
         if self._since is None:
             # The open segment may have begun before the meeting did.
             self._tell("recording-runs", max(start, self._begin))
-        self._away = False
         self._hole_cause = None
         self._resume_cause = None
         self._media_end = start
+
+    def _gap_ends(self, utc_ns: int) -> None:
+        """Media is here again, from this time on."""
+        missing_ns = max(0, utc_ns - self._media_end)
+        closed = self._book.finish(utc_ns)
+        self._away = False
+        self._tell("media-back", utc_ns, missing_ns=missing_ns)
+        if closed is not None and self._file is not None:
+            self._file.gap(closed)
+        self._tools.ledger.changed()
 
     def _tell(self, kind: str, utc_ns: int, **params: str | int) -> None:
         self._tools.ledger.tell(self.plan.meeting, utc_ns, kind, {"camera": self.plan.camera, **params})

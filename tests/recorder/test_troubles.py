@@ -173,6 +173,29 @@ async def test_a_camera_that_comes_late(tmp_path: Path) -> None:
         assert (gap.start_utc_ns, gap.end_utc_ns, gap.cause) == (START_NS, START_NS + 30 * NS_PER_S, "not-started")
 
 
+async def test_a_stall_in_the_middle_of_a_segment_ends_with_the_media_after_it(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await home.plan()
+        home.camera.connect()
+        async with home.service() as recorder:
+            await home.runs(recorder, meeting)
+            await feed(home, recorder, 2.8)
+            home.clock.now_ns += 2 * NS_PER_S
+            await until(lambda: recorder.metrics.gaps[GapCause.DISCONNECTED] == 1, "absence noticed")
+            # It was only the network: what had been on its way comes now, in the same segment.
+            parts = recorder.metrics.parts
+            home.camera.feed(1.1)
+            await until(lambda: recorder.metrics.parts > parts, "media again")
+            state = recorder.live_state(meeting)
+            assert state is not None
+            assert not state.recordings[0].away
+            await recorder.end_meeting(meeting, "user1")
+        await whole(home, meeting)
+        gap = (await home.gaps(meeting))[0]
+        assert gap.end_utc_ns is not None
+        assert 0 <= gap.end_utc_ns - gap.start_utc_ns <= 0.6 * NS_PER_S
+
+
 async def test_a_clock_that_is_set_back_is_on_record(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         home.camera.second += 4000

@@ -1,0 +1,27 @@
+"""A live stream's segments over several readers' comings and goings."""
+
+from media.segments import SegmentStart
+from media.stream import LiveStream, StreamId
+from media.unit import NS_PER_S, Codec
+from tests.support.clocks import FakeClock
+from tests.support.encoded import ORIGIN_NS, video_units
+
+
+async def numbers(stream: LiveStream, start_s: float, epoch: int) -> list[int]:
+    """What one reader sees of six seconds."""
+    with stream.read_segments("test") as reader:
+        for unit in video_units(Codec.H264, frames=60, fps=10, gop=20, start_s=start_s, epoch=epoch):
+            stream.publish(unit)
+        return [event.sequence for event in await reader.take() if isinstance(event, SegmentStart)]
+
+
+async def test_numbers_of_segments_grow_for_the_whole_life_of_a_stream() -> None:
+    clock = FakeClock(ORIGIN_NS + 5000 * NS_PER_S)
+    stream = LiveStream(StreamId("hall"), clock)
+    first = await numbers(stream, 5000.0, 0)
+    # Nobody reads for a moment, in which the clock is set back.
+    clock.advance(-3600)
+    second = await numbers(stream, 1400.0, 1)
+    seen = first + second
+    assert len(seen) >= 3
+    assert seen == sorted(set(seen))
