@@ -1,6 +1,6 @@
 """CPU and memory per recorded camera: Sanhui with everything on, beside one `ffmpeg -c copy` process per camera.
 
-    python bench/record_density.py [--cameras 20] [--seconds 30] [--json]
+    python bench/record_density.py [--cameras 20] [--seconds 60] [--json]
 
 The cameras are one process of their own that serves the same 1080p25 2 Mb/s H.264 + G.711A loop under N addresses.
 Ours: RTSP over TCP, fMP4, SHA-256, spool with fsync, object store (directory), rows (SQLite). The baseline writes
@@ -86,7 +86,7 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cameras", type=int, nargs="+", default=[20], help="how many cameras; several make rows")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long each is measured")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long each is measured; two objects' worth")
     parser.add_argument(
         "--read-interval",
         type=float,
@@ -105,6 +105,7 @@ def main() -> None:
             "memory, MiB",
             "CPU, ratio to ffmpeg",
             "lost packets",
+            "overflows, gaps",
             "loop delay p99, ms",
         ),
         notes=[
@@ -128,6 +129,7 @@ def main() -> None:
                 figures.memory / count / MIB,
                 figures.cpu_share / ffmpeg.cpu_share,
                 int(done["packets_lost"]) if is_ours else "-",
+                int(done["overflows"] + done["gaps"]) if is_ours else "-",
                 done["loop_delay_p99_ms"] if is_ours else "-",
             )
     table.print(as_json=options.json)

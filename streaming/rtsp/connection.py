@@ -148,8 +148,10 @@ class RtspConnection(asyncio.BufferedProtocol):
                 return
 
     def pace(self, pacer: ReadPacer) -> None:
-        """From now on read when ``pacer`` says so, not whenever something comes."""
+        """From now on read when ``pacer`` says so, not whenever something comes. Not where TLS stands in between."""
         if self._transport is None or self._transport.is_closing() or self._pacer is not None:
+            return
+        if self._transport.get_extra_info("ssl_object") is not None:
             return
         self._transport.pause_reading()
         self._fd = self._transport.get_extra_info("socket").fileno()
