@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import Connection, create_engine, inspect
 
 from storage import migrate
-from storage.database import Database, database_url
+from storage.database import Database
 from storage.errors import DatabaseError, DatabaseUnavailableError, MigrationNeededError
+from storage.urls import database_url
 
 
 @contextlib.contextmanager

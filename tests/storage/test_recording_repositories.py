@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import create_engine, text
 
-from storage.database import Database, database_url
+from storage.database import Database
 from storage.errors import ConflictError, RecordNotFoundError
 from storage.records import GENESIS_HASH, MediaObject, ObjectState, Recording, RecordingPeriod, RecordingState
+from storage.urls import database_url
 from tests.support.rows import NOON_NS, S, SampleCounty, digest, gap, media_object, recording
 
 OBJECT_S = 28

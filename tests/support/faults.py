@@ -7,7 +7,7 @@ from typing import Any
 
 from storage.database import Database
 from storage.errors import DatabaseUnavailableError, StoreUnavailableError
-from storage.objects import ObjectStore, StoredObject
+from storage.objects import ObjectBody, ObjectStore, StoredObject
 from storage.repositories import Repositories
 
 
@@ -43,7 +43,7 @@ class FaultyStore:
             raise StoreUnavailableError("the test took it away", store=self.name)
 
     async def put(
-        self, key: str, data: bytes, metadata: Mapping[str, str] | None = None, content_type: str = ""
+        self, key: str, data: bytes | ObjectBody, metadata: Mapping[str, str] | None = None, content_type: str = ""
     ) -> StoredObject:
         """As told."""
         self._check()
