@@ -38,9 +38,14 @@ def address_policy(settings: Settings) -> AddressPolicy:
     return AddressPolicy(settings.camera_allow_loopback, frozenset(own - {0}), tuple(settings.camera_refused_networks))
 
 
+_DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432}
+
+
 def _port(url: str) -> int:
+    """The port that a server's URL means, 0 for none."""
     try:
-        return urlsplit(url).port or 0
+        parts = urlsplit(url)
+        return parts.port or _DEFAULT_PORTS.get(parts.scheme.partition("+")[0], 0)
     except ValueError:
         return 0
 

@@ -1,5 +1,6 @@
 """The reader meets bytes it was not made for: it reads or raises ContainerError, and never grows past its input."""
 
+import contextlib
 import struct
 import tracemalloc
 
@@ -42,18 +43,20 @@ def damaged(draw: st.DrawFn, originals: list[bytes]) -> bytes:
     return bytes(data)
 
 
-def read_all(data: bytes) -> None:
-    for read in (read_init, read_fragments):
-        try:
-            read(data)
-        except ContainerError:
-            continue
+def made_up(data: bytes) -> list[Sample]:
+    """Samples read from ``data`` that are not in it; it may be refused instead."""
+    with contextlib.suppress(ContainerError):
+        read_init(data)
+    try:
+        return [sample for sample in read_fragments(data) if sample.data not in data]
+    except ContainerError:
+        return []
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(damaged([*INITS, FRAGMENTS, INITS[0] + FRAGMENTS]))
 def test_damaged_files_are_read_or_refused(data: bytes) -> None:
-    read_all(data)
+    assert made_up(data) == []
 
 
 @settings(max_examples=200, deadline=None)
@@ -61,7 +64,7 @@ def test_damaged_files_are_read_or_refused(data: bytes) -> None:
 @example(b"\0\0\0\1moov" + bytes(8))
 @example(b"\0\0\0\0moof\0\0\0\0traf")
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    read_all(data)
+    assert made_up(data) == []
 
 
 @pytest.mark.parametrize("tracks", [[H264], [H265], [AAC], [OPUS], [H264, OPUS], [H265, AAC]])

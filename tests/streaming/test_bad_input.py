@@ -76,7 +76,8 @@ async def ends_in(bad: CameraSource, code: str, state: CameraState) -> dict[str,
     ],
 )
 async def test_wrong_addresses(url: str, code: str, state: CameraState) -> None:
-    await ends_in(source(url, camera="bad"), code, state)
+    params = await ends_in(source(url, camera="bad"), code, state)
+    assert PASSWORD not in str(params)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,9 @@ async def test_a_header_of_ten_megabytes() -> None:
 )
 async def test_cameras_that_cannot_be_used(behaviour: Behaviour, code: str, state: CameraState | None) -> None:
     async with fake_camera(behaviour) as camera:
-        await ends_in(source(camera.url, camera="bad"), code, state or CameraState.MISCONFIGURED)
+        bad = source(camera.url, camera="bad", password=PASSWORD)
+        params = await ends_in(bad, code, state or CameraState.MISCONFIGURED)
+    assert PASSWORD not in str(params)
 
 
 @pytest.mark.parametrize(

@@ -339,6 +339,7 @@ async def test_a_stream_that_ends_or_changes_ends_the_session() -> None:
         here.stream.end()
         await closed(other)
         await until(lambda: here.server.viewers == 0)
+        assert talk.marked > 0
 
 
 async def test_too_many_connections() -> None:

@@ -225,7 +225,7 @@ def test_any_text_is_read_or_refused(noise: str, lines: list[str]) -> None:
         description = parse_sdp(("v=0\n" + "\n".join(lines) + noise).encode("utf-8", "replace"), "rtsp://h/a")
     except SdpBrokenError:
         return
-    description.chosen()
+    assert all(0 <= index < len(description.media) for index in description.chosen())
 
 
 SPS = bytes.fromhex("6764001facd9405005bb011000000300100000030320f1831960")

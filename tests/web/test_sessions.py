@@ -140,9 +140,9 @@ async def test_a_session_ends_when_idle_and_in_any_case(service: Service) -> Non
     await api.log_in("official")
     for _ in range(14):
         service.clock.shift_s += 50 * 60
-        await api.json("GET", "/session")
+        assert (await api.json("GET", "/session"))["user"]["username"] == "official"
     service.clock.shift_s += 50 * 60
-    await api.json("GET", "/session", status=401)
+    assert (await api.json("GET", "/session", status=401))["code"] == "not-logged-in"
 
 
 @pytest.mark.parametrize("by_itself", [{"X-Background": "1"}, {"Sec-Fetch-Dest": "image"}], ids=["poll", "still"])
@@ -156,7 +156,7 @@ async def test_a_page_that_refreshes_itself_keeps_no_session_open(service: Servi
     service.clock.shift_s += 55 * 60
     await api.json("GET", "/now", headers=by_itself)
     service.clock.shift_s += 6 * 60
-    await api.json("GET", "/now", 401, headers=by_itself)
+    assert (await api.json("GET", "/now", 401, headers=by_itself))["code"] == "not-logged-in"
 
 
 async def test_logging_out_ends_the_session_on_the_server(service: Service) -> None:
