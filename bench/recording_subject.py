@@ -28,7 +28,7 @@ from streaming.addresses import AddressGuard, AddressPolicy
 from streaming.cameras import CameraSupervisor, SupervisorSettings
 from streaming.secret import Secret
 from streaming.source import CameraSource
-from web.collector import settle_collector
+from web.interpreter import settle_interpreter
 
 
 class CollectorMeter:
@@ -158,7 +158,7 @@ def main() -> None:
     urls = []
     for line in iter(sys.stdin.readline, "\n"):
         urls.append(line.strip())
-    settle_collector()
+    settle_interpreter()
     with tempfile.TemporaryDirectory(prefix="sanhui-bench-") as folder:
         username, password, read_interval = sys.argv[1:4]
         print(json.dumps(uvloop.run(record(urls, Path(folder), username, password, float(read_interval)))), flush=True)

@@ -9,9 +9,9 @@ import click
 import uvloop
 from rich.console import Console
 
-from web.collector import settle_collector
 from web.config import LogFormat, LogLevel, Settings
 from web.errors import SettingsError
+from web.interpreter import settle_interpreter
 from web.logging import configure_logging
 from web.messages import Catalog, load_catalogs
 from web.problems import TYPED_ERRORS
@@ -54,7 +54,7 @@ def run(work: Callable[[], Awaitable[T]], settings: Settings) -> T:
     async def main() -> T:
         return await work()
 
-    settle_collector()
+    settle_interpreter()
     try:
         return uvloop.run(main())
     except SettingsError as error:

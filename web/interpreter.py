@@ -1,0 +1,37 @@
+"""Python's interpreter, set for a process whose event loop must not stand still, and whose memory stays small.
+
+Garbage collector: by default the oldest generation is looked through again and again, and with it every module, route
+and database model that was loaded at the start and will never be garbage: tens of milliseconds in which no camera is
+read. So what is there when the service starts is taken out of the collector's sight, and it runs seldomer. Media itself
+is freed by reference counts alone.
+
+Threads: one that computes keeps the interpreter's lock for 5 ms by default before another gets its turn. The event loop
+gives it up at every turn; with a handful of objects being hashed and stored it would wait for all of them each time.
+
+Memory: glibc gives each thread an arena of its own, and each keeps what was freed in it. Two do for all.
+"""
+
+import ctypes
+import gc
+import sys
+
+_THRESHOLDS = (20_000, 20, 20)
+"""Objects made and not freed until the youngest generation is looked through; how many times, until the next one is."""
+_SWITCH_S = 0.0005
+_ARENAS = 2
+_M_ARENA_MAX = -8
+"""``malloc.h`` of glibc, ``mallopt(3)``."""
+
+
+def settle_interpreter() -> None:
+    """To be called once, when everything is imported and before the event loop or any thread runs."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_THRESHOLDS)
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        # Another C library, with other arenas or none.
+        return
+    mallopt(_M_ARENA_MAX, _ARENAS)
