@@ -17,6 +17,7 @@ from tests.support.invariants import all_is_kept, holds, in_place, in_sync
 from tests.support.misbehaviour import jitter, mark
 from tests.support.rtp_feed import START_NS, make_units
 
+LONGEST_S = 9.0
 DELIMITER, END, SEI = b"\x09\xf0", b"\x0a", b"\x06\x05\x11" + bytes(range(1, 18)) + b"\x80"
 BOTH = pytest.mark.parametrize("codec", [Codec.H264, Codec.H265])
 
@@ -31,7 +32,9 @@ def pictures_of(units: Iterable[AccessUnit]) -> list[AccessUnit]:
 
 def hall(codec: Codec = Codec.H264, seconds: float = 6.0, settings: TestSourceSettings = HALL) -> list[AccessUnit]:
     """Pictures as the encoder made them, and sound with its time in it."""
-    return list(stamped(encoded(replace(settings, video=codec), seconds), pictures=False))
+    units = encoded(replace(settings, video=codec), LONGEST_S if settings is HALL else seconds)
+    end_ns = START_NS + round(seconds * NS_PER_S)
+    return [unit for unit in stamped(units, pictures=False) if unit.utc_ns < end_ns]
 
 
 @cache
@@ -70,10 +73,10 @@ async def test_several_slices_and_a_timestamp_repeated_for_the_next_picture(mark
 @BOTH
 async def test_timestamps_of_milliseconds_that_repeat(codec: Codec) -> None:
     units = [
-        replace(unit, pts=unit.pts // 7200 * 7200) if unit.track.id == 1 else unit for unit in hall(codec, seconds=10)
+        replace(unit, pts=unit.pts // 7200 * 7200) if unit.track.id == 1 else unit for unit in hall(codec, seconds=6)
     ]
     kept = await keep(BadCamera(units, (jitter(0.01),)))
-    holds(kept, lasted_s=10)
+    holds(kept, lasted_s=6)
     all_is_kept(kept)
     in_place(kept, within_ns=120_000_000)
 
@@ -113,12 +116,12 @@ async def test_a_delimiter_and_an_end_of_sequence_in_each_picture() -> None:
 @BOTH
 @pytest.mark.parametrize("depth", [1, 3])
 async def test_b_frames(codec: Codec, depth: int) -> None:
-    units = sorted(hall(codec, 10, replace(HALL, b_frames=depth)), key=lambda unit: unit.dts / unit.track.clock_rate)
+    units = sorted(hall(codec, 4, replace(HALL, b_frames=depth)), key=lambda unit: unit.dts / unit.track.clock_rate)
     kept = await keep(BadCamera(units, (jitter(0.0),)))
-    holds(kept, lasted_s=10)
+    holds(kept, lasted_s=4)
     all_is_kept(kept)
-    in_place(kept, within_ns=200_000_000)
-    in_sync(kept, within_ns=200_000_000)
+    in_place(kept, within_ns=60_000_000)
+    in_sync(kept)
     shown = [sample.shown_ns for sample in kept.shown(1)]
     assert shown != sorted(shown)
     steps = {later - earlier for earlier, later in pairwise(sorted(shown))}
@@ -127,16 +130,15 @@ async def test_b_frames(codec: Codec, depth: int) -> None:
 
 @BOTH
 async def test_parameter_sets_that_change_size_in_mid_stream(codec: Codec) -> None:
-    small, large = hall(codec, seconds=4), hall(codec, 8, replace(HALL, width=640, height=360))
-    third = hall(codec, seconds=12)
+    small, large = hall(codec, seconds=9), hall(codec, 6, replace(HALL, width=640, height=360))
     units = [
         unit
-        for part, from_s, to_s in ((small, 0, 4), (large, 4, 8), (third, 8, 12))
+        for part, from_s, to_s in ((small, 0, 3), (large, 3, 6), (small, 6, 9))
         for unit in part
         if START_NS + from_s * NS_PER_S <= unit.utc_ns < START_NS + to_s * NS_PER_S
     ]
     kept = await keep(BadCamera(units))
-    holds(kept, lasted_s=12)
+    holds(kept, lasted_s=9)
     all_is_kept(kept)
     assert sizes(kept) == [(320, 180), (640, 360), (320, 180)]
     assert [start.discontinuity for start in kept.starts] == [False, True, True]
@@ -160,14 +162,14 @@ async def test_parameter_sets_that_come_only_in_the_description(codec: Codec) ->
 async def test_parameter_sets_that_come_nowhere_until_later(codec: Codec) -> None:
     """Neither described nor sent in the first two seconds: sound is kept from the beginning, pictures once they can be
     shown."""
-    units = hall(codec, seconds=8)
+    units = hall(codec)
     tracks = sorted({unit.track.id: unit.track for unit in units}.values(), key=lambda track: track.id)
     assert isinstance(tracks[0], VideoTrack)
     bare = replace(tracks[0], parameter_sets=())
     begun = START_NS + 2 * NS_PER_S
     late = [replace(unit, track=bare) if unit.track.id == 1 and unit.utc_ns < begun else unit for unit in units]
     kept = await keep(BadCamera(late, tracks=[bare, *tracks[1:]]))
-    holds(kept, lasted_s=8)
+    holds(kept, lasted_s=6)
     assert [sample.true_ns for sample in kept.shown(1)] == [true_ns for true_ns in kept.sent[1] if true_ns >= begun]
     assert [sample.true_ns for sample in kept.shown(2)] == kept.sent[2]
 
