@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,13 @@ def description() -> dict[str, Any]:
 def test_it_is_valid_openapi_3_1(description: dict[str, Any]) -> None:
     OpenAPIV31SpecValidator(description).validate()
     assert description["openapi"].startswith("3.1")
+
+
+def test_the_desk_is_built_for_the_api_as_it_is(description: dict[str, Any]) -> None:
+    committed = json.loads((Path(__file__).parents[2] / "web/ui/openapi.json").read_text(encoding="utf-8"))
+    assert committed == description | {"info": description["info"] | {"version": committed["info"]["version"]}}, (
+        "make openapi"
+    )
 
 
 def test_every_operation_is_in_it_with_its_errors(description: dict[str, Any]) -> None:
