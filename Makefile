@@ -9,6 +9,7 @@ STORE ?= directory
 DB ?= sqlite
 VENV := .venv
 BIN := $(VENV)/bin
+BENCHES := packet_path record_density
 UI := web/ui
 UI_SOURCES := $(shell find $(UI) -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
 
@@ -62,7 +63,7 @@ test: lint lint-ui system-packages web/static/.ready
 	$(BIN)/pytest $(PYTEST_FLAGS)
 
 bench: $(VENV)/.ready
-	@for program in bench/[a-z]*.py; do echo "== $$program"; $(BIN)/python $$program $(BENCH_FLAGS) || exit 1; done
+	@for program in $(BENCHES); do $(BIN)/python bench/$$program.py $(BENCH_FLAGS) || exit 1; done
 
 openapi: $(VENV)/.ready
 	$(BIN)/python -m web.openapi > $(UI)/openapi.json

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -260,8 +261,14 @@ class Recording:
         if duration_ns is not None:
             self._media_end = segment.start_utc_ns + duration_ns
         span = self._media_end - self._object_start
-        if span >= self._settings.object_s * NS_PER_S or file.media_bytes >= self._settings.object_bytes:
+        if span >= self._object_span_ns() or file.media_bytes >= self._settings.object_bytes:
             self._close_object()
+
+    def _object_span_ns(self) -> int:
+        share = 1.0
+        if self._before is None:
+            share -= self._settings.stagger * (zlib.crc32(self.plan.recording.encode()) % 1000) / 1000
+        return int(self._settings.object_s * share * NS_PER_S)
 
     def _interrupt(self, cause: GapCause) -> None:
         """What follows does not run on from what came before: the open segment ends with what it has."""

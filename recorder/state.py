@@ -30,6 +30,9 @@ class UploadSettings:
 class RecordingSettings:
     """An object is closed at the first segment end after ``object_s`` seconds or ``object_bytes`` bytes.
 
+    The first object after a recording's start is shorter by up to ``stagger`` of that, by another share for each
+    recording: on a theme day a county begins at the same minute, and must not store in the same second ever after.
+
     A camera without media for ``away_s`` counts as away. Holes up to ``tolerance_s`` are no gap. Gaps of one cause
     less than ``merge_gaps_s`` apart become one row. A disk that refused to take media is tried again after
     ``disk_retry_s``.
@@ -37,6 +40,7 @@ class RecordingSettings:
 
     object_s: float = 30.0
     object_bytes: int = 64 * MIB
+    stagger: float = 0.5
     away_s: float = 5.0
     tolerance_s: float = 1.5
     merge_gaps_s: float = 2.0

@@ -37,7 +37,7 @@ START_NS = ORIGIN_NS + 100 * NS_PER_S
 
 FAST = RecorderSettings(
     upload=UploadSettings(backoff_s=0.01, max_backoff_s=0.05),
-    recording=RecordingSettings(object_s=8.0, away_s=0.2),
+    recording=RecordingSettings(object_s=8.0, away_s=0.2, stagger=0.0),
     reconcile_s=0.02,
     last_part_s=0.1,
     retry_s=0.02,

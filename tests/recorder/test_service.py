@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import io
+import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +53,18 @@ async def test_a_planned_meeting_records_itself_and_every_hash_agrees(tmp_path: 
         assert await home.gaps(meeting) == []
         assert await home.story(meeting) == ["meeting-started", "recording-runs", "meeting-ended"]
         assert not list(home.spool_dir.rglob("*.spool"))
+
+
+async def test_the_first_object_alone_is_shorter_so_that_a_county_does_not_store_at_once(tmp_path: Path) -> None:
+    staggered = replace(FAST, recording=replace(FAST.recording, stagger=0.75))
+    async with house(tmp_path, staggered) as home:
+        meeting = await recorded(home, 24.0)
+        share = 1 - 0.75 * (zlib.crc32((await home.recording(meeting)).id.encode()) % 1000) / 1000
+        objects = await home.verify(meeting)
+        lengths = [len(item.segments) for item in objects]
+    assert lengths[0] == math.ceil(8 * share / 2), "whole segments of 2 s that reach the recording's own share of 8 s"
+    assert sum(lengths) == 12
+    assert set(lengths[1:-1]) == {4}
 
 
 async def test_an_object_is_a_file_that_plays_and_its_ranges_are_segments(tmp_path: Path) -> None:
