@@ -40,7 +40,7 @@ web/static/.ready: $(UI)/node_modules/.ready $(UI_SOURCES)
 	@touch $@
 
 demo: web/static/.ready
-	@$(BIN)/python -m tools.servers --store $(STORE) --database $(DB) --data demo-data/servers -- $(BIN)/sanhui demo $(DEMO_FLAGS)
+	@$(BIN)/python -m tools.servers --store $(STORE) --database $(DB) --data demo-servers -- $(BIN)/sanhui demo $(DEMO_FLAGS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

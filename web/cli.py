@@ -111,7 +111,7 @@ def show_settings(config: Path | None, docs: bool) -> None:
 @main.command()
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), default=Path("demo-data"), show_default=True)
 @click.option("--port", type=int, default=8080, show_default=True, help="The next free one if it is taken.")
-@click.option("--fresh", is_flag=True, help="Forget what earlier demonstrations recorded.")
+@click.option("--fresh", is_flag=True, help="Empty the data folder first.")
 def demo(data: Path, port: int, fresh: bool) -> None:
     """Run Sanhui with a sample county and three simulated cameras."""
     run(lambda: run_demo(console, data, port, fresh=fresh), read_settings(None))
