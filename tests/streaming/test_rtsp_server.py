@@ -115,7 +115,7 @@ async def test_gstreamer_sees(kind: str, transport: str, tmp_path: Path) -> None
         command += "! video/x-raw,format=GRAY8 ! identity eos-after=61 ! filesink".split()
         command.append(f"location={raw}")
         # Sound that nobody takes stops the source with "not-linked" if its first packet comes before the picture's.
-        command += "camera. ! application/x-rtp,media=audio ! fakesink async=false".split()
+        command += "camera. ! application/x-rtp,media=audio ! identity eos-after=20 ! fakesink async=false".split()
         status, _, complaints = await run(*command)
     assert status == 0, complaints
     size = WIDTH * HEIGHT
