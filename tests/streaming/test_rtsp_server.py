@@ -71,6 +71,12 @@ async def run(*command: str | Path, seconds: float = 40) -> tuple[int, bytes, st
     return process.returncode, out, err.decode("utf-8", "replace")
 
 
+GSTREAMER_TAKES = {
+    "h264-pcma": ("rtph264depay ! h264parse ! avdec_h264", "rtppcmadepay"),
+    "h265-aac": ("rtph265depay ! h265parse ! avdec_h265", "rtpmp4gdepay"),
+}
+
+
 async def run_until(enough: Callable[[], bool], *command: str | Path, seconds: float = 40) -> None:
     """Run a program that would go on for ever until ``enough``. AssertionError if it ends by itself before."""
     process = await asyncio.create_subprocess_exec(
@@ -125,14 +131,15 @@ async def test_gstreamer_sees(kind: str, transport: str, tmp_path: Path) -> None
     require_gstreamer()
     before_ns = SystemClock().utc_ns()
     raw = tmp_path / "pictures"
+    video, audio = GSTREAMER_TAKES[kind]
     async with serving(kind) as url:
         command = ["gst-launch-1.0", "-q", "rtspsrc", f"location={url}", f"protocols={transport}", "latency=100"]
         command += [f"user-id={USER}", f"user-pw={PASSWORD}", "name=camera"]
-        command += "camera. ! application/x-rtp,media=video ! decodebin ! videoconvert".split()
+        command += f"camera. ! {video} ! queue ! videoconvert".split()
         command += "! video/x-raw,format=GRAY8 ! filesink buffer-mode=unbuffered sync=false".split()
         command.append(f"location={raw}")
         # Sound that nobody takes stops the source with "not-linked" if its first packet comes before the picture's.
-        command += "camera. ! application/x-rtp,media=audio ! fakesink sync=false async=false".split()
+        command += f"camera. ! {audio} ! queue ! fakesink sync=false async=false".split()
         await run_until(lambda: raw.exists() and raw.stat().st_size > 61 * WIDTH * HEIGHT, *command)
     size = WIDTH * HEIGHT
     data = np.frombuffer(raw.read_bytes(), np.uint8)
