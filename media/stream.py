@@ -5,7 +5,7 @@ and :meth:`LiveStream.end`; everyone else opens readers.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -53,6 +53,9 @@ class LiveStream:
 
     def __init__(self, stream_id: StreamId, clock: Clock, settings: SegmenterSettings | None = None) -> None:
         self.id = stream_id
+        self.hurry_changed: Callable[[], None] | None = None
+        """For whoever feeds the stream: called when :attr:`hurried` has changed."""
+        self._hurries = 0
         self._clock = clock
         self._settings = settings or SegmenterSettings()
         self._gop = GopCache()
@@ -76,6 +79,26 @@ class LiveStream:
         """How often readers now open have fallen behind and been cut to the next start."""
         return sum(r.overflows for r in self._units.readers) + sum(r.overflows for r in self._segments.readers)
 
+    @property
+    def hurried(self) -> bool:
+        """Whether somebody wants each unit the moment it comes."""
+        return self._hurries > 0
+
+    @contextlib.contextmanager
+    def hurry(self) -> Iterator[None]:
+        """Have units brought the moment they come, for as long as this is open: for those who talk through the camera.
+        Otherwise they may come in batches, up to some 70 ms late, which costs half as much."""
+        self._change_hurries(1)
+        try:
+            yield
+        finally:
+            self._change_hurries(-1)
+
+    def _change_hurries(self, change: int) -> None:
+        before, self._hurries = self.hurried, self._hurries + change
+        if before is not self.hurried and self.hurry_changed is not None:
+            self.hurry_changed()
+
     def publish(self, item: StreamItem) -> None:
         """Hand one item on. Never waits."""
         if isinstance(item, AccessUnit):
@@ -87,11 +110,11 @@ class LiveStream:
 
     @contextlib.contextmanager
     def read_units(
-        self, name: str, limits: ReaderLimits | None = None, *, from_gop: bool = True
+        self, name: str, limits: ReaderLimits | None = None, *, from_gop: bool = True, hurry: bool = False
     ) -> Iterator[Reader[StreamItem]]:
-        """A reader of access units, by default from the newest keyframe on."""
+        """A reader of access units, by default from the newest keyframe on; with ``hurry`` see :meth:`hurry`."""
         backlog = self._gop.units() if from_gop else ()
-        with self._units.reader(name, limits, backlog) as reader:
+        with self.hurry() if hurry else contextlib.nullcontext(), self._units.reader(name, limits, backlog) as reader:
             yield reader
 
     @contextlib.contextmanager

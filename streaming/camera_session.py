@@ -201,8 +201,9 @@ class CameraSession:
         now_ns = self._clock.utc_ns()
         self._wall_lead_ns = now_ns - self._clock.monotonic_ns()
         self._origin_utc_ns = min(self._origin_utc_ns, now_ns - ORIGIN_LEAD_NS)
-        async with RtspClient(self.source, self._clock, self._guard, self._rtsp, self._pacer) as client:
+        async with RtspClient(self.source, self._clock, self._guard, self._rtsp, self._wanted_pacer()) as client:
             self._client = client
+            self.stream.hurry_changed = lambda: client.pace(self._wanted_pacer())
             try:
                 # Outside of the gate: a camera that is away must not hold up one that is there.
                 await client.connect()
@@ -220,6 +221,10 @@ class CameraSession:
             finally:
                 self._before = self._totals()
                 self._client = None
+                self.stream.hurry_changed = None
+
+    def _wanted_pacer(self) -> ReadPacer | None:
+        return None if self.stream.hurried else self._pacer
 
     def _watch_wall_clock(self) -> None:
         """Media's times follow our wall clock. Where that was set to another time they begin anew, as a new epoch:

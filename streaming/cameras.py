@@ -51,7 +51,8 @@ class SupervisorSettings:
     ``read_interval_s`` is how often the cameras' connections are read, all together (see streaming/rtsp/pacing.py): it
     saves most of the wake-ups, and delays media by half of it, as a rule, and by all of it at most. It is no multiple
     or part of a usual time between pictures: so of every camera some packets are read the moment they come, and arrival
-    goes on telling its clock's true delay. 0 reads whenever something comes.
+    goes on telling its clock's true delay. 0 reads whenever something comes; so is a single stream read while somebody
+    has it in a hurry (``LiveStream.read_units(…, hurry=True)``).
     """
 
     starts_at_once: int = 32

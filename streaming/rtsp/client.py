@@ -67,7 +67,8 @@ class RtspSettings:
 class RtspClient:
     """One connection to one camera. Owned by one task; a context manager that leaves nothing behind.
 
-    With a ``pacer`` the connection is read at its pace from PLAY on; without, whenever something comes.
+    With a ``pacer`` the connection is read at its pace from PLAY on; without, whenever something comes. :meth:`pace`
+    changes that.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class RtspClient:
         self._keep_alive_method = "OPTIONS"
         self._keep_alive: asyncio.Task[None] | None = None
         self._redirects = 0
+        self._playing = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -169,8 +171,22 @@ class RtspClient:
             raise TransportRefusedError("neither TCP nor UDP is taken")
         connection.tolerant = True
         await self._start_playing(description)
+        self._playing = True
+        self._apply_pace()
+
+    def pace(self, pacer: ReadPacer | None) -> None:
+        """Go on at the pace of ``pacer``, or with None read whenever something comes."""
+        self._pacer = pacer
+        # Later, since this may be called by somebody who is just being given what was read.
+        asyncio.get_running_loop().call_soon(self._apply_pace)
+
+    def _apply_pace(self) -> None:
+        if not self._playing or self._connection is None:
+            return
         if self._pacer is not None:
-            connection.pace(self._pacer)
+            self._connection.pace(self._pacer)
+        else:
+            self._connection.unpace()
 
     async def run(self, on_tick: Callable[[], None] | None = None) -> None:
         """Keep the session alive until it ends; always raises. ``on_tick`` is called about once a second.

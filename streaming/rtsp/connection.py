@@ -159,6 +159,16 @@ class RtspConnection(asyncio.BufferedProtocol):
         self._pacer = pacer
         pacer.add(self)
 
+    def unpace(self) -> None:
+        """Read whenever something comes again. Not from within :meth:`read_now`."""
+        if self._pacer is None or self._transport is None:
+            return
+        self._stop_pacing()
+        self._end = len(self._rest)
+        self._view[: self._end] = self._rest
+        self._rest = b""
+        self._transport.resume_reading()
+
     def _stop_pacing(self) -> None:
         if self._pacer is not None:
             self._pacer.remove(self)

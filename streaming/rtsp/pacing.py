@@ -3,7 +3,8 @@
 A picture comes in a handful of packets, and a county's cameras send theirs at any moment: left to itself the event loop
 wakes for each, does next to nothing, and sleeps again, with the processor's caches cold each time. So a connection that
 plays takes no wake-ups; every ``interval_s`` one timer reads from all of them in one go. What that costs is up to
-``interval_s`` of delay, so whoever talks to a person through a camera leaves it off.
+``interval_s`` of delay, so a stream through which somebody talks is taken out while they do
+(:meth:`media.stream.LiveStream.hurry`).
 """
 
 import asyncio

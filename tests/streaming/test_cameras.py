@@ -1,6 +1,7 @@
 """The supervisor: reconnecting, gaps, changes of what is wanted, and nothing left behind."""
 
 import asyncio
+import contextlib
 import gc
 import weakref
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from streaming.camera_session import Backoff, ReconnectSettings
 from streaming.camera_status import CameraStatus
 from streaming.cameras import CameraSource, CameraState, CameraSupervisor, SupervisorSettings
 from streaming.directory import LocalStream, RemoteNode, StreamDirectory
-from streaming.rtsp.client import RtspClient
+from streaming.rtsp.client import RtspClient, RtspSettings
 from streaming.secret import Secret
 from tests.streaming.watching import GUARD, QUICK, Collector, source, until
 from tests.support.fake_camera import Behaviour, fake_camera
@@ -336,3 +337,23 @@ def test_a_source_shows_no_password() -> None:
     assert "geheim" not in repr(CameraSource("hall", "rtsp://h/user=a&password=geheim&channel=1"))
     assert camera == CameraSource("hall", "rtsp://h/", "admin", Secret("p@ss:w/rd汉字"))
     assert camera != CameraSource("hall", "rtsp://h/", "admin", Secret("other"))
+
+
+async def test_a_stream_that_somebody_talks_through_is_read_the_moment_it_comes() -> None:
+    # At this pace nothing would come while the test lasts.
+    slow = SupervisorSettings(read_interval_s=3600, reconnect=SETTINGS.reconnect, rtsp=RtspSettings(silence_s=60))
+    async with fake_camera() as camera, CameraSupervisor(SystemClock(), GUARD, slow) as cameras:
+        await cameras.apply([source(camera.url)])
+        stream = the_stream(cameras)
+        await until(lambda: bool(camera.asked("PLAY")))
+        with stream.read_units("talk", hurry=True) as first, stream.read_units("talk", hurry=True):
+            assert await first.take()
+        assert not stream.hurried
+        await asyncio.sleep(0)
+        with stream.read_units("watch", from_gop=False) as second:
+            # What was already on its way may still come; then nothing does.
+            with contextlib.suppress(TimeoutError):
+                while await asyncio.wait_for(second.take(), 0.5):
+                    pass
+        with stream.read_units("talk again", from_gop=False, hurry=True) as third:
+            assert await third.take()

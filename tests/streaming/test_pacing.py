@@ -178,3 +178,18 @@ async def test_a_camera_that_goes_is_noticed_and_read_no_more() -> None:
         other.write(interleaved_header(0, 4) + b"next")
         await until(lambda: others == [b"next"])
     pacer.close()
+
+
+async def test_a_paced_connection_read_at_once_and_paced_again_loses_nothing() -> None:
+    # So slow that nothing comes by the pace.
+    pacer = ReadPacer(3600)
+    async with wired(pacer) as (connection, camera, frames):
+        camera.write(interleaved_header(0, 4) + b"one!" + interleaved_header(0, 4) + b"tw")
+        connection.unpace()
+        await until(lambda: frames == [b"one!"])
+        # In the middle of a frame.
+        connection.pace(pacer)
+        camera.write(b"o!")
+        connection.unpace()
+        await until(lambda: frames == [b"one!", b"two!"])
+    pacer.close()
