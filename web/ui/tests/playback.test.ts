@@ -57,7 +57,7 @@ describe("choice of the source", () => {
   const now = 130_000;
 
   it("is live while the meeting runs, and the recording's beginning once it has ended", () => {
-    expect(openingChoice(both, true, spans, 99_000)).toEqual({ kind: "live", url: "live.m3u8" });
+    expect(openingChoice(both, true, spans, 99_000)).toEqual({ kind: "live", url: "live.m3u8", rtc: null });
     expect(openingChoice({ ...both, live: null }, false, spans, 99_000)).toEqual({
       kind: "recorded",
       url: "vod.m3u8",

@@ -1,7 +1,9 @@
 import type Hls from "hls.js";
 import type { ErrorData, HlsConfig, LevelDetails } from "hls.js";
 import { onScopeDispose, readonly, ref, shallowRef, type Ref } from "vue";
+import { serverNow } from "@/lib/clock";
 import { mediaTimeAt, momentAtMediaTime, reaches, type DatedFragment } from "@/lib/mediatime";
+import { canRtc, openRtc, type RtcSession } from "@/lib/whep";
 
 /** What the picture is doing. `codec` is a picture that this browser cannot decode. */
 export type PlayerStatus = "idle" | "opening" | "playing" | "paused" | "buffering" | "lost" | "codec" | "ended";
@@ -35,6 +37,8 @@ const RECORDED: Partial<HlsConfig> = {
 interface Source {
   kind: "live" | "recorded";
   url: string;
+  /** WHEP address of a live picture, where there is one. */
+  rtc: string | null;
   /** Moment to begin at, for what is recorded. */
   at: number | null;
   /** About the media time of that moment, in seconds. */
@@ -44,9 +48,13 @@ interface Source {
 /** The first picture is corrected where the expected media time was further off than this. Seconds. */
 const CLOSE_ENOUGH_S = 0.5;
 
+/** After so many tries that brought no picture the live playlist is taken instead of WebRTC. */
+const RTC_TRIES = 2;
+
 /**
- * One `<video>` that plays live or recorded HLS and speaks in wall-clock moments.
+ * One `<video>` that plays what is live or recorded and speaks in wall-clock moments.
  *
+ * What is live comes by WebRTC where browser and network let it, else as HLS; what is recorded is HLS.
  * hls.js where the browser has Media Source Extensions, else the browser's own HLS. A playlist that cannot be had is
  * asked for again for ever: a picture that comes back needs no click.
  */
@@ -61,6 +69,8 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
   const details = shallowRef<LevelDetails | null>(null);
 
   let hls: Hls | null = null;
+  const rtc = shallowRef<RtcSession | null>(null);
+  let rtcTries = 0;
   let opened = 0;
   let retryTimer = 0;
   let attempts = 0;
@@ -75,6 +85,10 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
   function observe(): void {
     const element = video.value;
     if (!element || status.value === "idle") return;
+    if (rtc.value) {
+      moment.value = serverNow();
+      return;
+    }
     const found = hls ? momentAtMediaTime(fragments(), element.currentTime) : nativeMoment(element);
     if (found !== null && element.readyState > 0) {
       moment.value = found;
@@ -93,20 +107,33 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
     opened++;
     hls?.destroy();
     hls = null;
+    rtc.value?.close();
+    rtc.value = null;
     details.value = null;
     const element = video.value;
+    if (element?.srcObject) element.srcObject = null;
     if (element?.getAttribute("src")) {
       element.removeAttribute("src");
       element.load();
     }
   }
 
-  /** Begins to show a playlist. `at` is the moment to begin at, for what is recorded; `expected` about its media time. */
-  function open(next: "live" | "recorded", url: string, at: number | null = null, expected = 0): void {
+  function begin(source: Source): void {
     attempts = 0;
     mediaRecoveries = 0;
-    lastMoment = at;
-    void start({ kind: next, url, at, expected });
+    rtcTries = 0;
+    lastMoment = source.at;
+    void start(source);
+  }
+
+  /** Begins to show what is live: by WebRTC from the WHEP address, or the playlist. */
+  function openLive(url: string, whep: string | null = null): void {
+    begin({ kind: "live", url, rtc: whep, at: null, expected: 0 });
+  }
+
+  /** Begins to show what is recorded. `at` is the moment to begin at; `expected` about its media time, in seconds. */
+  function openRecorded(url: string, at: number, expected: number): void {
+    begin({ kind: "recorded", url, rtc: null, at, expected });
   }
 
   async function start(source: Source): Promise<void> {
@@ -119,6 +146,10 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
     const element = video.value;
     if (!element) return;
     element.playbackRate = source.kind === "live" ? 1 : rate.value;
+    if (source.rtc && canRtc() && rtcTries < RTC_TRIES) {
+      await startRtc(element, source, source.rtc);
+      return;
+    }
     const { default: HlsPlayer } = await import("hls.js");
     if (mine !== opened) return;
     if (!HlsPlayer.isSupported()) {
@@ -152,6 +183,40 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
     player.on(HlsPlayer.Events.ERROR, (_event, data) => recover(HlsPlayer, player, data));
     player.loadSource(source.url);
     player.attachMedia(element);
+  }
+
+  async function startRtc(element: HTMLVideoElement, source: Source, url: string): Promise<void> {
+    const mine = opened;
+    rtcTries++;
+    let connected = false;
+    try {
+      const session = await openRtc(url, {
+        receive: ["video", "audio"],
+        onState: (state) => {
+          if (mine !== opened) return;
+          if (state === "connected") {
+            connected = true;
+            rtcTries = 0;
+            attempts = 0;
+          } else if (state === "lost") {
+            if (connected) retry();
+            else void start(source);
+          }
+        },
+      });
+      if (mine !== opened) {
+        session.close();
+        return;
+      }
+      rtc.value = session;
+      element.srcObject = session.media;
+      void play();
+    } catch {
+      // Refused (a codec that this browser lacks, say) or unreachable: the playlist says what is wrong, or plays.
+      if (mine !== opened) return;
+      rtcTries = RTC_TRIES;
+      void start(source);
+    }
   }
 
   function startNative(element: HTMLVideoElement, source: Source): void {
@@ -232,7 +297,7 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
   /** Goes to a moment of the playlist that is open. False where the playlist does not reach there, or not yet. */
   function seek(target: number): boolean {
     const element = video.value;
-    if (!element || !current) return false;
+    if (!element || !current || rtc.value) return false;
     if (!hls) {
       const begin = nativeMoment(element);
       if (begin === null) return false;
@@ -289,8 +354,11 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
     rate: readonly(rate),
     soundBlocked: readonly(soundBlocked),
     codec: readonly(codec),
+    /** The WebRTC session while that is how the picture comes. */
+    rtc: readonly(rtc),
     listeners,
-    open,
+    openLive,
+    openRecorded,
     close,
     play,
     toggle,
