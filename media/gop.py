@@ -24,6 +24,11 @@ class GopCache:
         """Tracks seen in the current epoch, by id."""
         return tuple(self._tracks[track_id] for track_id in sorted(self._tracks))
 
+    @property
+    def has_video(self) -> bool:
+        """Whether the current epoch has brought pictures."""
+        return VIDEO_TRACK_ID in self._tracks
+
     def units(self) -> tuple[AccessUnit, ...]:
         """The cached units in order of arrival; empty before the first keyframe."""
         return tuple(self._units)

@@ -14,7 +14,7 @@ from media.fanout import Fanout, Reader, ReaderLimits
 from media.gop import GopCache
 from media.segmenter import Segmenter, SegmenterSettings
 from media.segments import Part, SegmentEvent, SegmentStart
-from media.unit import NS_PER_S, AccessUnit, StreamItem, Track
+from media.unit import NS_PER_S, VIDEO_TRACK_ID, AccessUnit, StreamItem, Track
 
 
 class Quality(StrEnum):
@@ -36,10 +36,6 @@ def _unit_size(item: StreamItem) -> int:
     return len(item.data) if isinstance(item, AccessUnit) else 0
 
 
-def _unit_starts(item: StreamItem) -> bool:
-    return isinstance(item, AccessUnit) and item.keyframe and item.track.id == 1
-
-
 def _event_size(event: SegmentEvent) -> int:
     return event.size if isinstance(event, Part) else 0
 
@@ -59,7 +55,7 @@ class LiveStream:
         self._clock = clock
         self._settings = settings or SegmenterSettings()
         self._gop = GopCache()
-        self._units = Fanout[StreamItem](_unit_size, _unit_starts)
+        self._units = Fanout[StreamItem](_unit_size, self._starts_here)
         self._segments = Fanout[SegmentEvent](_event_size, lambda event: isinstance(event, SegmentStart))
         self._segmenter: Segmenter | None = None
         self._next_sequence = 0
@@ -98,6 +94,12 @@ class LiveStream:
         before, self._hurries = self.hurried, self._hurries + change
         if before is not self.hurried and self.hurry_changed is not None:
             self.hurry_changed()
+
+    def _starts_here(self, item: StreamItem) -> bool:
+        """Where a reader that fell behind may go on: at a keyframe; anywhere if there is only sound."""
+        if not isinstance(item, AccessUnit) or not item.keyframe:
+            return False
+        return item.track.id == VIDEO_TRACK_ID or not self._gop.has_video
 
     def publish(self, item: StreamItem) -> None:
         """Hand one item on. Never waits."""

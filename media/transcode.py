@@ -16,9 +16,10 @@ from typing import Self
 import av
 import numpy as np
 
-from media.errors import BitstreamError, UnsupportedCodecError
+from media.errors import BitstreamError
 from media.fmp4 import Sample
-from media.sound import Pcm, Resampler, SoundLine, decode_alaw, decode_mulaw
+from media.sound import Pcm, Resampler, SoundLine
+from media.sound_decoder import LAYOUTS, SoundDecoder
 from media.unit import AudioTrack, Codec
 
 AAC_FRAME = 1024
@@ -27,7 +28,6 @@ MAX_STRETCH_S = 600
 _BRIDGE_S = 0.02
 _MAX_LIVE_HOLE_S = 2
 _AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
-_LAYOUTS = {1: "mono", 2: "stereo"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,61 +59,6 @@ def margin_ticks(source: AudioTrack, settings: AacSettings | None = None) -> int
     return -(-(MARGIN_FRAMES + 1) * AAC_FRAME * source.clock_rate // rate)
 
 
-class _Decoder:
-    """Source samples to PCM of the wanted number of channels, each piece with its position (source ticks)."""
-
-    def __init__(self, source: AudioTrack, channels: int) -> None:
-        self._source = source
-        self._channels = channels
-        self._context: av.AudioCodecContext | None = None
-        if source.codec in (Codec.AAC, Codec.OPUS):
-            context = av.CodecContext.create("aac" if source.codec is Codec.AAC else "opus", "r")
-            assert isinstance(context, av.AudioCodecContext)
-            context.sample_rate = source.clock_rate
-            context.layout = _LAYOUTS.get(source.channels, "mono")
-            if source.config:
-                context.extradata = source.config
-            self._context = context
-        elif source.codec not in (Codec.PCMA, Codec.PCMU):
-            raise UnsupportedCodecError("not a sound codec", codec=str(source.codec))
-
-    def decode(self, sample: Sample) -> Iterator[tuple[int, Pcm]]:
-        """Raises BitstreamError for a sample that is not what its codec says."""
-        if self._context is None:
-            table = decode_alaw if self._source.codec is Codec.PCMA else decode_mulaw
-            flat = table(sample.data)
-            whole = len(flat) // self._source.channels * self._source.channels
-            yield sample.dts, self._mix(flat[:whole].reshape(-1, self._source.channels).T)
-            return
-        packet = av.Packet(bytes(sample.data))
-        packet.pts = packet.dts = sample.dts
-        packet.time_base = Fraction(1, self._source.clock_rate)
-        try:
-            frames = self._context.decode(packet)
-        except (av.FFmpegError, ValueError) as error:
-            raise BitstreamError("sound cannot be decoded", codec=str(self._source.codec)) from error
-        for frame in frames:
-            if frame.sample_rate != self._source.clock_rate:
-                raise BitstreamError("sound has another sampling rate than its track", rate=frame.sample_rate)
-            yield sample.dts if frame.pts is None else frame.pts, self._mix(_planes(frame))
-
-    def _mix(self, planes: Pcm) -> Pcm:
-        if planes.shape[0] == self._channels:
-            return planes
-        mono = planes.mean(axis=0, dtype=np.float32, keepdims=True)
-        return np.repeat(mono, self._channels, axis=0)
-
-
-def _planes(frame: av.AudioFrame) -> Pcm:
-    """A frame as float samples, shape (channels, n)."""
-    values = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(-1, frame.layout.nb_channels).T
-    if values.dtype == np.int16:
-        return (values / np.float32(32_768)).astype(np.float32)
-    return values.astype(np.float32, copy=False)
-
-
 class _Encoder:
     """PCM on the grid to AAC frames. ``first`` is the number of the first frame it is given."""
 
@@ -121,7 +66,7 @@ class _Encoder:
         context = av.CodecContext.create("aac", "w")
         assert isinstance(context, av.AudioCodecContext)
         context.sample_rate = settings.rate
-        context.layout = _LAYOUTS[settings.channels]
+        context.layout = LAYOUTS[settings.channels]
         context.format = "fltp"
         context.bit_rate = settings.bitrate
         context.time_base = Fraction(1, settings.rate)
@@ -137,7 +82,7 @@ class _Encoder:
         used = 0
         while used + AAC_FRAME <= self._waiting.shape[1]:
             block = np.ascontiguousarray(self._waiting[:, used : used + AAC_FRAME])
-            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=_LAYOUTS[self._settings.channels])
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=LAYOUTS[self._settings.channels])
             frame.sample_rate = self._settings.rate
             frame.pts = self._next * AAC_FRAME
             frame.time_base = Fraction(1, self._settings.rate)
@@ -168,7 +113,7 @@ class AacGridEncoder:
     def __init__(self, source: AudioTrack, settings: AacSettings | None = None) -> None:
         self._source = source
         self._settings = settings or AacSettings()
-        self._decoder: _Decoder | None = None
+        self._decoder: SoundDecoder | None = None
         self._chain: tuple[SoundLine, Resampler, _Encoder] | None = None
         self._first = 0
 
@@ -193,9 +138,9 @@ class AacGridEncoder:
         """
         out: list[Sample] = []
         if self._decoder is None:
-            self._decoder = _Decoder(self._source, self._settings.channels)
+            self._decoder = SoundDecoder(self._source, self._settings.channels)
         for sample in samples:
-            for at, pcm in self._decoder.decode(sample):
+            for at, pcm in self._decoder.decode(sample.dts, sample.data):
                 if self._chain is not None and self._is_elsewhere(at, self._chain[0].position):
                     out += self.flush()
                 if self._chain is None:
@@ -267,9 +212,9 @@ def encode_stretch(
 
 
 def _decoded(source: AudioTrack, samples: Sequence[Sample], channels: int) -> Iterator[tuple[int, Pcm]]:
-    decoder = _Decoder(source, channels)
+    decoder = SoundDecoder(source, channels)
     for sample in samples:
         try:
-            yield from decoder.decode(sample)
+            yield from decoder.decode(sample.dts, sample.data)
         except BitstreamError:
             continue
