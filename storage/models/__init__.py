@@ -2,21 +2,25 @@
 
 from storage.models.base import Base
 from storage.models.county import CameraRow, OrganizationRow, SiteRow
+from storage.models.guidance import AttendanceRow, GuidanceNoteRow, RoomDeviceRow
 from storage.models.meetings import MeetingRow, StoryRow
 from storage.models.people import AuditRow, OneTimeTokenRow, UserRow, UserSessionRow
 from storage.models.recordings import GapRow, MediaObjectRow, RecordingPeriodRow, RecordingRow
 
 __all__ = [
+    "AttendanceRow",
     "AuditRow",
     "Base",
     "CameraRow",
     "GapRow",
+    "GuidanceNoteRow",
     "MediaObjectRow",
     "MeetingRow",
     "OneTimeTokenRow",
     "OrganizationRow",
     "RecordingPeriodRow",
     "RecordingRow",
+    "RoomDeviceRow",
     "SiteRow",
     "StoryRow",
     "UserRow",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage.repositories.county import CameraRepository, OrganizationRepository, SiteRepository
+from storage.repositories.guidance import AttendanceRepository, GuidanceNoteRepository, RoomDeviceRepository
 from storage.repositories.meetings import MeetingRepository, StoryRepository
 from storage.repositories.people import (
     AuditRepository,
@@ -31,6 +32,9 @@ class Repositories:
     sessions: UserSessionRepository
     tokens: OneTimeTokenRepository
     audit: AuditRepository
+    notes: GuidanceNoteRepository
+    attendance: AttendanceRepository
+    devices: RoomDeviceRepository
 
     @classmethod
     def on(cls, session: AsyncSession, database: str) -> "Repositories":
@@ -48,19 +52,25 @@ class Repositories:
             sessions=UserSessionRepository(session, database),
             tokens=OneTimeTokenRepository(session, database),
             audit=AuditRepository(session, database),
+            notes=GuidanceNoteRepository(session, database),
+            attendance=AttendanceRepository(session, database),
+            devices=RoomDeviceRepository(session, database),
         )
 
 
 __all__ = [
+    "AttendanceRepository",
     "AuditRepository",
     "CameraRepository",
     "GapRepository",
+    "GuidanceNoteRepository",
     "MediaObjectRepository",
     "MeetingRepository",
     "OneTimeTokenRepository",
     "OrganizationRepository",
     "RecordingRepository",
     "Repositories",
+    "RoomDeviceRepository",
     "SiteRepository",
     "StoryRepository",
     "UserRepository",
