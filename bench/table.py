@@ -19,12 +19,14 @@ def machine() -> str:
 
 @dataclass(slots=True)
 class Table:
-    """Rows of figures under a title. ``notes`` say what a reader must know to compare them."""
+    """Rows of figures under a title. ``notes`` say what a reader must know to compare them, ``extra`` gives programs
+    the figures in them."""
 
     title: str
     columns: Sequence[str]
     rows: list[Sequence[Value]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    extra: dict[str, Value] = field(default_factory=dict)
 
     def add(self, *values: Value) -> None:
         """Add a row, one value per column."""
@@ -34,7 +36,8 @@ class Table:
         """Write to standard output."""
         if as_json:
             rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
-            print(json.dumps({"title": self.title, "machine": machine(), "rows": rows, "notes": self.notes}))
+            facts = {"title": self.title, "machine": machine(), "rows": rows, "notes": self.notes}
+            print(json.dumps({**facts, **({"extra": self.extra} if self.extra else {})}))
             return
         table = RichTable(title=self.title, caption=machine(), title_justify="left", caption_justify="left")
         for index, column in enumerate(self.columns):
