@@ -51,6 +51,8 @@ class LiveStream:
         self.id = stream_id
         self.hurry_changed: Callable[[], None] | None = None
         """For whoever feeds the stream: called when :attr:`hurried` has changed."""
+        self.reader_opened: Callable[[], None] | None = None
+        """For whoever feeds the stream on demand: called when somebody begins to read it."""
         self._hurries = 0
         self._clock = clock
         self._settings = settings or SegmenterSettings()
@@ -74,6 +76,11 @@ class LiveStream:
     def overflows(self) -> int:
         """How often readers now open have fallen behind and been cut to the next start."""
         return sum(r.overflows for r in self._units.readers) + sum(r.overflows for r in self._segments.readers)
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody reads the stream."""
+        return bool(self._units.readers or self._segments.readers)
 
     @property
     def hurried(self) -> bool:
@@ -117,6 +124,7 @@ class LiveStream:
         """A reader of access units, by default from the newest keyframe on; with ``hurry`` see :meth:`hurry`."""
         backlog = self._gop.units() if from_gop else ()
         with self.hurry() if hurry else contextlib.nullcontext(), self._units.reader(name, limits, backlog) as reader:
+            self._opened()
             yield reader
 
     @contextlib.contextmanager
@@ -133,12 +141,21 @@ class LiveStream:
         else:
             backlog.extend(self._segmenter.open_segment())
         with self._segments.reader(name, limits, backlog) as reader:
+            self._opened()
             try:
                 yield reader
             finally:
                 if self._segments.readers == (reader,) and self._segmenter is not None:
                     self._next_sequence = self._segmenter.next_sequence
                     self._segmenter = None
+
+    def _opened(self) -> None:
+        if self.reader_opened is not None:
+            self.reader_opened()
+
+    def rest(self) -> None:
+        """Nothing comes until somebody reads again: forget the cached GOP, which nobody may take for live then."""
+        self._gop = GopCache()
 
     def end(self) -> None:
         """The stream is over for good: close the open segment, let readers finish."""

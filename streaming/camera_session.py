@@ -29,6 +29,10 @@ MAX_CLOCK_STEP_NS = 2 * NS_PER_S
 """A wall clock that goes this much otherwise than the monotonic one, from one second to the next, was set."""
 
 
+class _NobodyReadsError(Exception):
+    """A stream that is taken on demand has had no reader for a while."""
+
+
 _CAUSES: dict[type[Exception], GapCause] = {
     CameraSilentError: GapCause.SILENT,
     WallClockSteppedError: GapCause.CLOCK_JUMP,
@@ -38,12 +42,14 @@ _CAUSES: dict[type[Exception], GapCause] = {
 @dataclass(frozen=True, slots=True)
 class ReconnectSettings:
     """Waits between tries, in seconds. The wait doubles from ``first_s`` to ``longest_s``; ``slow_s`` is for states
-    in which waiting is all that is left to do. A connection that lasted ``steady_s`` starts the waits anew."""
+    in which waiting is all that is left to do. A connection that lasted ``steady_s`` starts the waits anew. A stream on
+    demand is let go after ``unread_s`` without a reader."""
 
     first_s: float = 1.0
     longest_s: float = 30.0
     slow_s: float = 60.0
     steady_s: float = 20.0
+    unread_s: float = 15.0
 
 
 class Backoff:
@@ -130,15 +136,22 @@ class CameraSession:
         self._since_utc_ns = clock.utc_ns()
         self._problem: Problem | None = None
         self._next_try_utc_ns: int | None = None
+        self._read_ns = 0
         self._before = _Totals()
         self._rates = _Rates()
 
     async def run(self) -> None:
         """Connect and reconnect until cancelled."""
         while True:
+            if self.source.on_demand:
+                await self._until_read()
             started_ns = self._clock.monotonic_ns()
             try:
                 await self._connect_and_feed()
+            except _NobodyReadsError:
+                self.stream.rest()
+                self._enter(CameraState.CONNECTING, None)
+                continue
             except (StreamingError, MediaError) as error:
                 self._failed(error)
             except Exception:
@@ -148,6 +161,16 @@ class CameraSession:
             if self._clock.monotonic_ns() - started_ns >= self._reconnect.steady_s * NS_PER_S:
                 self._backoff.succeeded()
             await self._wait()
+
+    async def _until_read(self) -> None:
+        opened = asyncio.Event()
+        self.stream.reader_opened = opened.set
+        try:
+            if not self.stream.watched:
+                await opened.wait()
+        finally:
+            self.stream.reader_opened = None
+        self._read_ns = self._clock.monotonic_ns()
 
     def reconfigure(self, source: CameraSource) -> None:
         """Use another source for the same stream. Only while :meth:`run` is not running."""
@@ -217,7 +240,7 @@ class CameraSession:
                         # Our clock may have been set back: then what comes now is not old, it is now.
                         after_utc_ns=min(self._newest_utc_ns, self._clock.utc_ns()),
                     )
-                await client.run(self._watch_wall_clock)
+                await client.run(self._tick)
             finally:
                 self._before = self._totals()
                 self._client = None
@@ -225,6 +248,16 @@ class CameraSession:
 
     def _wanted_pacer(self) -> ReadPacer | None:
         return None if self.stream.hurried else self._pacer
+
+    def _tick(self) -> None:
+        """About once a second while connected."""
+        self._watch_wall_clock()
+        if self.source.on_demand:
+            now_ns = self._clock.monotonic_ns()
+            if self.stream.watched:
+                self._read_ns = now_ns
+            elif now_ns - self._read_ns > self._reconnect.unread_s * NS_PER_S:
+                raise _NobodyReadsError
 
     def _watch_wall_clock(self) -> None:
         """Media's times follow our wall clock. Where that was set to another time they begin anew, as a new epoch:

@@ -137,9 +137,10 @@ class CameraSupervisor:
         running = self._running.get(StreamId(camera_id, quality))
         return running.session.status() if running is not None else None
 
-    def statuses(self) -> list[CameraStatus]:
-        """What is known of all streams."""
-        return [running.session.status() for running in self._running.values()]
+    def statuses(self, quality: Quality = Quality.MAIN) -> list[CameraStatus]:
+        """What is known of all streams of a quality. Sub streams rest while nobody reads them."""
+        running = self._running.items()
+        return [item.session.status() for stream_id, item in running if stream_id.quality is quality]
 
     def retry_now(self, camera_id: str) -> None:
         """Let all streams of a camera that wait for their next try, try now."""

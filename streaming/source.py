@@ -17,7 +17,8 @@ class Transport(StrEnum):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CameraSource:
-    """One stream of one camera. ``url`` has no credentials in it (see ``addresses.split_credentials``)."""
+    """One stream of one camera. ``url`` has no credentials in it (see ``addresses.split_credentials``). A stream
+    ``on_demand`` is connected only while somebody reads it."""
 
     camera_id: str
     url: str
@@ -25,6 +26,7 @@ class CameraSource:
     password: Secret = field(default_factory=lambda: Secret(""))
     transport: Transport = Transport.TCP
     quality: Quality = Quality.MAIN
+    on_demand: bool = False
 
     def __repr__(self) -> str:
         return f"CameraSource({self.camera_id!r}, {self.quality}, {redacted(self.url)!r}, {self.transport})"

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from media.stream import Quality
 from storage.errors import SecretError
 from storage.records import Camera
 from storage.secrets import SecretBox
@@ -24,20 +25,22 @@ class Sources:
     unreadable: frozenset[str] = field(default_factory=frozenset)
 
 
-def source_of(camera: Camera, secrets: SecretBox) -> CameraSource:
-    """Where the camera's main stream comes from. Raises SecretError."""
+def source_of(camera: Camera, secrets: SecretBox, quality: Quality = Quality.MAIN) -> CameraSource:
+    """Where the camera's main stream comes from, or its sub stream, which is read on demand. Raises SecretError."""
     password = secrets.open(camera.password_encrypted, camera.id) if camera.password_encrypted else ""
     return CameraSource(
         camera_id=camera.id,
-        url=camera.url,
+        url=camera.sub_url if quality is Quality.SUB else camera.url,
         username=camera.username,
         password=Secret(password),
         transport=Transport(camera.transport.value),
+        quality=quality,
+        on_demand=quality is Quality.SUB,
     )
 
 
 def sources_of(picture: CountyPicture, secrets: SecretBox) -> Sources:
-    """The main streams of all enabled cameras."""
+    """The main streams of all enabled cameras, and the sub streams of those that have one."""
     sources: list[CameraSource] = []
     unreadable: set[str] = set()
     for place in picture.cameras.values():
@@ -45,6 +48,8 @@ def sources_of(picture: CountyPicture, secrets: SecretBox) -> Sources:
             continue
         try:
             sources.append(source_of(place.camera, secrets))
+            if place.camera.sub_url:
+                sources.append(source_of(place.camera, secrets, Quality.SUB))
         except SecretError as error:
             unreadable.add(place.camera.id)
             log.warning("camera password unreadable", camera=place.camera.id, code=error.code)

@@ -22,7 +22,9 @@ from tests.streaming.watching import GUARD, QUICK, Collector, source, until
 from tests.support.fake_camera import Behaviour, fake_camera
 
 SETTINGS = SupervisorSettings(
-    sample_s=0.1, reconnect=ReconnectSettings(first_s=0.05, longest_s=0.2, slow_s=30.0, steady_s=5.0), rtsp=QUICK
+    sample_s=0.1,
+    reconnect=ReconnectSettings(first_s=0.05, longest_s=0.2, slow_s=30.0, steady_s=5.0, unread_s=0.3),
+    rtsp=QUICK,
 )
 
 
@@ -213,8 +215,29 @@ async def test_both_qualities_of_a_camera() -> None:
         main = source(camera.url)
         sub = CameraSource("hall", camera.url, quality=Quality.SUB)
         async with supervisor(main, sub) as cameras:
-            await until(lambda: {status.state for status in cameras.statuses()} == {CameraState.ONLINE})
+            await until(lambda: online(cameras, Quality.MAIN) and online(cameras, Quality.SUB))
             assert the_stream(cameras) is not cameras.stream(StreamId("hall", Quality.SUB))
+
+
+def online(cameras: CameraSupervisor, quality: Quality) -> bool:
+    return {status.state for status in cameras.statuses(quality)} == {CameraState.ONLINE}
+
+
+async def test_a_stream_on_demand_is_connected_while_somebody_reads_it() -> None:
+    async with fake_camera() as camera:
+        sub = CameraSource("hall", camera.url, quality=Quality.SUB, on_demand=True)
+        async with supervisor(sub) as cameras:
+            stream = cameras.stream(sub.stream_id)
+            assert stream is not None
+            await asyncio.sleep(0)
+            assert camera.connections == 0
+            for times in (1, 2):
+                async with collecting(stream) as seen:
+                    await until(lambda: len(seen.pictures) > 2)
+                await until(lambda: not online(cameras, Quality.SUB))
+                # What nobody has read for a while is not handed to the next reader as if it were live.
+                assert stream.last_keyframe is None
+                assert camera.connections == times
 
 
 async def test_rates_are_sampled() -> None:
