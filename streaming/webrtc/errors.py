@@ -1,0 +1,69 @@
+"""Errors of WebRTC.
+
+StreamingError
+└── WebRtcError
+    ├── OfferBrokenError      an offer that is no session description, or one beyond the bounds
+    ├── OfferUnsuitableError  an offer that WebRTC's own rules refuse (no ICE, no fingerprint, no bundle)
+    ├── CodecMismatchError    no codec that both sides know
+    ├── PictureUnplayableError pictures that this viewer could not show as they are
+    ├── StreamAwayError       no such stream, or it brings no media now
+    ├── SessionGoneError      a session that is over, or never was
+    ├── SessionChangedError   the ETag of a request is not the session's
+    └── TooManySessionsError  as many sessions as the settings allow
+"""
+
+from streaming.errors import StreamingError
+
+
+class WebRtcError(StreamingError):
+    """Base of all errors of this package."""
+
+    code = "webrtc-error"
+
+
+class OfferBrokenError(WebRtcError):
+    """Not a session description, or one beyond the bounds. ``params``: reason."""
+
+    code = "webrtc-offer-broken"
+
+
+class OfferUnsuitableError(WebRtcError):
+    """A session description that cannot become a WebRTC session. ``params``: reason."""
+
+    code = "webrtc-offer-unsuitable"
+
+
+class CodecMismatchError(WebRtcError):
+    """No codec in common. ``params``: codec (ours), offered."""
+
+    code = "webrtc-no-codec"
+
+
+class PictureUnplayableError(WebRtcError):
+    """The camera's pictures cannot be shown over WebRTC by this viewer. ``params``: reason (b-frames, profile)."""
+
+    code = "webrtc-picture-unplayable"
+
+
+class StreamAwayError(WebRtcError):
+    """The camera is not connected, or brings no media that a player could take."""
+
+    code = "stream-away"
+
+
+class SessionGoneError(WebRtcError):
+    """A session that is over, or never was."""
+
+    code = "webrtc-session-gone"
+
+
+class SessionChangedError(WebRtcError):
+    """The ETag in If-Match is not that of the session as it is now (RFC 9725, 4.3.1)."""
+
+    code = "webrtc-session-changed"
+
+
+class TooManySessionsError(WebRtcError):
+    """As many sessions, or offers a second, as are allowed. ``params``: seconds until it is worth trying again."""
+
+    code = "webrtc-too-many"

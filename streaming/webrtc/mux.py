@@ -1,0 +1,158 @@
+"""Whose is this packet? All sessions share one port (RFC 7983, RFC 8445): a check names its session by our ufrag in
+USERNAME; everything else belongs to whom its sender's address was given by an authentic check."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from media.clock import Clock
+from media.unit import NS_PER_S
+from streaming.webrtc import stun
+from streaming.webrtc.ice import MAX_PATHS, IceSession, Path
+
+MAX_STRANGERS = 4_096
+
+
+@dataclass(slots=True)
+class MuxCounters:
+    """What came and was not passed on. ``unknown`` packets came from nobody known, ``broken`` checks were not
+    authentic, ``limited`` were over the bound of an address."""
+
+    checks: int = 0
+    unknown: int = 0
+    broken: int = 0
+    limited: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MuxSettings:
+    """``checks_per_s`` bounds the checks from one host that are computed on, of senders that no session knows yet;
+    ``burst`` is how many may come at once. A whole office may sit behind one address."""
+
+    checks_per_s: float = 100.0
+    burst: float = 400.0
+
+
+@dataclass(slots=True)
+class _Route:
+    session: IceSession
+    path: Path
+
+
+@dataclass
+class Mux:
+    """Owned by the port; used from its event loop only."""
+
+    clock: Clock
+    settings: MuxSettings = field(default_factory=MuxSettings)
+    counters: MuxCounters = field(default_factory=MuxCounters)
+    _sessions: dict[str, IceSession] = field(default_factory=dict)
+    _routes: dict[Hashable, _Route] = field(default_factory=dict)
+    # host → (tokens left, when they were counted); the least recently seen goes when there are too many.
+    _strangers: OrderedDict[str, tuple[float, int]] = field(default_factory=OrderedDict)
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are known."""
+        return len({id(session) for session in self._sessions.values()})
+
+    def add(self, session: IceSession) -> None:
+        """Take a session in, or the new credentials of one that is known."""
+        self._sessions[session.local.fragment] = session
+        good = {ours.fragment for ours, _ in session.generations}
+        for fragment in [name for name, owner in self._sessions.items() if owner is session and name not in good]:
+            del self._sessions[fragment]
+
+    def remove(self, session: IceSession) -> None:
+        """Forget a session and all its paths."""
+        for fragment in [name for name, owner in self._sessions.items() if owner is session]:
+            del self._sessions[fragment]
+        for key in [key for key, route in self._routes.items() if route.session is session]:
+            del self._routes[key]
+
+    def datagram(
+        self, key: Hashable, peer: tuple[str, int], data: memoryview, arrival_ns: int, new_path: Callable[[], Path]
+    ) -> None:
+        """Take one packet of at least one byte. ``key`` tells senders apart; ``new_path`` makes the way back to this
+        one."""
+        route = self._routes.get(key)
+        if data[0] > 3:
+            if route is None:
+                self.counters.unknown += 1
+            else:
+                route.session.on_packet(bytes(data), arrival_ns)
+            return
+        self._check(key, peer, data, route, new_path)
+
+    def closed(self, key: Hashable) -> None:
+        """A way back is no more."""
+        route = self._routes.pop(key, None)
+        if route is not None:
+            route.session.lost(route.path)
+
+    def knows(self, key: Hashable) -> bool:
+        """Whether a session owns this sender."""
+        return key in self._routes
+
+    def _check(
+        self,
+        key: Hashable,
+        peer: tuple[str, int],
+        data: memoryview,
+        route: _Route | None,
+        new_path: Callable[[], Path],
+    ) -> None:
+        if not stun.is_binding_request(data):
+            # Indications (RFC 8445, 11) and answers want nothing from an ICE-lite agent.
+            return
+        fragment = stun.username(data).partition(b":")[0].decode("latin-1")
+        session = self._sessions.get(fragment)
+        if session is None:
+            # No answer: whoever guesses must not learn that somebody listens.
+            self.counters.unknown += 1
+            return
+        if (route is None or route.session is not session) and not self._allowed(peer[0]):
+            self.counters.limited += 1
+            return
+        password = session.password_of(fragment)
+        if password is None:
+            self.counters.unknown += 1
+            return
+        try:
+            check = stun.read_check(bytes(data), password)
+        except stun.StunBrokenError:
+            self.counters.broken += 1
+            return
+        self.counters.checks += 1
+        path = route.path if route is not None else new_path()
+        if check.controlled:
+            path.send(stun.role_conflict(check, password))
+            return
+        if not session.accepts(check, fragment):
+            self.counters.broken += 1
+            return
+        # Before the session is told, which may send at once: the peer must know first that the path works.
+        path.send(stun.success(check, peer, password))
+        if route is None or route.session is not session:
+            if route is not None:
+                route.session.lost(route.path)
+            self._routes[key] = _Route(session, path)
+        session.checked(path, check, fragment)
+        self._bound(session)
+
+    def _bound(self, session: IceSession) -> None:
+        while len(session.paths) > MAX_PATHS:
+            spare = next(path for path in session.paths if path is not session.path)
+            session.paths.remove(spare)
+            for key in [key for key, route in self._routes.items() if route.path is spare]:
+                del self._routes[key]
+
+    def _allowed(self, host: str) -> bool:
+        now = self.clock.monotonic_ns()
+        tokens, since = self._strangers.pop(host, (self.settings.burst, now))
+        tokens = min(self.settings.burst, tokens + (now - since) * self.settings.checks_per_s / NS_PER_S)
+        allowed = tokens >= 1
+        self._strangers[host] = (tokens - 1 if allowed else tokens, now)
+        while len(self._strangers) > MAX_STRANGERS:
+            self._strangers.popitem(last=False)
+        return allowed
