@@ -78,6 +78,8 @@ class RtspClient:
         guard: AddressGuard,
         settings: RtspSettings | None = None,
         pacer: ReadPacer | None = None,
+        *,
+        require: str = "",
     ) -> None:
         self.source = source
         self.description: SessionDescription | None = None
@@ -87,6 +89,7 @@ class RtspClient:
         self._guard = guard
         self._settings = settings or RtspSettings()
         self._pacer = pacer
+        self._require = require
         self._target: RtspUrl = parse_rtsp_url(source.url)
         self._first_host = self._target.host
         self._auth = ClientAuthenticator(source.username, source.password)
@@ -245,6 +248,26 @@ class RtspClient:
     def _has_begun(self) -> bool:
         return self.pictures > 0 or not self._video_counters()
 
+    async def ask(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> Response:
+        """A request of a session that the caller builds by himself, as a back-channel does; logs in, keeps the session.
+
+        Raises CameraRefusedError, SessionLostError, and what the connection raises.
+        """
+        response = await self._request(method, url, headers)
+        self._expect_ok(method, response)
+        self._take_session(response)
+        return response
+
+    @property
+    def connection(self) -> RtspConnection:
+        """The open connection. Raises RuntimeError before :meth:`connect`."""
+        return self._connected()
+
+    @property
+    def session_s(self) -> int:
+        """After how many seconds without a request the camera may end the session."""
+        return self._session_s
+
     # Connection
 
     def _connected(self) -> RtspConnection:
@@ -319,6 +342,8 @@ class RtspClient:
             fields = [("User-Agent", self._settings.user_agent), *headers]
             if self._session:
                 fields.append(("Session", self._session))
+            if self._require and method in ("DESCRIBE", "SETUP", "PLAY"):
+                fields.append(("Require", self._require))
             if authorization is not None:
                 fields.append(("Authorization", authorization))
             response = await self._connected().request(method, url, fields, self._settings.answer_s)

@@ -7,7 +7,7 @@ that the index of a medium is that of its m-line.
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
@@ -41,7 +41,7 @@ _DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
 class SdpMedia:
     """One m-line. ``control`` is the absolute URL for SETUP. ``direction`` as written, empty if not.
     ``bandwidth_kbps`` is b=AS, 0 if not given. ``description`` is None for what is neither picture nor sound or cannot
-    be understood."""
+    be understood. ``formats`` are all that can be, ``description`` is the first of them."""
 
     kind: str
     port: int
@@ -49,6 +49,7 @@ class SdpMedia:
     description: MediaDescription | None
     direction: str = ""
     bandwidth_kbps: int = 0
+    formats: tuple[MediaDescription, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,25 +168,27 @@ def _media_line(value: str) -> _Section:
 
 def _media(section: _Section, session: _Section, base_url: str) -> SdpMedia:
     direction = next((key for key, _ in (*section.attributes, *session.attributes) if key in _DIRECTIONS), "")
+    formats = tuple(_describe(section))
     return SdpMedia(
         kind=section.kind,
         port=section.port,
         control=join_control(base_url, section.first("control")),
-        description=_describe(section),
+        description=formats[0] if formats else None,
         direction=direction,
         bandwidth_kbps=section.bandwidth_kbps,
+        formats=formats,
     )
 
 
-def _describe(section: _Section) -> MediaDescription | None:
+def _describe(section: _Section) -> Iterator[MediaDescription]:
     if section.kind not in ("video", "audio") or not section.protocol.startswith("RTP/"):
-        return None
+        return
     for payload_type in _payload_types(section):
         mapping = _mapping(section, payload_type)
         if mapping is None:
             continue
         encoding, clock_rate, channels = mapping
-        return MediaDescription(
+        yield MediaDescription(
             kind="video" if section.kind == "video" else "audio",
             encoding=encoding,
             payload_type=payload_type,
@@ -193,7 +196,6 @@ def _describe(section: _Section) -> MediaDescription | None:
             channels=channels,
             fmtp=_format_parameters(section, payload_type),
         )
-    return None
 
 
 def _payload_types(section: _Section) -> list[int]:

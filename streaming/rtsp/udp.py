@@ -64,6 +64,11 @@ class UdpPair:
             stack.pop_all()
             return cls(rtp, rtcp, port)
 
+    def send_rtp(self, packet: bytes, peer: str, port: int) -> None:
+        """Send media. Never waits."""
+        if not self._rtp.is_closing():
+            self._rtp.sendto(packet, (peer, port))
+
     def send_rtcp(self, packet: bytes, peer: str, port: int) -> None:
         """Send a report. Never waits."""
         if not self._rtcp.is_closing():
