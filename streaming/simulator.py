@@ -9,6 +9,7 @@ Prints one JSON line for each camera when it can be reached, and serves until it
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -36,6 +37,9 @@ KINDS: tuple[TestSourceSettings, ...] = (
     TestSourceSettings(Codec.H264, None, 640, 360, 20, 400_000, label="CAMERA 3"),
 )
 """The three kinds of the demonstration: H.264 with G.711, H.265 with AAC, H.264 without sound."""
+
+SUB = TestSourceSettings(Codec.H264, None, 640, 360, 15, 250_000)
+"""What a camera's sub stream is: small H.264, whatever the main stream, with the main stream's sound."""
 
 LOOP = TestSourceSettings(Codec.H264, Codec.PCMA, 1920, 1080, 25, 2_000_000, noise=12, label="LOOP")
 LOOP_S = 20
@@ -159,6 +163,7 @@ class Options:
     user: str
     password: Secret
     loop: Path | None
+    subs: bool
     with_parent: bool
 
 
@@ -170,10 +175,18 @@ def _options(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--user", default="", help="user name to ask for; without it everybody is let in")
     parser.add_argument("--password", default=os.environ.get("SIMULATOR_PASSWORD", ""), help="or $SIMULATOR_PASSWORD")
     parser.add_argument("--loop", type=Path, default=None, help="serve one loop, kept in this file, under all names")
+    parser.add_argument("--subs", action="store_true", help="serve a sub stream of each camera, too")
     parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one does")
     given = parser.parse_args(arguments)
     return Options(
-        given.host, given.port, given.count, given.user, Secret(given.password), given.loop, given.with_parent
+        given.host,
+        given.port,
+        given.count,
+        given.user,
+        Secret(given.password),
+        given.loop,
+        given.subs,
+        given.with_parent,
     )
 
 
@@ -186,22 +199,28 @@ def _authenticator(options: Options, clock: Clock) -> ServerAuthenticator | None
 
 
 @contextlib.asynccontextmanager
-async def _cameras(options: Options, clock: Clock) -> AsyncIterator[list[LiveStream]]:
-    """One stream for each camera; looped cameras share a few."""
+async def _cameras(options: Options, clock: Clock) -> AsyncIterator[dict[str, LiveStream]]:
+    """The stream under each path; looped cameras share a few."""
     async with contextlib.AsyncExitStack() as stack:
         if options.loop is not None:
             loop = await asyncio.to_thread(cached_loop, options.loop, LOOP, LOOP_S)
             phases = min(_LOOP_PHASES, options.count)
             streams = await stack.enter_async_context(looped_streams(loop, phases, clock))
-            yield [streams[number % phases] for number in range(options.count)]
+            yield {f"/camera/{number + 1}": streams[number % phases] for number in range(options.count)}
             return
-        cameras = [
-            await stack.enter_async_context(SimulatedCamera(f"{number + 1}", KINDS[number % len(KINDS)], clock))
-            for number in range(options.count)
-        ]
-        for camera in cameras:
+        wanted: dict[str, TestSourceSettings] = {}
+        for number in range(options.count):
+            kind = KINDS[number % len(KINDS)]
+            wanted[f"/camera/{number + 1}"] = kind
+            if options.subs:
+                wanted[f"/camera/{number + 1}/sub"] = dataclasses.replace(SUB, audio=kind.audio, label=kind.label)
+        cameras = {
+            path: await stack.enter_async_context(SimulatedCamera(path.removeprefix("/camera/"), kind, clock))
+            for path, kind in wanted.items()
+        }
+        for camera in cameras.values():
             await camera.ready()
-        yield [camera.stream for camera in cameras]
+        yield {path: camera.stream for path, camera in cameras.items()}
 
 
 async def serve(options: Options, clock: Clock) -> None:
@@ -209,14 +228,18 @@ async def serve(options: Options, clock: Clock) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with _cameras(options, clock) as streams:
-        paths = {f"/camera/{number + 1}": stream for number, stream in enumerate(streams)}
+    async with _cameras(options, clock) as paths:
         authenticator = _authenticator(options, clock)
         server = RtspServer(options.host, options.port, paths.get, authenticator, clock, max_connections=4000)
         async with server:
             for path, stream in paths.items():
+                if path.endswith("/sub"):
+                    continue
                 tracks = [track.codec.value for track in stream.tracks]
-                line = {"url": f"rtsp://{options.host}:{server.port}{path}", "codecs": tracks, "pid": os.getpid()}
+                url = f"rtsp://{options.host}:{server.port}{path}"
+                line = {"url": url, "codecs": tracks, "pid": os.getpid()}
+                if f"{path}/sub" in paths:
+                    line["sub_url"] = f"{url}/sub"
                 print(json.dumps(line), flush=True)
             parent = os.getppid()
             while not ended.is_set():

@@ -172,8 +172,8 @@ def free_port(first: int) -> int:
 
 
 @contextlib.asynccontextmanager
-async def simulated_cameras(count: int, password: str) -> AsyncIterator[list[str]]:
-    """Cameras in a process of their own: their RTSP addresses, once they can be reached."""
+async def simulated_cameras(count: int, password: str) -> AsyncIterator[list[tuple[str, str]]]:
+    """Cameras in a process of their own: the RTSP addresses of main and sub stream, once they can be reached."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -182,6 +182,7 @@ async def simulated_cameras(count: int, password: str) -> AsyncIterator[list[str
         str(count),
         "--user",
         CAMERA_USER,
+        "--subs",
         "--with-parent",
         env={**os.environ, "SIMULATOR_PASSWORD": password},
         stdout=asyncio.subprocess.PIPE,
@@ -190,14 +191,15 @@ async def simulated_cameras(count: int, password: str) -> AsyncIterator[list[str
     )
     try:
         assert process.stdout is not None
-        addresses: list[str] = []
+        addresses: list[tuple[str, str]] = []
         try:
             async with asyncio.timeout(_CAMERA_PATIENCE_S):
                 while len(addresses) < count:
                     line = await process.stdout.readline()
                     if not line:
                         raise DemoError(reason="the simulated cameras did not start")
-                    addresses.append(json.loads(line)["url"])
+                    said = json.loads(line)
+                    addresses.append((said["url"], said["sub_url"]))
         except TimeoutError:
             raise DemoError(reason="the simulated cameras did not start in time") from None
         yield addresses
@@ -207,7 +209,7 @@ async def simulated_cameras(count: int, password: str) -> AsyncIterator[list[str
         await process.wait()
 
 
-async def fill(settings: Settings, addresses: list[str], password: str) -> None:
+async def fill(settings: Settings, addresses: list[tuple[str, str]], password: str) -> None:
     """Make the county if it is not there; point its cameras to ``addresses``; plan today's meetings."""
     key_file = settings.secret_key_file or settings.data_dir / "secret.key"
     keys = await asyncio.to_thread(SecretKeys.load_or_create, key_file)
@@ -217,8 +219,8 @@ async def fill(settings: Settings, addresses: list[str], password: str) -> None:
     async with Database(settings.database_address) as database, database.transaction() as repos:
         if await repos.users.by_username("county") is None:
             await _add_county(repos, password_hash, now)
-        for village, address in zip(VILLAGES, addresses, strict=True):
-            await _put_camera(repos, village, address, box.seal(password, f"cam-{village.id}"), now)
+        for village, (address, sub) in zip(VILLAGES, addresses, strict=True):
+            await _put_camera(repos, village, address, sub, box.seal(password, f"cam-{village.id}"), now)
         await _plan(repos, now)
 
 
@@ -252,12 +254,15 @@ async def _add_county(repos: Repositories, password_hash: str, now: datetime) ->
         )
 
 
-async def _put_camera(repos: Repositories, village: Village, address: str, sealed: str, now: datetime) -> None:
+async def _put_camera(
+    repos: Repositories, village: Village, address: str, sub: str, sealed: str, now: datetime
+) -> None:
     camera = Camera(
         id=f"cam-{village.id}",
         site_id=f"site-{village.id}",
         name=village.camera,
         url=address,
+        sub_url=sub,
         username=CAMERA_USER,
         password_encrypted=sealed,
         purpose="“三会一课”现场指导与过程留存",
