@@ -15,7 +15,8 @@ import pytest_asyncio
 
 from tests.e2e import county
 from tests.support.fake_camera import Behaviour, fake_camera, plain_server
-from tests.support.service import Person, ServiceProcess, free_port, running_service, until
+from tests.support.ports import free_port
+from tests.support.service import Person, ServiceProcess, running_service, until
 from tests.support.village import CAMERA_USER, Village, running_village
 
 in_module = pytest.mark.asyncio(loop_scope="module")

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,16 +15,11 @@ from typing import Any, Self
 
 import aiohttp
 
+from tests.support.ports import free_port
+
 START_S = 120.0
 """Long, for a busy machine; a start takes some seconds."""
 PASSWORD = "Correct-horse-9"
-
-
-def free_port() -> int:
-    """A TCP port on loopback that was free a moment ago, for a service that must come back on the same one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

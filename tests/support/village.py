@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
 
-from tests.support.service import free_port
+from tests.support.ports import free_port
 
 START_S = 120.0
 CAMERA_USER = "admin"
