@@ -14,6 +14,7 @@ from media.segments import Part, Period, SegmentEnd, SegmentEvent, SegmentStart
 from media.stream import LiveStream
 from media.unit import NS_PER_S, Gap, GapCause
 from recorder.gaps import GapBook, Ledger
+from recorder.machine import refusal_code
 from recorder.spool import OpenSpoolFile, Spool
 from recorder.spool_format import SpoolFile, SpoolHeader
 from recorder.state import RecorderMetrics, RecordingSettings, RecordingState
@@ -68,7 +69,8 @@ class RecordingTools:
 
 
 class Recording:
-    """Runs as one task, which owns all of its state; ``state`` may be read from the same event loop."""
+    """Runs as one task, which owns all of its state; ``state`` may be read from the same event loop, and ``trouble``:
+    a warning's code while the disk refuses what is recorded."""
 
     def __init__(self, plan: RecordingPlan, start: ResumePoint, tools: RecordingTools) -> None:
         self.plan = plan
@@ -83,6 +85,7 @@ class Recording:
         self._segment: SegmentStart | None = None
         self._segment_parts = 0
         self._refused: GapCause | None = None
+        self.trouble = ""
         self._retry_at_ns = 0
         self._settled_failures: set[OpenSpoolFile] = set()
         self._resume_cause: GapCause | None = start.cause
@@ -257,6 +260,8 @@ class Recording:
             return
         file.end_segment(duration_ns)
         self._segments += 1
+        if file.segments:
+            self.trouble = ""
         self._tools.metrics.segments += 1
         if duration_ns is not None:
             self._media_end = segment.start_utc_ns + duration_ns
@@ -313,6 +318,7 @@ class Recording:
         self._retry_at_ns = self._tools.clock.monotonic_ns() + int(self._settings.disk_retry_s * NS_PER_S)
         self._break = True
         self._segment = None
+        self.trouble = refusal_code(file.failed)
         self._settled_failures.add(file)
         self._close_object()
         self._refused = self._hole_cause = GapCause.STORAGE_LOST

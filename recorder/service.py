@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +10,13 @@ from types import TracebackType
 
 from media.clock import Clock
 from media.stream import LiveStream
+from media.tasks import Failures, lasting
 from media.unit import NS_PER_S, GapCause
 from recorder import meetings
 from recorder.errors import MeetingStateError
 from recorder.facts import tracks_to_json
 from recorder.gaps import Ledger
+from recorder.machine import MachineWatch
 from recorder.reconcile import Todo, compare, read_rows
 from recorder.recording import Recording, RecordingTools, ResumePoint
 from recorder.spool import Spool
@@ -41,7 +43,8 @@ class RecorderService:
     """An async context manager: recovers what a crash cut off, then keeps recordings as meetings want them.
 
     ``streams`` gives a camera's main stream by camera id, or None while there is none. Neither database nor store need
-    to be there when it is entered: it goes on trying. All of its state is owned by the event loop it is entered on.
+    to be there when it is entered: it goes on trying. ``disks`` are folders, beside the spool's, whose disks must not
+    fill up. All of its state is owned by the event loop it is entered on.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class RecorderService:
         spool_dir: Path,
         clock: Clock,
         settings: RecorderSettings | None = None,
+        disks: Sequence[Path] = (),
     ) -> None:
         self._settings = settings or RecorderSettings()
         self._database = database
@@ -78,7 +82,8 @@ class RecorderService:
         self._failed: dict[str, Recording] = {}
         self._deciding = asyncio.Lock()
         self._database_away = False
-        self._warned: frozenset[str] = frozenset()
+        self._machine = MachineWatch(spool_dir, disks, clock, self._settings.spool.disk_warn_bytes)
+        self._failures = Failures(clock)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> "RecorderService":
@@ -91,9 +96,9 @@ class RecorderService:
                 self._uploader.submit(spool)
             if recovered:
                 _log.info("%d spool files of an earlier run are taken up", len(recovered))
-            stack.push_async_callback(_cancelled, asyncio.create_task(self._ledger.run()))
+            stack.push_async_callback(_cancelled, self._task("gaps and story", self._ledger.run))
             stack.push_async_callback(self._stop_all)
-            stack.push_async_callback(_cancelled, asyncio.create_task(self._reconcile_forever()))
+            stack.push_async_callback(_cancelled, self._task("reconciliation", self._reconcile_forever))
             self._stack = stack.pop_all()
         return self
 
@@ -118,8 +123,14 @@ class RecorderService:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Codes of what an operator should look at now: ``spool-half-full``, ``spool-full``, ``spool-damaged``,
-        ``store-away``, ``database-away``."""
-        found = set(self._uploader.troubles)
+        ``disk-low``, ``disk-full``, ``disk-fails``, ``files-exhausted``, ``store-away``, ``store-full``,
+        ``store-refuses``, ``store-damages``, ``database-away``, ``clock-stepped``, ``task-failed``."""
+        found = set(self._uploader.troubles | self._machine.warnings)
+        found.update(item.recording.trouble for item in self._running.values() if item.recording.trouble)
+        if self._spool.disk_full:
+            found.add("disk-full")
+        if self._failures.recent:
+            found.add("task-failed")
         if self._spool.nearly_full:
             found.add("spool-half-full")
         if self._spool.full:
@@ -258,7 +269,9 @@ class RecorderService:
         running = self._running.get(recording_id)
         if running is None or running.task is not task or task.cancelled():
             return
-        _log.error("recording %s failed and will be resumed", recording_id, exc_info=task.exception())
+        error = task.exception()
+        if error is not None:
+            self._failures.note("recording", error, recording_id)
         self._failed[recording_id] = self._running.pop(recording_id).recording
 
     async def _resume(self, place: MeetingPlace, row: records.Recording) -> None:
@@ -357,19 +370,15 @@ class RecorderService:
                 if not self._database_away:
                     _log.warning("meetings cannot be reconciled: %s", error.code)
                 self._database_away = True
-            except Exception:  # noqa: BLE001 - whatever is wrong, the rooms that meet must stay under watch
-                _log.exception("reconciliation failed")
-            self._watch_warnings()
+            except Exception as error:  # noqa: BLE001 - whatever is wrong, the rooms that meet must stay under watch
+                self._failures.note("reconciliation", error)
+            self._spool.disk_free = (await self._machine.look()).spool_free
+            # So that whoever holds on to them sees gauges no older than a reconciliation.
+            _ = self.metrics
             await asyncio.sleep(self._settings.reconcile_s)
 
-    def _watch_warnings(self) -> None:
-        # Through ``metrics``, so that whoever holds on to them sees gauges no older than a reconciliation.
-        now = frozenset(self.metrics.warnings)
-        for code in sorted(now - self._warned):
-            _log.warning("recorder warning: %s (spool %d of %d bytes)", code, self._spool.bytes, self._spool.max_bytes)
-        for code in sorted(self._warned - now):
-            _log.info("recorder warning is over: %s", code)
-        self._warned = now
+    def _task(self, name: str, work: Callable[[], Awaitable[None]]) -> "asyncio.Task[None]":
+        return asyncio.create_task(lasting(name, work, self._failures), name=name)
 
     async def _stop_all(self) -> None:
         for recording_id in list(self._running):

@@ -122,13 +122,15 @@ class OpenSpoolFile:
 class Spool:
     """The spool directory and its writer thread. An async context manager; entering raises SpoolInUseError, OSError.
 
-    ``bytes`` on disk and ``pending_bytes`` in memory are owned by the event loop.
+    ``bytes`` on disk and ``pending_bytes`` in memory are owned by the event loop. ``disk_free`` is what its owner last
+    found free on the disk, None if unknown.
     """
 
     def __init__(self, directory: Path, settings: SpoolSettings) -> None:
         self.bytes = 0
         self.pending_bytes = 0
         self.files = 0
+        self.disk_free: int | None = None
         self._refusing = False
         self._directory = directory
         self._settings = settings
@@ -169,12 +171,19 @@ class Spool:
         """Whether media is refused now."""
         return self._refusing and self.bytes >= self._settings.max_bytes * _STILL_FULL
 
+    @property
+    def disk_full(self) -> bool:
+        """Whether media is refused because the rest of the disk is needed to store what is there."""
+        return self.disk_free is not None and self.disk_free < self._settings.disk_reserve_bytes
+
     def refusal(self, size: int) -> GapCause | None:
         """Why ``size`` bytes more cannot be taken now, None if they can."""
         if self.bytes + size > self._settings.max_bytes:
             self._refusing = True
             return GapCause.STORAGE_LOST
         self._refusing = False
+        if self.disk_full:
+            return GapCause.STORAGE_LOST
         if self.pending_bytes + size > self._settings.max_pending_bytes:
             return GapCause.OVERLOADED
         return None

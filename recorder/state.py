@@ -9,11 +9,17 @@ MIB = 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class SpoolSettings:
     """``max_bytes`` bounds the spool on disk; from ``warn_share`` of it on the operator is warned.
-    ``max_pending_bytes`` bounds what waits in memory for the writer thread."""
+    ``max_pending_bytes`` bounds what waits in memory for the writer thread.
+
+    With less than ``disk_warn_bytes`` free on a disk that matters the operator is warned, whatever the spool holds;
+    with less than ``disk_reserve_bytes`` on the spool's own, new media is refused, so that what is there can still be
+    stored and committed."""
 
     max_bytes: int = 20 * 1024 * MIB
     warn_share: float = 0.5
     max_pending_bytes: int = 256 * MIB
+    disk_warn_bytes: int = 5 * 1024 * MIB
+    disk_reserve_bytes: int = 512 * MIB
 
 
 @dataclass(frozen=True, slots=True)

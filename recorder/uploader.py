@@ -19,6 +19,7 @@ from media.unit import NS_PER_S, GapCause
 from recorder.errors import SpoolDamagedError
 from recorder.facts import tracks_to_json
 from recorder.gaps import Ledger
+from recorder.machine import NO_FILES
 from recorder.manifest import CONTENT_TYPE, build_manifest, manifest_key
 from recorder.spool import Spool
 from recorder.spool_format import Assembled, SpoolFile, assemble
@@ -27,16 +28,20 @@ from storage.database import Database
 from storage.errors import (
     ConflictError,
     DatabaseError,
+    IntegrityError,
     ObjectNotFoundError,
     ObjectStoreError,
     RecordNotFoundError,
     StorageError,
+    StoreRefusedError,
 )
 from storage.objects import ObjectStore
 from storage.records import GapRecord, MediaObject, RecordingPeriod, RecordingState
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+_STORE_FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "HTTP 507", "ENOSPC", "EDQUOT"})
 
 
 @dataclass(slots=True)
@@ -95,7 +100,8 @@ class Uploader:
 
     @property
     def troubles(self) -> frozenset[str]:
-        """What uploads wait for now: ``store-away``, ``database-away``, ``spool-damaged``."""
+        """What uploads wait for now: ``store-away``, ``store-full``, ``store-refuses``, ``store-damages``,
+        ``database-away``, ``spool-damaged``, ``files-exhausted``."""
         return frozenset(line.trouble for line in self._lines.values() if line.trouble)
 
     @property
@@ -169,17 +175,16 @@ class Uploader:
                 async with self._slots:
                     result = await step()
             except (StorageError, OSError) as error:
-                trouble = "database-away" if isinstance(error, DatabaseError) else "store-away"
-                if isinstance(error, OSError):
-                    trouble = "spool-damaged"
-                if line.trouble != trouble:
+                trouble = _trouble_of(error)
+                # Once for all recordings that wait for the same.
+                if trouble not in self.troubles:
                     _log.warning("%s: %s", trouble, error.code if isinstance(error, StorageError) else error.strerror)
                 line.trouble = trouble
             except Exception:  # noqa: BLE001 - see below
                 # A fault of ours must not silence this recording's queue: it is told, and tried again.
-                if line.trouble != "spool-damaged":
+                if "task-failed" not in self.troubles:
                     _log.exception("an upload failed and is tried again")
-                line.trouble = "spool-damaged"
+                line.trouble = "task-failed"
             else:
                 line.trouble = ""
                 return result
@@ -318,6 +323,18 @@ class Uploader:
         if found is None or found.sha256 != hashlib.sha256(manifest).hexdigest():
             # One may be there from before a crash, when a gap was not yet known; it says less than the rows do now.
             await self._store.put(key, manifest, metadata, CONTENT_TYPE)
+
+
+def _trouble_of(error: StorageError | OSError) -> str:
+    if isinstance(error, DatabaseError):
+        return "database-away"
+    if isinstance(error, OSError):
+        return "files-exhausted" if error.errno in NO_FILES else "spool-damaged"
+    if isinstance(error, StoreRefusedError):
+        return "store-full" if error.params.get("reason") in _STORE_FULL else "store-refuses"
+    if isinstance(error, IntegrityError):
+        return "store-damages"
+    return "files-exhausted" if error.params.get("reason") in ("EMFILE", "ENFILE") else "store-away"
 
 
 def _metadata(spool: SpoolFile, assembled: Assembled) -> dict[str, str]:

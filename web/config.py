@@ -154,6 +154,9 @@ class Settings(BaseModel):
     spool_warn_percent: int = Field(
         default=50, ge=5, le=95, description="Fill of the spool from which on the desk warns, per cent."
     )
+    disk_warn_gb: float = Field(
+        default=5.0, ge=0, le=100_000, description="Free space on a data disk below which the desk warns, GiB."
+    )
     upload_concurrency: int = Field(default=4, ge=1, le=64, description="Objects on their way to the store at a time.")
     object_s: float = Field(default=30.0, ge=4, le=300, description="Length of an object in the store, seconds.")
     part_ms: int = Field(

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import structlog
 
+from media.tasks import Failures, lasting
 from storage.database import Database
 from storage.errors import DatabaseError
 from storage.records import CameraPlace, Organization, OrganizationLevel, Site, User
@@ -100,10 +101,10 @@ class County:
         return picture
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, failures: Failures) -> AsyncIterator[None]:
         """Refresh from time to time. A database that is away leaves the last picture in place."""
         await self.refresh()
-        task = asyncio.create_task(self._keep_fresh(), name="county")
+        task = asyncio.create_task(lasting("county picture", self._keep_fresh, failures), name="county")
         try:
             yield
         finally:
@@ -112,12 +113,18 @@ class County:
                 await task
 
     async def _keep_fresh(self) -> None:
+        away = False
         while True:
             await asyncio.sleep(self._refresh_s)
             try:
                 await self.refresh()
             except DatabaseError as error:
-                log.warning("county picture not refreshed", code=error.code)
+                # Once: how long the database is away stands elsewhere.
+                if not away:
+                    log.warning("county picture not refreshed", code=error.code)
+                away = True
+            else:
+                away = False
 
 
 def _order(picture: CountyPicture, place: CameraPlace) -> tuple[object, ...]:

@@ -1,5 +1,6 @@
 """From the settings of the service to the small frozen settings of each part."""
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from media.segmenter import SegmenterSettings
@@ -64,11 +65,21 @@ def window_settings(settings: Settings) -> WindowSettings:
 def recorder_settings(settings: Settings) -> RecorderSettings:
     """How the recorder works."""
     return RecorderSettings(
-        spool=SpoolSettings(max_bytes=int(settings.spool_max_gb * GIB), warn_share=settings.spool_warn_percent / 100),
+        spool=SpoolSettings(
+            max_bytes=int(settings.spool_max_gb * GIB),
+            warn_share=settings.spool_warn_percent / 100,
+            disk_warn_bytes=int(settings.disk_warn_gb * GIB),
+        ),
         upload=UploadSettings(concurrency=settings.upload_concurrency),
         recording=RecordingSettings(object_s=settings.object_s),
         reconcile_s=settings.reconcile_s,
     )
+
+
+def data_folders(settings: Settings) -> tuple[Path, ...]:
+    """Folders whose disks fill up with what is recorded, beside the spool's."""
+    store = store_settings(settings)
+    return (settings.data_dir, store.path) if isinstance(store, DirectoryStoreSettings) else (settings.data_dir,)
 
 
 def session_settings(settings: Settings) -> SessionSettings:

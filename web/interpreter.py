@@ -9,16 +9,22 @@ Threads: one that computes keeps the interpreter's lock for 5 ms by default befo
 gives it up at every turn; with a handful of objects being hashed and stored it would wait for all of them each time.
 
 Memory: glibc gives each thread an arena of its own, and each keeps what was freed in it. Two do for all.
+
+Files: a process may open 1,024 as a rule, for the sake of ``select(2)``, which nothing here uses. Viewers, cameras and
+objects of a county are more; so it takes what it is allowed to take.
 """
 
+import contextlib
 import ctypes
 import gc
+import resource
 import sys
 
 _THRESHOLDS = (20_000, 20, 20)
 """Objects made and not freed until the youngest generation is looked through; how many times, until the next one is."""
 _SWITCH_S = 0.0005
 _ARENAS = 2
+_FILES = 65_536
 _M_ARENA_MAX = -8
 """``malloc.h`` of glibc, ``mallopt(3)``."""
 
@@ -29,9 +35,18 @@ def settle_interpreter() -> None:
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)
     sys.setswitchinterval(_SWITCH_S)
+    _allow_files()
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         # Another C library, with other arenas or none.
         return
     mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def _allow_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -16,6 +16,7 @@ from argon2 import PasswordHasher
 
 from media.clock import Clock, SystemClock
 from media.stream import StreamId
+from media.tasks import Failures, lasting
 from recorder.export import Mp4Export
 from recorder.playback import Playback
 from recorder.service import RecorderService
@@ -41,6 +42,7 @@ from web.config import Settings
 from web.county import County, CountyPicture
 from web.derived import (
     address_policy,
+    data_folders,
     recorder_settings,
     session_settings,
     store_settings,
@@ -50,6 +52,7 @@ from web.derived import (
 from web.live.context import LIVE, LiveContext
 from web.messages import Catalogs
 from web.metrics import Metrics
+from web.notices import Notices
 from web.services import SERVICES, Services
 from web.stills import Stills, StillSettings
 from web.trends import Trends
@@ -93,12 +96,13 @@ async def _start(
     await _migrate(settings.database_address)
     database = await stack.enter_async_context(Database(settings.database_address))
     store = await stack.enter_async_context(open_store(store_settings(settings)))
+    failures = Failures(clock)
     metrics = Metrics()
-    await stack.enter_async_context(metrics.measuring_delay(clock))
+    await stack.enter_async_context(metrics.measuring_delay(clock, failures))
     county = County(database, seams.county_refresh_s)
-    await stack.enter_async_context(county.running())
+    await stack.enter_async_context(county.running(failures))
 
-    media = await _start_media(settings, clock, county, secrets, database, store, stack)
+    media = await _start_media(settings, clock, county, secrets, database, store, failures, stack)
     media_threads = stack.enter_context(ThreadPoolExecutor(3, thread_name_prefix="media"))
     still_threads = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="stills"))
     password_threads = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="passwords"))
@@ -109,9 +113,9 @@ async def _start(
     stream_passwords = StreamPasswords(keys.keys[keys.current])
     audit = Audit(clock)
     rtsp_gate = RtspGate(county, stream_passwords, audit, database, clock)
-    rtsp_port = await _start_rtsp(settings, clock, rtsp_gate, media.directory, stack)
+    rtsp_port = await _start_rtsp(settings, clock, rtsp_gate, media.directory, failures, stack)
     trends = Trends(lambda: {status.camera_id: status.bitrate_bps for status in media.supervisor.statuses()})
-    await stack.enter_async_context(trends.running())
+    await stack.enter_async_context(trends.running(failures))
     viewers = Viewers(clock)
     metrics.watch(
         media.supervisor.statuses,
@@ -119,6 +123,12 @@ async def _start(
         media.recorder.metrics,
         lambda: sum(viewers.counts().values()),
     )
+    notices = Notices(
+        (lambda: media.recorder.warnings, lambda: ("task-failed",) if failures.recent else ()),
+        catalogs.of(None),
+        clock,
+    )
+    await stack.enter_async_context(notices.running(failures))
     playback = Playback(database, store, media.recorder, media_threads)
     export = Mp4Export(playback, media_threads)
     app[LIVE] = LiveContext(windows, playback, SanhuiGate(clock), export, settings.zone)
@@ -144,6 +154,7 @@ async def _start(
         stills=Stills(media.directory.stream, still_threads, clock, StillSettings(max_age_s=settings.still_max_age_s)),
         trends=trends,
         metrics=metrics,
+        notices=notices,
         rtsp_port=rtsp_port,
     )
 
@@ -166,12 +177,13 @@ async def _start_media(
     secrets: SecretBox,
     database: Database,
     store: ObjectStore,
+    failures: Failures,
     stack: contextlib.AsyncExitStack,
 ) -> _Media:
     guard = AddressGuard(address_policy(settings))
     supervisor = await stack.enter_async_context(CameraSupervisor(clock, guard, supervisor_settings(settings)))
     wanted = WantedCameras()
-    await stack.enter_async_context(_cameras_follow(county, supervisor, secrets, wanted))
+    await stack.enter_async_context(_cameras_follow(county, supervisor, secrets, wanted, failures))
     directory = StreamDirectory(supervisor.stream)
     recorder = await stack.enter_async_context(
         RecorderService(
@@ -181,6 +193,7 @@ async def _start_media(
             settings.spool_path,
             clock,
             recorder_settings(settings),
+            data_folders(settings),
         )
     )
     return _Media(guard, supervisor, wanted, directory, recorder)
@@ -205,7 +218,7 @@ async def _migrate(url: str) -> None:
 
 @contextlib.asynccontextmanager
 async def _cameras_follow(
-    county: County, supervisor: CameraSupervisor, secrets: SecretBox, wanted: WantedCameras
+    county: County, supervisor: CameraSupervisor, secrets: SecretBox, wanted: WantedCameras, failures: Failures
 ) -> AsyncIterator[None]:
     """Keep the supervisor at what the register says, one change after the other."""
     changed = asyncio.Event()
@@ -221,11 +234,15 @@ async def _cameras_follow(
         while True:
             await changed.wait()
             changed.clear()
-            await apply()
+            try:
+                await apply()
+            except Exception:
+                changed.set()
+                raise
 
     await apply()
     county.on_change.append(notice)
-    task = asyncio.create_task(follow(), name="cameras follow the register")
+    task = asyncio.create_task(lasting("cameras follow the register", follow, failures), name="cameras follow")
     try:
         yield
     finally:
@@ -236,11 +253,16 @@ async def _cameras_follow(
 
 
 async def _start_rtsp(
-    settings: Settings, clock: Clock, gate: RtspGate, directory: StreamDirectory, stack: contextlib.AsyncExitStack
+    settings: Settings,
+    clock: Clock,
+    gate: RtspGate,
+    directory: StreamDirectory,
+    failures: Failures,
+    stack: contextlib.AsyncExitStack,
 ) -> Callable[[], int]:
     if not settings.rtsp_enabled:
         return lambda: 0
-    await stack.enter_async_context(gate.recording_looks())
+    await stack.enter_async_context(gate.recording_looks(failures))
     server = await stack.enter_async_context(
         RtspServer(settings.rtsp_host, settings.rtsp_port, lambda path: directory.stream(stream_of(path)), gate, clock)
     )

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Histogram, PlatformCollector, P
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from media.clock import Clock
+from media.tasks import Failures, lasting
 from media.unit import NS_PER_S
 from recorder.state import RecorderMetrics
 from streaming.camera_status import CameraState, CameraStatus
@@ -58,9 +59,9 @@ class Metrics:
         return generate_latest(self.registry)
 
     @contextlib.asynccontextmanager
-    async def measuring_delay(self, clock: Clock) -> AsyncIterator[None]:
+    async def measuring_delay(self, clock: Clock, failures: Failures) -> AsyncIterator[None]:
         """Measure the loop's delay for as long as the context is open."""
-        task = asyncio.create_task(self._measure(clock), name="loop delay")
+        task = asyncio.create_task(lasting("loop delay", lambda: self._measure(clock), failures), name="loop delay")
         try:
             yield
         finally:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from web.county import County
     from web.messages import Catalogs
     from web.metrics import Metrics
+    from web.notices import Notices
     from web.stills import Stills
     from web.trends import Trends
     from web.viewers import Viewers
@@ -59,6 +60,7 @@ class Services:
     stills: Stills
     trends: Trends
     metrics: Metrics
+    notices: Notices
     rtsp_port: Callable[[], int]
     probes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
 

@@ -5,6 +5,8 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 
+from media.tasks import Failures, lasting
+
 STEP_S = 10
 VALUES = 30
 
@@ -30,9 +32,9 @@ class Trends:
             self._values.setdefault(camera_id, deque(maxlen=VALUES)).append(rate)
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, failures: Failures) -> AsyncIterator[None]:
         """Sample for as long as the context is open."""
-        task = asyncio.create_task(self._run(), name="trends")
+        task = asyncio.create_task(lasting("trends", self._run, failures), name="trends")
         try:
             yield
         finally:

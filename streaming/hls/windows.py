@@ -9,6 +9,7 @@ from typing import Self
 
 from media.clock import Clock
 from media.stream import LiveStream, StreamId
+from media.tasks import Failures, lasting
 from media.unit import NS_PER_S
 from streaming.hls.errors import StreamAwayError
 from streaming.hls.window import LiveWindow, WindowSettings
@@ -36,7 +37,7 @@ class LiveWindows:
         self._janitor: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._janitor = asyncio.create_task(self._close_idle(), name="hls windows")
+        self._janitor = asyncio.create_task(lasting("hls windows", self._close_idle, Failures(self._clock)))
         return self
 
     async def __aexit__(

@@ -9,6 +9,7 @@ from typing import Self
 
 from media.clock import Clock
 from media.stream import LiveStream
+from media.tasks import Failures, lasting
 from streaming.rtsp.auth import ServerAuthenticator
 from streaming.rtsp.server_feed import Output, StreamFeed
 from streaming.rtsp.server_session import ConnectionSettings, ServerConnection
@@ -70,7 +71,7 @@ class RtspServer:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._connection, self._host, self._port, backlog=512)
-        self._sweeper = asyncio.create_task(self._sweep(), name="rtsp-server-sweeper")
+        self._sweeper = asyncio.create_task(lasting("rtsp sweeper", self._sweep, Failures(self._clock)))
         return self
 
     async def __aexit__(

@@ -8,6 +8,7 @@ import structlog
 
 from media.clock import Clock
 from media.stream import Quality, StreamId
+from media.tasks import Failures, lasting
 from storage.database import Database
 from storage.errors import DatabaseError
 from storage.records import AuditEntry
@@ -55,9 +56,9 @@ class RtspGate(ServerAuthenticator):
         return verdict
 
     @contextlib.asynccontextmanager
-    async def recording_looks(self) -> AsyncIterator[None]:
+    async def recording_looks(self, failures: Failures) -> AsyncIterator[None]:
         """Write looks down for as long as the context is open."""
-        task = asyncio.create_task(self._write(), name="rtsp looks")
+        task = asyncio.create_task(lasting("rtsp looks", self._write, failures), name="rtsp looks")
         try:
             yield
         finally:

@@ -53,5 +53,5 @@ async def get_now(call: Call) -> Now:
         cards=cards(rooms, picture, call.catalog, services.clock.utc_ns()),
         next_meeting=present.brief(following, call.catalog) if following else None,
         next_meeting_village=present.organization_ref(village) if village else None,
-        notices=[call.catalog.notice(code) for code in services.recorder.warnings],
+        notices=[call.catalog.notice(code) for code in services.notices.codes],
     )

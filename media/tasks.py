@@ -1,0 +1,64 @@
+"""Tasks that last as long as their service: a fault of ours must not end one in silence."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from media.clock import Clock
+from media.unit import NS_PER_S
+
+_log = logging.getLogger(__name__)
+
+_MAX_KINDS = 200
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 60.0
+
+
+class Failures:
+    """What has failed of late and was started anew. Owned by one event loop.
+
+    A failure of the same kind is logged once in ``memory_s`` seconds, with its traceback; :attr:`recent` holds as long.
+    """
+
+    def __init__(self, clock: Clock, memory_s: float = 3600.0) -> None:
+        self._clock = clock
+        self._memory_ns = int(memory_s * NS_PER_S)
+        self._seen: dict[tuple[str, str], int] = {}
+        self.count = 0
+
+    @property
+    def recent(self) -> bool:
+        """Whether something failed within ``memory_s``."""
+        now_ns = self._clock.monotonic_ns()
+        return any(now_ns - seen_ns < self._memory_ns for seen_ns in self._seen.values())
+
+    def note(self, name: str, error: BaseException, detail: str = "") -> None:
+        """``name`` failed. ``detail`` (which one of many) is for the log."""
+        self.count += 1
+        now_ns = self._clock.monotonic_ns()
+        kind = (name, type(error).__name__)
+        seen_ns = self._seen.pop(kind, None)
+        if seen_ns is None or now_ns - seen_ns >= self._memory_ns:
+            _log.error("%s failed and is started anew %s", name, detail, exc_info=error)
+        self._seen[kind] = now_ns
+        if len(self._seen) > _MAX_KINDS:
+            del self._seen[next(iter(self._seen))]
+
+
+async def lasting(name: str, work: Callable[[], Awaitable[None]], failures: Failures) -> None:
+    """Run ``work`` until it ends by itself or is cancelled; on any exception, note it and begin again, after pauses
+    that double up to a minute while it fails again at once."""
+    loop = asyncio.get_running_loop()
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        begun_s = loop.time()
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the service needs this task
+            failures.note(name, error)
+        else:
+            return
+        if loop.time() - begun_s > _LONGEST_PAUSE_S:
+            pause_s = _FIRST_PAUSE_S
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
