@@ -22,9 +22,11 @@ from media.stream import LiveStream, Quality, StreamId
 from streaming.addresses import AddressGuard
 from streaming.camera_session import CameraSession, ReconnectSettings
 from streaming.camera_status import CameraState, CameraStatus, Problem
+from streaming.pushed_session import PUSHED_URL, PushedSession
 from streaming.rtsp.client import RtspSettings
 from streaming.rtsp.pacing import ReadPacer
 from streaming.source import CameraSource, Transport
+from streaming.stream_session import StreamSession
 
 __all__ = [
     "CameraSource",
@@ -65,7 +67,7 @@ class SupervisorSettings:
 
 @dataclass(slots=True)
 class _Running:
-    session: CameraSession
+    session: StreamSession
     task: asyncio.Task[None]
 
 
@@ -120,7 +122,11 @@ class CameraSupervisor:
             for running in gone:
                 running.session.stream.end()
             for running in changed:
-                running.session.reconfigure(wanted[running.session.source.stream_id])
+                source = wanted[running.session.source.stream_id]
+                if (source.url == PUSHED_URL) is (running.session.source.url == PUSHED_URL):
+                    running.session.reconfigure(source)
+                else:
+                    running.session = self._session(source, running.session.stream)
                 running.task = self._start(running.session)
             for stream_id, source in wanted.items():
                 if stream_id not in self._running:
@@ -131,6 +137,11 @@ class CameraSupervisor:
         """The stream of a wanted camera, connected or not; None if nobody wants it."""
         running = self._running.get(stream_id)
         return running.session.stream if running is not None else None
+
+    def pushed(self, stream_id: StreamId) -> PushedSession | None:
+        """Where a publisher's media goes; None unless the stream is one that is sent to us."""
+        running = self._running.get(stream_id)
+        return running.session if running is not None and isinstance(running.session, PushedSession) else None
 
     def status(self, camera_id: str, quality: Quality = Quality.MAIN) -> CameraStatus | None:
         """What is known of one stream; None if nobody wants it."""
@@ -173,10 +184,13 @@ class CameraSupervisor:
                 arrived.clear()
                 await arrived.wait()
 
-    def _session(self, source: CameraSource) -> CameraSession:
+    def _session(self, source: CameraSource, stream: LiveStream | None = None) -> StreamSession:
+        stream = stream or LiveStream(source.stream_id, self._clock, self._settings.segmenter)
+        if source.url == PUSHED_URL:
+            return PushedSession(source, stream, self._clock, self._tell)
         return CameraSession(
             source,
-            LiveStream(source.stream_id, self._clock, self._settings.segmenter),
+            stream,
             self._clock,
             self._guard,
             self._gate,
@@ -186,7 +200,7 @@ class CameraSupervisor:
             self._pacer,
         )
 
-    def _start(self, session: CameraSession) -> asyncio.Task[None]:
+    def _start(self, session: StreamSession) -> asyncio.Task[None]:
         return asyncio.create_task(session.run(), name=f"camera {session.source.camera_id}")
 
     def _tell(self, status: CameraStatus) -> None:

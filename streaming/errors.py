@@ -23,6 +23,11 @@ StreamingError
 │   ├── CameraRedirectError     redirected too often, or to nowhere
 │   ├── NoMediaError            the camera offers neither picture nor sound
 │   └── CameraRefusedError      any other refusal, with the camera's status
+├── RecordingError              a recording that cannot be played over RTSP
+│   ├── RecordingNotFoundError  no such recording, or nothing in it yet
+│   ├── RecordingForbiddenError the person may not see it
+│   └── RecordingUnavailableError it cannot be read now
+├── PublisherThereError         somebody else sends this stream already
 └── InternalCameraError         a fault of Sanhui itself while it served one camera
 
 A codec nobody takes is :class:`media.errors.UnsupportedCodecError`.
@@ -128,6 +133,12 @@ class WallClockSteppedError(CameraError):
     code = "wall-clock-stepped"
 
 
+class PublisherThereError(StreamingError):
+    """Somebody else sends this stream already. ``params``: camera."""
+
+    code = "publisher-there"
+
+
 class CredentialsRefusedError(CameraError):
     """User name or password is wrong."""
 
@@ -174,6 +185,30 @@ class CameraRefusedError(CameraError):
     """Any other refusal. ``params``: method, status, reason."""
 
     code = "camera-refused"
+
+
+class RecordingError(StreamingError):
+    """A recording that cannot be played over RTSP."""
+
+    code = "recording-error"
+
+
+class RecordingNotFoundError(RecordingError):
+    """No such recording, or nothing in it yet."""
+
+    code = "recording-not-found"
+
+
+class RecordingForbiddenError(RecordingError):
+    """The person may not see it."""
+
+    code = "recording-forbidden"
+
+
+class RecordingUnavailableError(RecordingError):
+    """It cannot be read now: the database or the object store is away, or a part of it is gone."""
+
+    code = "recording-unavailable"
 
 
 class InternalCameraError(StreamingError):

@@ -46,6 +46,7 @@ STATUS: Mapping[str, int] = {
     "segment-gone": 404,
     "spool-full": 503,
     "store-unavailable": 503,
+    "publisher-there": 409,
     "stream-away": 503,
     "url-invalid": 422,
     "window-timeout": 503,

@@ -13,7 +13,7 @@ from media.unit import NS_PER_S, AccessUnit, AudioTrack, Codec
 from recorder.check import check
 from recorder.export import Mp4Export
 from recorder.playback import Playback
-from streaming.camera_session import ORIGIN_LEAD_NS
+from streaming.stream_session import ORIGIN_LEAD_NS
 from tests.recorder.house import House, house, until
 from tests.support.content import Content, examine
 from tests.support.rtp_feed import START_NS, Camera, description, make_units, receive
