@@ -96,7 +96,9 @@ async def test_a_meeting_is_seen_heard_ended_and_taken_away(house: House, tmp_pa
     assert [line for line in official.console if line.startswith(("error", "warning"))] == []
     played = await play(str(copy), tmp_path)
     assert played.complaints == ()
-    assert len(played.content.clocks) > 0.95 * 25 * meeting["recording"]["recorded_s"]
+    # By the clocks in the pictures, not by their number: a simulated camera that is starved leaves pictures out.
+    clocks = [clock for _, clock in played.content.clocks]
+    assert clocks[-1] - clocks[0] > 0.95 * 1000 * meeting["recording"]["recorded_s"]
     assert played.content.unreadable == 0
     assert max(map(abs, played.content.sync_errors())) < 0.1
 
