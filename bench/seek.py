@@ -9,18 +9,14 @@ the disk, MinIO alone (its own client, object after object), the download throug
 
 import argparse
 import asyncio
-import http.client
-import json
 import os
 import random
-import statistics
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -31,6 +27,7 @@ if __package__ in (None, ""):
 
 from bench.long_recording import PASSWORD, USERNAME, LongRecording, copies, county, record
 from bench.table import Table
+from bench.viewer import Viewer, add_times
 from storage.objects import S3StoreSettings
 from storage.open_store import open_store
 from tests.support.service import ServiceProcess
@@ -39,57 +36,6 @@ from tools.servers import s3_settings
 
 MB = 1_000_000
 MIB = 1024 * 1024
-
-
-@dataclass
-class Viewer:
-    """One kept-alive connection of someone who is logged in."""
-
-    port: int
-    _cookie: str = ""
-    _connection: http.client.HTTPConnection = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-
-    def log_in(self) -> None:
-        """With name and password. Raises RuntimeError if refused."""
-        body = json.dumps({"username": USERNAME, "password": PASSWORD})
-        self._connection.request("POST", "/api/v1/session", body, {"Content-Type": "application/json"})
-        answer = self._connection.getresponse()
-        text = answer.read()
-        if answer.status >= 400:
-            raise RuntimeError(f"log-in: {answer.status} {text!r}")
-        cookies = answer.headers.get_all("Set-Cookie") or []
-        self._cookie = "; ".join(cookie.split(";", 1)[0] for cookie in cookies)
-
-    def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[float, float, bytes]:
-        """Milliseconds to the first byte and to the last, and the body. Raises RuntimeError for a problem."""
-        began = time.perf_counter()
-        self._connection.request("GET", path, headers={"Cookie": self._cookie, **(headers or {})})
-        answer = self._connection.getresponse()
-        first = answer.read(1)
-        to_first = (time.perf_counter() - began) * 1000
-        body = first + answer.read()
-        if answer.status >= 400:
-            raise RuntimeError(f"{path}: {answer.status} {body[:300]!r}")
-        return to_first, (time.perf_counter() - began) * 1000, body
-
-    def download(self, path: str) -> tuple[float, float, int]:
-        """Seconds to the first byte, seconds after it, bytes."""
-        began = time.perf_counter()
-        self._connection.request("GET", path, headers={"Cookie": self._cookie})
-        answer = self._connection.getresponse()
-        if answer.status != 200:
-            raise RuntimeError(f"{path}: {answer.status}")
-        buffer = bytearray(MIB)
-        size = answer.readinto(buffer)
-        first = time.perf_counter()
-        while count := answer.readinto(buffer):
-            size += count
-        if size != int(answer.headers["Content-Length"]):
-            raise RuntimeError("the download broke off")
-        return first - began, time.perf_counter() - first, size
 
 
 def forget(folder: Path) -> None:
@@ -148,16 +94,6 @@ def memory_of(pid: int) -> Iterator[list[int]]:
     finally:
         ended.set()
         watcher.join()
-
-
-def p95(values: Sequence[float]) -> float:
-    """The value that one in twenty exceeds."""
-    return sorted(values)[min(len(values) - 1, int(len(values) * 0.95))]
-
-
-def add_times(table: Table, what: str, bar: str, values: Sequence[float]) -> None:
-    """One row of milliseconds."""
-    table.add(what, bar, statistics.median(values), p95(values), max(values))
 
 
 def openings(viewer: Viewer, meetings: Sequence[str], table: Table) -> None:
@@ -258,7 +194,7 @@ def main() -> None:
             asyncio.run(service.start())
             assert service.process is not None
             viewer = Viewer(service.port)
-            viewer.log_in()
+            viewer.log_in(USERNAME, PASSWORD)
             openings(viewer, others, table)
             jumps(viewer, made, options.jumps, table)
             download(viewer, made, service.process.pid, (server, server.folder / "objects"), table)
