@@ -56,10 +56,16 @@ def running(server: Callable[[], S], program: GoProgram | None = None) -> Iterat
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whatever asks for a server."""
+    """Mark whatever asks for a server, and say what stays together when several processes share the tests
+    (pytest-xdist, ``--dist loadgroup``): each server is started once, one browser runs at a time, and a file's tests
+    share its fixtures."""
     for item in items:
         if _SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.servers)
+        group = next(
+            (name for name in ("servers", "browser") if item.get_closest_marker(name)), item.nodeid.split("::")[0]
+        )
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
