@@ -29,6 +29,22 @@ def _network(value: str) -> str:
 Networks = list[Annotated[str, AfterValidator(_network)]]
 
 
+def _multicast(value: str) -> str:
+    try:
+        if value and not ipaddress.IPv4Network(value, strict=False).is_multicast:
+            raise PydanticCustomError("network", "not a multicast network")
+    except ValueError as error:
+        raise PydanticCustomError("network", "not a network") from error
+    return str(ipaddress.IPv4Network(value, strict=False)) if value else ""
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(value)) if value else ""
+    except ValueError as error:
+        raise PydanticCustomError("network", "not an address") from error
+
+
 class StoreKind(StrEnum):
     """Where objects are kept."""
 
@@ -182,6 +198,19 @@ class Settings(BaseModel):
     rtsp_enabled: bool = Field(default=True, description="Whether live streams are served over RTSP too.")
     rtsp_host: str = Field(default="127.0.0.1", description="Address that the RTSP server listens on.")
     rtsp_port: Port = Field(default=8554, description="TCP port of the RTSP server; 0 takes a free one.")
+    rtsp_multicast: Annotated[str, AfterValidator(_multicast)] = Field(
+        default="",
+        description="Network of group addresses on which decoders may ask for live streams, one packet stream per "
+        "camera, such as `239.192.40.0/24` (any source) or `232.40.0.0/24` (source-specific); empty is off. Whoever "
+        "is on that network can take the packets without a log-in.",
+    )
+    rtsp_multicast_port: int = Field(
+        default=15000, ge=1024, le=65530, multiple_of=2, description="First of the four UDP ports of a multicast group."
+    )
+    rtsp_multicast_ttl: int = Field(default=8, ge=1, le=255, description="How many routers multicast may pass.")
+    rtsp_multicast_interface: Annotated[str, AfterValidator(_address)] = Field(
+        default="", description="Address of this machine on the network that multicast leaves by; empty: by its routes."
+    )
     still_max_age_s: float = Field(
         default=10.0, ge=1, le=300, description="Oldest still picture that is shown, seconds."
     )

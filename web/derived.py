@@ -9,6 +9,7 @@ from storage.objects import DirectoryStoreSettings, S3StoreSettings, StoreSettin
 from streaming.addresses import AddressPolicy
 from streaming.cameras import SupervisorSettings
 from streaming.hls.window import WindowSettings
+from streaming.rtsp.server_multicast import MulticastSettings
 from web.access.sessions import SessionSettings
 from web.config import Settings, StoreKind
 
@@ -90,4 +91,16 @@ def session_settings(settings: Settings) -> SessionSettings:
         failures=settings.login_failures,
         lockout_first_s=settings.lockout_first_s,
         lockout_max_s=settings.lockout_max_s,
+    )
+
+
+def multicast_settings(settings: Settings) -> MulticastSettings | None:
+    """Where the RTSP server sends packet streams for many; None where that is off."""
+    if not settings.rtsp_multicast:
+        return None
+    return MulticastSettings(
+        network=settings.rtsp_multicast,
+        port=settings.rtsp_multicast_port,
+        ttl=settings.rtsp_multicast_ttl,
+        interface=settings.rtsp_multicast_interface,
     )

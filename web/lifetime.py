@@ -32,9 +32,11 @@ from streaming.directory import StreamDirectory
 from streaming.hls.windows import LiveWindows
 from streaming.rtsp.server import RtspServer
 from web.access.audit import Audit
+from web.access.devices import Devices, Pairings
 from web.access.gate import SanhuiGate
 from web.access.passwords import Passwords
 from web.access.rtsp_gate import RtspGate, stream_of
+from web.access.rtsp_recordings import RtspRecordings
 from web.access.sessions import Sessions
 from web.access.stream_access import StreamPasswords
 from web.camera_sources import Addresses, WantedCameras, sources_of
@@ -43,6 +45,7 @@ from web.county import County, CountyPicture
 from web.derived import (
     address_policy,
     data_folders,
+    multicast_settings,
     recorder_settings,
     session_settings,
     store_settings,
@@ -50,6 +53,7 @@ from web.derived import (
     window_settings,
 )
 from web.live.context import LIVE, LiveContext
+from web.live.events import live_events
 from web.messages import Catalogs
 from web.metrics import Metrics
 from web.notices import Notices
@@ -112,8 +116,10 @@ async def _start(
     passwords = Passwords(password_threads, seams.hasher)
     stream_passwords = StreamPasswords(keys.keys[keys.current])
     audit = Audit(clock)
-    rtsp_gate = RtspGate(county, stream_passwords, audit, database, clock)
-    rtsp_port = await _start_rtsp(settings, clock, rtsp_gate, media.directory, failures, stack)
+    playback = Playback(database, store, media.recorder, media_threads)
+    recordings = RtspRecordings(county, database, playback, audit, clock, media_threads)
+    rtsp_gate = RtspGate(county, stream_passwords, audit, database, clock, recordings)
+    rtsp_port = await _start_rtsp(settings, clock, rtsp_gate, recordings, county, media.directory, failures, stack)
     trends = Trends(lambda: {status.camera_id: status.bitrate_bps for status in media.supervisor.statuses()})
     await stack.enter_async_context(trends.running(failures))
     viewers = Viewers(clock)
@@ -129,7 +135,6 @@ async def _start(
         clock,
     )
     await stack.enter_async_context(notices.running(failures))
-    playback = Playback(database, store, media.recorder, media_threads)
     export = Mp4Export(playback, media_threads)
     app[LIVE] = LiveContext(windows, playback, SanhuiGate(clock), export, settings.zone)
     app[SERVICES] = Services(
@@ -155,8 +160,11 @@ async def _start(
         trends=trends,
         metrics=metrics,
         notices=notices,
+        devices=Devices(database, county, clock),
+        pairings=Pairings(clock),
         rtsp_port=rtsp_port,
     )
+    await stack.enter_async_context(live_events(app, failures))
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +264,8 @@ async def _start_rtsp(
     settings: Settings,
     clock: Clock,
     gate: RtspGate,
+    recordings: RtspRecordings,
+    county: County,
     directory: StreamDirectory,
     failures: Failures,
     stack: contextlib.AsyncExitStack,
@@ -264,8 +274,22 @@ async def _start_rtsp(
         return lambda: 0
     await stack.enter_async_context(gate.recording_looks(failures))
     server = await stack.enter_async_context(
-        RtspServer(settings.rtsp_host, settings.rtsp_port, lambda path: directory.stream(stream_of(path)), gate, clock)
+        RtspServer(
+            settings.rtsp_host,
+            settings.rtsp_port,
+            lambda path: directory.stream(stream_of(path)),
+            gate,
+            clock,
+            recordings=recordings,
+            multicast=multicast_settings(settings),
+        )
     )
+
+    def rights_changed(_: CountyPicture) -> None:
+        server.check_access()
+
+    county.on_change.append(rights_changed)
+    stack.callback(county.on_change.remove, rights_changed)
     return lambda: server.port
 
 

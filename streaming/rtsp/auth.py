@@ -242,6 +242,11 @@ class ServerAuthenticator:
             return self._check_basic(rest)
         return self._check_digest(method, url, parse_parameters(rest))
 
+    def standing(self, user: str, url: str) -> Secret | None:
+        """The password under which ``user`` may have ``url`` at this moment; None if that is no longer so. A session
+        is ended when this changes."""
+        return self._password_of(user)
+
     def _check_basic(self, rest: str) -> Verdict:
         if not self._allow_basic:
             return Verdict(None)

@@ -253,10 +253,17 @@ def track_control(track: Track) -> str:
 
 
 def write_sdp(
-    tracks: Sequence[Track], *, name: str = "Sanhui", address: str = "0.0.0.0", session_id: int = 0, version: int = 0
+    tracks: Sequence[Track],
+    *,
+    name: str = "Sanhui",
+    address: str = "0.0.0.0",
+    session_id: int = 0,
+    version: int = 0,
+    play_range: str = "npt=now-",
 ) -> str:
     """The session description of ``tracks`` for a DESCRIBE answer: video first as given, payload types from
-    :func:`payload_type_of`, relative controls from :func:`track_control`."""
+    :func:`payload_type_of`, relative controls from :func:`track_control`. ``play_range`` is what can be played (RFC
+    2326, C.1.5)."""
     family = "IP6" if ":" in address else "IP4"
     lines = [
         "v=0",
@@ -265,7 +272,7 @@ def write_sdp(
         f"c=IN {family} {'::' if family == 'IP6' else '0.0.0.0'}",
         "t=0 0",
         "a=control:*",
-        "a=range:npt=now-",
+        f"a=range:{play_range}",
     ]
     for track in tracks:
         lines.extend(_track_lines(track))

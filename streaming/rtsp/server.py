@@ -1,4 +1,5 @@
-"""RTSP 1.0 server (RFC 2326): live streams for decoders, recorders, TV walls, and for our own simulated cameras."""
+"""RTSP 1.0 server (RFC 2326): live streams and recordings for decoders, recorders, TV walls, and for our own simulated
+cameras."""
 
 import asyncio
 import contextlib
@@ -12,7 +13,9 @@ from media.stream import LiveStream
 from media.tasks import Failures, lasting
 from streaming.rtsp.auth import ServerAuthenticator
 from streaming.rtsp.server_feed import Output, StreamFeed
-from streaming.rtsp.server_session import ConnectionSettings, ServerConnection
+from streaming.rtsp.server_multicast import Multicaster, MulticastGroup, MulticastSettings
+from streaming.rtsp.server_recorded import RecordedLibrary
+from streaming.rtsp.server_session import ConnectionSettings, Library, ServerConnection
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +27,8 @@ class RtspServer:
 
     Use it as an async context manager: it listens from entering on. ``authenticator`` checks every request but
     OPTIONS; ``None`` lets everybody in. ``port`` 0 takes a free port, :attr:`port` tells which. Raises OSError on
-    entering if the port is taken.
+    entering if the port is taken. ``recordings`` knows what can be played beside live streams; ``multicast`` sends one
+    packet stream for all who ask for it so.
     """
 
     def __init__(
@@ -37,10 +41,13 @@ class RtspServer:
         *,
         settings: ConnectionSettings | None = None,
         max_connections: int = 500,
+        recordings: RecordedLibrary | None = None,
+        multicast: MulticastSettings | None = None,
     ) -> None:
         self._host = host
         self._port = port
-        self._provider = provider
+        self._library = Library(provider, recordings)
+        self._multicaster = Multicaster(multicast, self.join, self.leave) if multicast is not None else None
         self._authenticator = authenticator
         self._clock = clock
         self._settings = settings or ConnectionSettings()
@@ -118,10 +125,19 @@ class RtspServer:
         entry = self._feeds.get(stream)
         return entry[0] if entry is not None else None
 
+    def multicast_group(self, stream: LiveStream) -> MulticastGroup | None:
+        """The stream's group; None where multicast is off, or no address is left. Called by connections."""
+        return self._multicaster.group(stream) if self._multicaster is not None else None
+
+    def check_access(self) -> None:
+        """End the sessions of people who may no longer have them. Call it when rights have changed."""
+        for connection in tuple(self._connections):
+            connection.check_access()
+
     def _connection(self) -> ServerConnection:
         refused = len(self._connections) >= self._max_connections
         connection = ServerConnection(
-            self._provider, self._authenticator, self, self._clock, self._settings, self._closed, refused=refused
+            self._library, self._authenticator, self, self._clock, self._settings, self._closed, refused=refused
         )
         self._connections.add(connection)
         return connection
@@ -142,3 +158,4 @@ class RtspServer:
             await asyncio.sleep(_SWEEP_S)
             for connection in tuple(self._connections):
                 connection.check_alive()
+                connection.check_access()

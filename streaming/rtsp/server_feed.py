@@ -10,7 +10,7 @@ from typing import Protocol
 
 from media.clock import Clock
 from media.packetizer import Packetizer
-from media.rtcp import build_sender_report
+from media.rtcp import build_goodbye, build_sender_report
 from media.stream import LiveStream
 from media.unit import NS_PER_S, VIDEO_TRACK_ID, AccessUnit, Gap, StreamItem, Track
 from streaming.rtsp.message import interleaved_header
@@ -108,8 +108,7 @@ class StreamFeed:
                 while items := await reader.take():
                     self._publish(items)
         finally:
-            for output in tuple(self._outputs):
-                output.end("stream-ended")
+            self._end("stream-ended")
 
     def add(self, output: Output) -> None:
         """A viewer begins: sender reports first, then all since the newest keyframe."""
@@ -137,7 +136,7 @@ class StreamFeed:
             if isinstance(item, Gap):
                 continue
             known = self._newest.get(item.track.id)
-            if known is not None and known.track is not item.track and not _compatible(known.track, item.track):
+            if known is not None and known.track is not item.track and not compatible(known.track, item.track):
                 self._changed()
                 batches.clear()
                 known = None
@@ -202,15 +201,23 @@ class StreamFeed:
 
     def _changed(self) -> None:
         """A medium is no longer what the viewers were told: they have to ask anew."""
+        self._end("stream-changed")
         self._packetizers.clear()
         self._newest.clear()
         self._backlog = []
         self._backlog_bytes = 0
+
+    def _end(self, reason: str) -> None:
+        """Tell viewers that it is over; those without a connection of their own know it from RTCP alone (RFC 3550,
+        6.6)."""
+        packetizers = self._packetizers.items()
+        goodbye = Group([Batch(number, (build_goodbye(item.ssrc),), is_report=True) for number, item in packetizers])
         for output in tuple(self._outputs):
-            output.end("stream-changed")
+            output.send(goodbye)
+            output.end(reason)
 
 
-def _compatible(old: Track, new: Track) -> bool:
+def compatible(old: Track, new: Track) -> bool:
     """Whether viewers who were told of ``old`` can go on with ``new``: parameter sets of pictures come in band."""
     if old.codec is not new.codec or old.clock_rate != new.clock_rate:
         return False

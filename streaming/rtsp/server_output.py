@@ -3,13 +3,17 @@
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from streaming.rtsp.server_feed import Batch, ChannelMap, Group
 from streaming.rtsp.udp import bind_pair
 
 MAX_BEHIND_BYTES = 4 * 1024 * 1024
 """A viewer with more than this waiting in its connection is cut to the next keyframe."""
+
+MAX_AHEAD_BYTES = 512 * 1024
+"""Of a recording, no more than this waits for a viewer: it can be sent later just as well."""
 
 _BURST_PACKETS = 48
 _BURST_PAUSE_S = 0.002
@@ -45,9 +49,25 @@ class InterleavedOutput:
         if data and not self._transport.is_closing():
             self._transport.write(data)
 
+    @property
+    def behind(self) -> bool:
+        """Whether the viewer takes less than it is sent."""
+        return self._transport.get_write_buffer_size() > MAX_AHEAD_BYTES
+
     def end(self, reason: str) -> None:
         """Close the session."""
         self._on_end(reason)
+
+    def close(self) -> None:
+        """Nothing to free: the connection is the session's."""
+
+
+class DatagramTrack(Protocol):
+    """Where one track's datagrams go."""
+
+    def send(self, packet: bytes, *, is_report: bool) -> None:
+        """Send one packet; what the system does not take is lost."""
+        ...
 
 
 class UdpTrack:
@@ -95,12 +115,12 @@ class UdpTrack:
 class UdpOutput:
     """RTP and RTCP as datagrams. Bursts are spread out, so that the first GOP does not overrun the client's socket."""
 
-    def __init__(self, tracks: dict[int, UdpTrack], on_end: Callable[[str], None]) -> None:
+    def __init__(self, tracks: Mapping[int, DatagramTrack], on_end: Callable[[str], None]) -> None:
         self.dropped_groups = 0
         self.overflows = 0
         self._tracks = tracks
         self._on_end = on_end
-        self._queue: deque[tuple[UdpTrack, bytes, bool]] = deque()
+        self._queue: deque[tuple[DatagramTrack, bytes, bool]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._waiting = False
 
@@ -132,6 +152,11 @@ class UdpOutput:
             track.send(packet, is_report=is_report)
         if self._queue:
             self._timer = asyncio.get_running_loop().call_later(_BURST_PAUSE_S, self._burst)
+
+    @property
+    def behind(self) -> bool:
+        """Whether what was sent is still on its way out."""
+        return len(self._queue) > _BURST_PACKETS
 
     def end(self, reason: str) -> None:
         """Close the session."""

@@ -1,37 +1,43 @@
 """One client's connection to our RTSP server: requests in, responses and media out (RFC 2326).
 
-A connection has at most one session, and the session ends with the connection. Everything here runs in callbacks of
-the event loop and never waits.
+A connection has at most one session, and the session ends with the connection. Everything about live streams runs in
+callbacks of the event loop and never waits; a request about a recording is a task, and further requests wait for it.
 """
 
 import asyncio
-import re
 import secrets
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from media.clock import Clock
 from media.stream import LiveStream
-from media.unit import NS_PER_S, Track
-from streaming.errors import MessageTooLargeError, RtspError
+from media.unit import NS_PER_S
+from streaming.errors import MessageTooLargeError, RecordingError, RtspError
 from streaming.rtsp.auth import ServerAuthenticator
 from streaming.rtsp.message import Headers, InterleavedFrame, Request, Response, StreamParser
-from streaming.rtsp.sdp import track_control, write_sdp
+from streaming.rtsp.sdp import write_sdp
 from streaming.rtsp.server_feed import Output, StreamFeed
-from streaming.rtsp.server_output import InterleavedOutput, UdpOutput, UdpTrack
+from streaming.rtsp.server_multicast import MulticastSeat
+from streaming.rtsp.server_output import InterleavedOutput
+from streaming.rtsp.server_play import LivePlay, Play, RecordedPlay, status_of
+from streaming.rtsp.server_range import RangeInvalidError, read_range
+from streaming.rtsp.server_recorded import RecordedLibrary
+from streaming.rtsp.server_transport import MulticastKeeper, SessionOutput, SessionTransport
+from streaming.rtsp.server_url import content_base, split_path
+from streaming.secret import Secret
 
 MAX_REQUEST_HEADER_BYTES = 16 * 1024
 MAX_REQUEST_BODY_BYTES = 16 * 1024
 MAX_LOGIN_FAILURES = 5
 MAX_UNREAD_BYTES = 16 * 1024 * 1024
-PUBLIC = "OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
-_TRACK = re.compile(r"/track(\d{1,3})/?$")
-_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+MAX_WAITING_REQUESTS = 16
+PUBLIC = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
 
 
-class FeedKeeper(Protocol):
+class FeedKeeper(MulticastKeeper, Protocol):
     """Who keeps the feeds; the server."""
 
     def join(self, stream: LiveStream, output: Output) -> None:
@@ -55,12 +61,12 @@ class ConnectionSettings:
     allow_udp: bool = True
 
 
-@dataclass(slots=True)
-class _TransportRequest:
-    """What a SETUP asks for: channels inside the connection, or ports of the client."""
+@dataclass(frozen=True, slots=True)
+class Library:
+    """What can be had: live streams by path, and recordings."""
 
-    interleaved: bool
-    pair: tuple[int, int] | None
+    live: Callable[[str], LiveStream | None]
+    recorded: RecordedLibrary | None = None
 
 
 class ServerConnection(asyncio.Protocol):
@@ -68,7 +74,7 @@ class ServerConnection(asyncio.Protocol):
 
     def __init__(
         self,
-        provider: Callable[[str], LiveStream | None],
+        library: Library,
         authenticator: ServerAuthenticator | None,
         keeper: FeedKeeper,
         clock: Clock,
@@ -77,7 +83,7 @@ class ServerConnection(asyncio.Protocol):
         *,
         refused: bool = False,
     ) -> None:
-        self._provider = provider
+        self._library = library
         self._authenticator = authenticator
         self._keeper = keeper
         self._clock = clock
@@ -87,13 +93,16 @@ class ServerConnection(asyncio.Protocol):
         self._parser = StreamParser(MAX_REQUEST_HEADER_BYTES, MAX_REQUEST_BODY_BYTES)
         self._transport: asyncio.Transport | None = None
         self._session_id = ""
-        self._stream: LiveStream | None = None
-        self._stream_path = ""
-        self._stream_url = ""
-        self._tracks: dict[int, Track] = {}
-        self._channels: dict[int, tuple[int, int]] = {}
-        self._udp: dict[int, UdpTrack] = {}
-        self._output: InterleavedOutput | UdpOutput | None = None
+        # What DESCRIBE found last, and what the session is set up with; the same in all but odd cases.
+        self._found: Play | None = None
+        self._play: Play | None = None
+        self._delivery: SessionTransport | None = None
+        self._output: SessionOutput | None = None
+        self._work: asyncio.Task[None] | None = None
+        self._waiting: deque[Request] = deque()
+        self._user: str | None = None
+        self._password: Secret | None = None
+        self._url = ""
         self._login_failures = 0
         self._alive_ns = clock.monotonic_ns()
 
@@ -114,7 +123,7 @@ class ServerConnection(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        self._alive_ns = self._clock.monotonic_ns()
+        self._sign_of_life()
         try:
             messages = self._parser.feed(data)
         except MessageTooLargeError:
@@ -129,7 +138,7 @@ class ServerConnection(asyncio.Protocol):
             if self._transport is None or self._transport.is_closing():
                 return
             if isinstance(message, Request):
-                self._handle(message)
+                self._take(message)
             elif not isinstance(message, InterleavedFrame):
                 # A response: we ask nothing, so there is nothing to answer.
                 continue
@@ -147,9 +156,16 @@ class ServerConnection(asyncio.Protocol):
         if self._transport is None:
             return
         if isinstance(self._output, InterleavedOutput) and self._transport.get_write_buffer_size() == 0:
-            self._alive_ns = self._clock.monotonic_ns()
+            self._sign_of_life()
         elif self._clock.monotonic_ns() - self._alive_ns > (self._settings.session_timeout_s + 10) * NS_PER_S:
             self._transport.abort()
+
+    def check_access(self) -> None:
+        """Close the connection if its person may no longer have what is set up. Called when rights may have changed."""
+        if self._authenticator is None or self._play is None or self._user is None:
+            return
+        if self._authenticator.standing(self._user, self._url) != self._password:
+            self.close()
 
     def close(self) -> None:
         """End the session and close the connection once all is written."""
@@ -162,6 +178,17 @@ class ServerConnection(asyncio.Protocol):
         self._end_session()
         if self._transport is not None:
             self._transport.abort()
+
+    # Requests
+
+    def _take(self, request: Request) -> None:
+        """Handle it, or let it wait for the one before."""
+        if self._work is None:
+            self._handle(request)
+        elif len(self._waiting) < MAX_WAITING_REQUESTS:
+            self._waiting.append(request)
+        else:
+            self.abort()
 
     def _handle(self, request: Request) -> None:
         if self._transport is not None and self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
@@ -176,7 +203,8 @@ class ServerConnection(asyncio.Protocol):
             "OPTIONS": self._options,
             "DESCRIBE": self._describe,
             "SETUP": self._setup,
-            "PLAY": self._play,
+            "PLAY": self._start,
+            "PAUSE": self._pause,
             "TEARDOWN": self._teardown,
             "GET_PARAMETER": self._parameter,
             "SET_PARAMETER": self._parameter,
@@ -189,9 +217,22 @@ class ServerConnection(asyncio.Protocol):
         except ValueError:
             self._respond(Response(400), request)
             return
-        response = handler(request)
+        answer = handler(request)
+        if isinstance(answer, Response):
+            self._respond(answer, request)
+        elif answer is not None:
+            self._work = asyncio.create_task(self._answer_later(answer, request), name=f"rtsp {request.method}")
+
+    async def _answer_later(self, answer: Awaitable[Response | None], request: Request) -> None:
+        try:
+            response = await answer
+        except RecordingError as error:
+            response = Response(status_of(error))
+        self._work = None
         if response is not None:
             self._respond(response, request)
+        while self._waiting and self._work is None and self._transport is not None:
+            self._handle(self._waiting.popleft())
 
     def _authorized(self, request: Request) -> bool:
         if self._authenticator is None:
@@ -199,6 +240,9 @@ class ServerConnection(asyncio.Protocol):
         verdict = self._authenticator.check(request.method, request.url, request.headers.get("Authorization"))
         if verdict.user is not None:
             self._login_failures = 0
+            self._user = verdict.user
+            if request.method in ("SETUP", "PLAY"):
+                self._url, self._password = request.url, self._authenticator.standing(verdict.user, request.url)
             return True
         if "Authorization" in request.headers and not verdict.stale:
             self._login_failures += 1
@@ -223,117 +267,129 @@ class ServerConnection(asyncio.Protocol):
     def _options(self, request: Request) -> Response:
         return Response(200, headers=Headers([("Public", PUBLIC)]))
 
-    def _describe(self, request: Request) -> Response:
+    def _describe(self, request: Request) -> Response | Awaitable[Response]:
         path, _ = split_path(request.url)
-        stream = self._provider(path)
+        if self._library.recorded is not None and self._library.recorded.names(path):
+            return self._describe_recorded(self._library.recorded, path, request)
+        stream = self._library.live(path)
         if stream is None:
             return Response(404)
-        tracks = stream.tracks
-        if not tracks:
+        if not stream.tracks:
             return Response(503, headers=Headers([("Retry-After", "2")]))
-        base = _content_base(request.url)
-        body = write_sdp(tracks, address=self._local_address()).encode()
-        headers = Headers([("Content-Base", base), ("Content-Type", "application/sdp"), ("Cache-Control", "no-cache")])
+        self._found = LivePlay(path, stream, self._keeper)
+        return self._description(self._found, request)
+
+    async def _describe_recorded(self, recorded: RecordedLibrary, path: str, request: Request) -> Response:
+        self._found = await self._open(recorded, path, request)
+        return self._description(self._found, request)
+
+    async def _open(self, recorded: RecordedLibrary, path: str, request: Request) -> Play:
+        source = await recorded.open(path, urlsplit(request.url).query, self._user)
+        return RecordedPlay(path, source, recorded, self._clock)
+
+    def _description(self, play: Play, request: Request) -> Response:
+        body = write_sdp(
+            tuple(play.tracks.values()), address=self._address("sockname") or "0.0.0.0", play_range=play.range
+        ).encode()
+        headers = Headers([("Content-Base", content_base(request.url)), ("Content-Type", "application/sdp")])
+        headers.add("Cache-Control", "no-cache")
         return Response(200, headers=headers, body=body)
 
-    def _setup(self, request: Request) -> Response:
+    def _setup(self, request: Request) -> Response | Awaitable[Response]:
         if self._output is not None:
             return Response(455)
-        path, track_id = split_path(request.url)
-        stream = self._provider(path)
-        if stream is None or (self._stream is not None and stream is not self._stream):
+        path, _ = split_path(request.url)
+        if self._play is not None and path != self._play.path:
+            return Response(404 if self._library.live(path) is None else 459)
+        if self._library.recorded is not None and self._library.recorded.names(path):
+            return self._setup_recorded(self._library.recorded, path, request)
+        stream = self._library.live(path)
+        if stream is None or (self._play is not None and not self._play.plays(stream)):
             return Response(404 if stream is None else 459)
-        tracks = {track.id: track for track in stream.tracks}
+        return self._set_up(self._play or LivePlay(path, stream, self._keeper), stream, request)
+
+    async def _setup_recorded(self, recorded: RecordedLibrary, path: str, request: Request) -> Response:
+        play = self._play or self._found
+        if play is None or play.path != path:
+            play = await self._open(recorded, path, request)
+        return self._set_up(play, None, request)
+
+    def _set_up(self, play: Play, stream: LiveStream | None, request: Request) -> Response:
+        _, track_id = split_path(request.url)
+        tracks = play.tracks
         if track_id is None and len(tracks) == 1:
             track_id = next(iter(tracks))
         if track_id not in tracks or track_id is None:
             return Response(404)
-        wanted = self._transport_request(request.headers.get("Transport") or "")
-        if wanted is None or (self._tracks and wanted.interleaved != bool(self._channels)):
-            return Response(461)
-        answer = self._take_channels(track_id, wanted) if wanted.interleaved else self._open_udp(track_id, wanted)
+        if self._transport is None:
+            return Response(500)
+        delivery = self._delivery or SessionTransport(
+            self._transport, self._keeper, stream, self._sign_of_life, allow_udp=self._settings.allow_udp
+        )
+        answer = delivery.set_up(track_id, request.headers.get("Transport") or "")
         if answer is None:
             return Response(461)
-        if not self._session_id:
-            self._session_id = secrets.token_hex(8)
-        self._stream, self._stream_path = stream, path
-        self._stream_url = _content_base(request.url, without_track=True)
-        self._tracks[track_id] = tracks[track_id]
+        self._play, self._delivery = play, delivery
+        play.take(track_id, content_base(request.url, without_track=True))
+        self._session_id = self._session_id or secrets.token_hex(8)
         return Response(200, headers=Headers([("Transport", answer)]))
 
-    def _transport_request(self, text: str) -> _TransportRequest | None:
-        """The first transport offered that we can do (RFC 2326, 12.39)."""
-        for offer in text.split(","):
-            words = [word.strip() for word in offer.split(";")]
-            profile = words[0].upper()
-            options = {key.lower(): value for key, _, value in (word.partition("=") for word in words[1:])}
-            if "multicast" in options or options.get("mode", "PLAY").strip('"').upper() not in ("PLAY", ""):
-                continue
-            if profile == "RTP/AVP/TCP":
-                return _TransportRequest(True, _pair(options.get("interleaved", ""), 255))
-            pair = _pair(options.get("client_port", ""), 65_535)
-            if profile in ("RTP/AVP", "RTP/AVP/UDP") and pair is not None and pair[0] > 0 and self._settings.allow_udp:
-                return _TransportRequest(False, pair)
-        return None
-
-    def _take_channels(self, track_id: int, wanted: _TransportRequest) -> str | None:
-        used = {channel for number, pair in self._channels.items() if number != track_id for channel in pair}
-        pair = wanted.pair
-        if pair is None:
-            first = next(channel for channel in range(0, 254, 2) if channel not in used)
-            pair = (first, first + 1)
-        if used.intersection(pair) or pair[0] == pair[1]:
-            return None
-        self._channels[track_id] = pair
-        return f"RTP/AVP/TCP;unicast;interleaved={pair[0]}-{pair[1]}"
-
-    def _open_udp(self, track_id: int, wanted: _TransportRequest) -> str | None:
-        assert wanted.pair is not None
-        peer, local = self._address("peername"), self._address("sockname")
-        if not peer or not local:
-            return None
-        try:
-            opened = UdpTrack(local, peer, wanted.pair, self._sign_of_life)
-        except OSError:
-            return None
-        if (before := self._udp.pop(track_id, None)) is not None:
-            before.close()
-        self._udp[track_id] = opened
-        client, server = wanted.pair, opened.ports
-        return f"RTP/AVP;unicast;client_port={client[0]}-{client[1]};server_port={server[0]}-{server[1]}"
-
-    def _play(self, request: Request) -> Response | None:
+    def _start(self, request: Request) -> Response | Awaitable[Response | None] | None:
         if (refusal := self._refused_session(request)) is not None:
             return refusal
-        if self._stream is None or self._transport is None or not self._tracks:
+        if self._play is None or self._delivery is None:
             return Response(455)
-        if split_path(request.url)[0] != self._stream_path:
+        if split_path(request.url)[0] != self._play.path:
             # What was authorized, and goes on record, is this URL: it has to be that of the stream.
             return Response(404)
+        try:
+            wanted = read_range(request.headers.get("Range"))
+        except RangeInvalidError:
+            return Response(457)
+        if isinstance(self._play, RecordedPlay):
+            return self._start_recorded(
+                self._play, self._play.cue(wanted, self._user, self._address("peername")), request
+            )
         if self._output is not None:
             return Response(200)
-        if self._channels:
-            self._output = InterleavedOutput(self._transport, dict(self._channels), self._stream_ended)
-        else:
-            self._output = UdpOutput(dict(self._udp), self._stream_ended)
-        headers = Headers([("Range", "npt=now-")])
-        if info := self._rtp_info():
-            headers.add("RTP-Info", info)
+        self._output = self._delivery.output(self._stream_ended)
+        shared = isinstance(self._output, MulticastSeat)
         # The answer first: interleaved packets before it confuse some clients.
-        self._respond(Response(200, headers=headers), request)
-        self._keeper.join(self._stream, self._output)
+        self._respond(Response(200, headers=self._play_headers(request, self._play.answer(shared=shared))), request)
+        self._play.start(self._output)
         return None
 
-    def _rtp_info(self) -> str:
-        """Which packet comes first, for each track where that is known (RFC 2326, 12.33)."""
-        feed = self._keeper.feed(self._stream) if self._stream is not None else None
-        parts = []
-        for track_id, track in self._tracks.items():
-            first = feed.first_packet(track_id) if feed is not None else None
-            if first is None:
-                return ""
-            parts.append(f"url={self._stream_url}{track_control(track)};seq={first[0]};rtptime={first[1]}")
-        return ",".join(parts)
+    async def _start_recorded(
+        self, play: RecordedPlay, cue: Awaitable[Headers | None], request: Request
+    ) -> Response | None:
+        headers = await cue
+        if headers is None:
+            return Response(457)
+        if self._delivery is None:
+            return Response(454)
+        output = self._output or self._delivery.output(self._stream_ended)
+        self._output = output
+        self._respond(Response(200, headers=self._play_headers(request, headers)), request)
+        play.start(output)
+        return None
+
+    @staticmethod
+    def _play_headers(request: Request, headers: Headers) -> Headers:
+        """Whoever asks for another pace or rate is told the one there is (RFC 2326, 12.34 and 12.35)."""
+        for name in ("Scale", "Speed"):
+            if name in request.headers:
+                headers.add(name, "1.0")
+        return headers
+
+    def _pause(self, request: Request) -> Response:
+        if (refusal := self._refused_session(request)) is not None:
+            return refusal
+        if self._play is None or self._output is None:
+            return Response(455 if self._play is None else 200)
+        output, self._output = self._output, None
+        headers = self._play.pause(output)
+        output.close()
+        return Response(200, headers=headers)
 
     def _teardown(self, request: Request) -> Response | None:
         if (refusal := self._refused_session(request)) is not None:
@@ -359,44 +415,24 @@ class ServerConnection(asyncio.Protocol):
         self.close()
 
     def _end_session(self) -> None:
+        work, self._work = self._work, None
+        if work is not None and work is not asyncio.current_task():
+            work.cancel()
+        self._waiting.clear()
+        play, self._play = self._play, None
         output, self._output = self._output, None
-        if self._stream is not None and output is not None:
-            self._keeper.leave(self._stream, output)
-        if isinstance(output, UdpOutput):
+        if play is not None and output is not None:
+            play.pause(output)
+        if output is not None:
             output.close()
-        tracks, self._udp = self._udp, {}
-        for track in tracks.values():
-            track.close()
+        for each in {play, self._found} - {None}:
+            assert each is not None
+            each.close()
+        self._found = None
+        if self._delivery is not None:
+            self._delivery.close()
+            self._delivery = None
 
     def _address(self, name: str) -> str:
         address = self._transport.get_extra_info(name) if self._transport is not None else None
         return str(address[0]) if address else ""
-
-    def _local_address(self) -> str:
-        return self._address("sockname") or "0.0.0.0"
-
-
-def _pair(text: str, highest: int) -> tuple[int, int] | None:
-    match = _PORTS.fullmatch(text.strip())
-    if match is None:
-        return None
-    first = int(match[1])
-    second = int(match[2]) if match[2] is not None else first + 1
-    return (first, second) if first <= highest and second <= highest else None
-
-
-def split_path(url: str) -> tuple[str, int | None]:
-    """(path without the track and without percent signs, track id) of a request's URL: what the server's provider is
-    asked for, and so what an authenticator has to judge. Raises ValueError for what is no URL."""
-    path = unquote(urlsplit(url).path)
-    match = _TRACK.search(path)
-    if match is None:
-        return path.rstrip("/"), None
-    return path[: match.start()].rstrip("/"), int(match[1])
-
-
-def _content_base(url: str, *, without_track: bool = False) -> str:
-    """The URL under which the tracks are, without log-in."""
-    parts = urlsplit(url)
-    path = _TRACK.sub("", parts.path) if without_track else parts.path
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path.rstrip("/") + "/", "", ""))

@@ -148,7 +148,7 @@ async def test_requests_out_of_place_are_refused() -> None:
         here.publish(UNITS)
         assert (await talk.ask("PLAY")).status == 454
         assert (await talk.ask("TEARDOWN", Session="made-up")).status == 454
-        assert (await talk.ask("PAUSE")).status == 501
+        assert (await talk.ask("PAUSE")).status == 454
         assert (await talk.ask("RECORD")).status == 501
         assert (await talk.ask("SETUP", here.url + "/track9", Transport=TCP)).status == 404
         assert (await talk.ask("SETUP", here.url, Transport=TCP)).status == 404

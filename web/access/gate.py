@@ -6,10 +6,12 @@ from aiohttp import web
 
 from media.clock import Clock
 from media.unit import NS_PER_S
-from storage.records import MeetingPlace, StoryEntry
+from storage.database import Database
+from storage.records import AuditEntry, MeetingPlace, StoryEntry, User
 from web.access.identity import demand_login
 from web.access.principal import Principal
 from web.access.scopes import Scope
+from web.county import CountyPicture
 from web.errors import NotFoundError, OutsideAreaError, SupervisionRefusedError
 from web.services import SERVICES, Services
 
@@ -88,10 +90,7 @@ class SanhuiGate:
 
     async def _meeting(self, request: web.Request, principal: Principal, meeting_id: str) -> MeetingPlace:
         services = request.app[SERVICES]
-        async with services.database.read() as repos:
-            meeting = await repos.meetings.place(meeting_id)
-        _inside(services, principal, meeting.organization.id)
-        return meeting
+        return await meeting_inside(services.database, services.county.picture, principal.area, meeting_id)
 
     async def _look(
         self,
@@ -107,18 +106,34 @@ class SanhuiGate:
             return
         services = request.app[SERVICES]
         entry = services.audit.entry(principal.user, action, subject, request.remote or "", detail={"name": name})
-        kind = {"camera.watch": "looked-in", "meeting.play": "looked-back", "meeting.download": "downloaded"}[action]
-        async with services.database.transaction() as repos:
-            await repos.audit.add(entry)
-            if meeting is not None:
-                story = StoryEntry(
-                    meeting_id=meeting.meeting.id,
-                    at_utc_ns=services.clock.utc_ns(),
-                    kind=kind,
-                    params={"name": principal.user.display_name, "user": principal.user.id},
-                )
-                await repos.story.add(story)
+        await put_on_record(services.database, entry, principal.user, meeting, services.clock.utc_ns())
         self._looks.add(principal.session, action, meeting_id, for_ns=services.sessions.settings.max_s * NS_PER_S)
+
+
+async def meeting_inside(database: Database, picture: CountyPicture, area: str | None, meeting_id: str) -> MeetingPlace:
+    """The meeting, if it belongs to the area. Raises RecordNotFoundError, OutsideAreaError."""
+    async with database.read() as repos:
+        meeting = await repos.meetings.place(meeting_id)
+    if not picture.within(area, meeting.organization.id):
+        raise OutsideAreaError
+    return meeting
+
+
+async def put_on_record(
+    database: Database, entry: AuditEntry, user: User, meeting: MeetingPlace | None, now_utc_ns: int
+) -> None:
+    """Write a look down: in the log and, where it is at a meeting, in that meeting's story. Raises DatabaseError."""
+    kind = {"camera.watch": "looked-in", "meeting.play": "looked-back", "meeting.download": "downloaded"}[entry.action]
+    async with database.transaction() as repos:
+        await repos.audit.add(entry)
+        if meeting is not None:
+            story = StoryEntry(
+                meeting_id=meeting.meeting.id,
+                at_utc_ns=now_utc_ns,
+                kind=kind,
+                params={"name": user.display_name, "user": user.id},
+            )
+            await repos.story.add(story)
 
 
 def _inside(services: Services, principal: Principal, organization_id: str) -> None:

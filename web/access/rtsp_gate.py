@@ -11,10 +11,13 @@ from media.stream import Quality, StreamId
 from media.tasks import Failures, lasting
 from storage.database import Database
 from storage.errors import DatabaseError
-from storage.records import AuditEntry
+from storage.records import AuditEntry, CameraPlace, User
 from streaming.rtsp.auth import ServerAuthenticator, Verdict
-from streaming.rtsp.server_session import split_path
+from streaming.rtsp.server_url import split_path
+from streaming.secret import Secret
 from web.access.audit import Audit
+from web.access.rtsp_recordings import RtspRecordings, meeting_of
+from web.access.scopes import Scope, scopes_of
 from web.access.stream_access import StreamPasswords
 from web.county import County
 
@@ -26,12 +29,19 @@ class RtspGate(ServerAuthenticator):
     """Refuses cameras outside the person's area as it refuses a wrong password: with 401. A PLAY is a look."""
 
     def __init__(
-        self, county: County, stream_passwords: StreamPasswords, audit: Audit, database: Database, clock: Clock
+        self,
+        county: County,
+        stream_passwords: StreamPasswords,
+        audit: Audit,
+        database: Database,
+        clock: Clock,
+        recordings: RtspRecordings | None = None,
     ) -> None:
         super().__init__("Sanhui", lambda name: stream_passwords.lookup(county.picture, name), clock)
         self._county = county
         self._audit = audit
         self._database = database
+        self._recordings = recordings
         self._looks: asyncio.Queue[AuditEntry] = asyncio.Queue(_MAX_WAITING)
 
     def check(self, method: str, url: str, authorization: str | None) -> Verdict:
@@ -44,7 +54,7 @@ class RtspGate(ServerAuthenticator):
         place = picture.cameras.get(camera_of(url))
         if user is None or place is None:
             return verdict if user is not None else Verdict(None)
-        if not picture.within(user.organization_id, place.organization.id) or not place.camera.supervision_allowed:
+        if not self._may_watch(user, place):
             return Verdict(None)
         if method == "PLAY":
             detail = {"name": place.camera.name}
@@ -54,6 +64,27 @@ class RtspGate(ServerAuthenticator):
                 return Verdict(None)
             self._looks.put_nowait(entry)
         return verdict
+
+    def standing(self, user: str, url: str) -> Secret | None:
+        """See :class:`ServerAuthenticator`. Judged by the county as it is now: who is disabled, has lost the area or
+        has a new password is out."""
+        password = super().standing(user, url)
+        picture = self._county.picture
+        person = picture.users_by_name.get(user.lower())
+        if password is None or person is None:
+            return None
+        if meeting_of(path := path_of(url)):
+            # While a meeting is being asked for the first time nothing is known of it, and nothing is sent.
+            return password if self._recordings is None or self._recordings.allows(person, path) else None
+        place = picture.cameras.get(camera_of(url))
+        return password if place is not None and self._may_watch(person, place) else None
+
+    def _may_watch(self, user: User, place: CameraPlace) -> bool:
+        return (
+            Scope.LIVE_WATCH in scopes_of(user.role, user.scopes)
+            and place.camera.supervision_allowed
+            and self._county.picture.within(user.organization_id, place.organization.id)
+        )
 
     @contextlib.asynccontextmanager
     async def recording_looks(self, failures: Failures) -> AsyncIterator[None]:
@@ -85,7 +116,12 @@ def stream_of(path: str) -> StreamId:
 
 def camera_of(url: str) -> str:
     """The camera in a request's URL, read as the server reads it; empty if it names none."""
+    return stream_of(path_of(url)).camera
+
+
+def path_of(url: str) -> str:
+    """The path in a request's URL, read as the server reads it; empty for what is no URL."""
     try:
-        return stream_of(split_path(url)[0]).camera
+        return split_path(url)[0]
     except ValueError:
         return ""

@@ -15,6 +15,8 @@ from streaming.secret import Secret
 from web.access.scopes import Scope, scopes_of
 from web.county import CountyPicture
 
+_WATCHING = frozenset({Scope.LIVE_WATCH, Scope.RECORDINGS_PLAY})
+
 
 class StreamPasswords:
     """Derives stream passwords with ``key`` (at least 16 bytes)."""
@@ -29,8 +31,8 @@ class StreamPasswords:
         return Secret(base64.b32encode(digest).decode("ascii")[:26].lower())
 
     def lookup(self, picture: CountyPicture, username: str) -> Secret | None:
-        """The stream password of a name; None unless that person may watch live."""
+        """The stream password of a name; None unless that person may watch live, or recordings."""
         user = picture.users_by_name.get(username.lower())
-        if user is None or not user.active or Scope.LIVE_WATCH not in scopes_of(user.role, user.scopes):
+        if user is None or not user.active or not _WATCHING & scopes_of(user.role, user.scopes):
             return None
         return self.of(user)

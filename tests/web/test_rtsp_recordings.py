@@ -1,0 +1,353 @@
+"""Recorded meetings over RTSP: who may see them, where they begin, how they are paced, and how other people's players
+take them."""
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import imageio_ffmpeg
+import pytest
+
+from media.clock import SystemClock
+from media.rtcp import Goodbye, SenderReport, parse_compound
+from media.rtp import parse_header
+from media.unit import NS_PER_S, StreamItem
+from storage.records import Role, User
+from streaming.rtsp.sdp import parse_sdp
+from streaming.rtsp.server import RtspServer
+from tests.recorder.recordings import Archive, archive, record, stretch, with_codec_change, with_gap
+from tests.streaming.watching import until
+from tests.support.encoded import ORIGIN_NS, picture_number
+from tests.support.gstreamer import SYSTEM_PYTHON, require_gstreamer
+from tests.support.recorded import RecordedMeeting
+from tests.support.rows import user
+from tests.support.rtsp_talk import RtspTalk, rtsp_talk
+from web.access.audit import Audit
+from web.access.rtsp_gate import RtspGate
+from web.access.rtsp_recordings import RtspRecordings
+from web.access.stream_access import StreamPasswords
+from web.county import County
+
+PLAYER = Path(__file__).parents[1] / "support" / "gst_player.py"
+
+
+@dataclass
+class Wall:
+    """A recorded meeting behind the RTSP server, and people."""
+
+    made: RecordedMeeting
+    server: RtspServer
+    county: County
+    passwords: StreamPasswords
+    people: dict[str, User]
+    home: Archive
+
+    @property
+    def url(self) -> str:
+        return f"rtsp://127.0.0.1:{self.server.port}/meeting/{self.made.meeting.id}"
+
+    def password(self, name: str = "wang") -> str:
+        return self.passwords.of(self.people[name]).reveal()
+
+    def with_log_in(self, name: str = "wang", query: str = "") -> str:
+        return self.url.replace("rtsp://", f"rtsp://{name}:{self.password(name)}@") + query
+
+    @contextlib.asynccontextmanager
+    async def talk(self, name: str = "wang", query: str = "") -> AsyncIterator[RtspTalk]:
+        async with rtsp_talk(self.url + query, name, self.password(name)) as talk:
+            yield talk
+
+
+@contextlib.asynccontextmanager
+async def wall(folder: Path, items: list[StreamItem] | None = None) -> AsyncIterator[Wall]:
+    clock = SystemClock()
+    async with archive(folder) as home:
+        made = await record(home.database, home.store, home.county, [items or with_gap()])
+        people = {
+            "wang": user("wang"),
+            "west": user("west", organization_id=home.county.towns[1].id),
+            "auditor": user("auditor", role=Role.AUDITOR, scopes=("live:watch",)),
+        }
+        async with home.database.transaction() as repos:
+            for person in people.values():
+                await repos.users.add(person)
+        county = County(home.database)
+        await county.refresh()
+        passwords = StreamPasswords(b"0" * 32)
+        audit = Audit(clock)
+        recordings = RtspRecordings(county, home.database, home.playback(), audit, clock, home.executor)
+        gate = RtspGate(county, passwords, audit, home.database, clock, recordings)
+        async with RtspServer("127.0.0.1", 0, lambda _: None, gate, clock, recordings=recordings) as server:
+            county.on_change.append(lambda _: server.check_access())
+            yield Wall(made, server, county, passwords, people, home)
+
+
+async def set_up(talk: RtspTalk, *tracks: int) -> None:
+    base = talk.url.partition("?")[0]
+    for number, track in enumerate(tracks):
+        transport = f"RTP/AVP/TCP;unicast;interleaved={2 * number}-{2 * number + 1}"
+        assert (await talk.ask("SETUP", f"{base}/track{track}", Transport=transport)).status == 200
+
+
+async def play(talk: RtspTalk, span: str | None = None) -> dict[str, str]:
+    """PLAY; the headers of its answer."""
+    url = talk.url.partition("?")[0] + "/"
+    answer = await (talk.ask("PLAY", url, Range=span) if span else talk.ask("PLAY", url))
+    assert answer.status == 200, answer
+    return {name: value for name, value in answer.headers}
+
+
+def info_of(headers: dict[str, str], track: int) -> tuple[int, int]:
+    found = re.search(rf"track{track};seq=(\d+);rtptime=(\d+)", headers["RTP-Info"])
+    assert found is not None, headers
+    return int(found[1]), int(found[2])
+
+
+async def test_a_recording_is_described_with_its_length_and_sought_by_keyframe(tmp_path: Path) -> None:
+    async with wall(tmp_path) as here, here.talk() as talk:
+        described = await talk.ask("DESCRIBE")
+        assert re.search(rb"a=range:npt=0-(20\.0|19\.9)", described.body), described.body
+        media = parse_sdp(described.body, described.headers.get("Content-Base") or "").media
+        assert [item.description.encoding for item in media if item.description] == ["H264", "PCMA"]
+        await set_up(talk, 1, 2)
+        headers = await play(talk, "npt=7.3-")
+        assert headers["Range"].startswith("npt=6.0"), headers
+        sequence, rtp_time = info_of(headers, 1)
+        while talk.marked < 3:
+            await talk.read_more()
+        first = parse_header(next(frame.payload for frame in talk.frames if frame.channel == 0))
+        assert first is not None
+        assert (first.sequence, first.timestamp) == (sequence, rtp_time)
+        # The next place: RTP goes on, and RTP-Info says what its time means.
+        assert (await talk.ask("PAUSE")).status == 200
+        seen = len(talk.frames)
+        headers = await play(talk, "npt=0:00:02-0:00:19.5")
+        assert headers["Range"] == "npt=2.000-19.500"
+        later, later_time = info_of(headers, 1)
+        assert 0 < (later - sequence) & 0xFFFF < 1000
+        assert 0 < (later_time - rtp_time) & 0xFFFFFFFF < 90_000 * 60
+        while not any(frame.channel == 0 for frame in talk.frames[seen:]):
+            await talk.read_more()
+        again = parse_header(next(frame.payload for frame in talk.frames[seen:] if frame.channel == 0))
+        assert again is not None
+        assert (again.sequence, again.timestamp) == (later, later_time)
+
+
+async def test_pace_ranges_and_goodbye(tmp_path: Path) -> None:
+    async with wall(tmp_path) as here, here.talk() as talk:
+        await talk.ask("DESCRIBE")
+        await set_up(talk, 1, 2)
+        for wrong in ("npt=20.5-", "smpte=0:00-", "npt=9-3", "npt=x-", "clock=20991121T080000Z-"):
+            assert (await talk.ask("PLAY", here.url, Range=wrong)).status == 457, wrong
+        loop = asyncio.get_running_loop()
+        answer = await talk.ask("PLAY", here.url, Range="npt=18-", Scale="2.0", Speed="4")
+        assert (answer.headers.get("Scale"), answer.headers.get("Speed")) == ("1.0", "1.0")
+        began = loop.time()
+        byes: set[int] = set()
+        while len(byes) < 2:
+            await talk.read_more()
+            reports = [item for frame in talk.frames if frame.channel % 2 for item in parse_compound(frame.payload)]
+            byes = {source for item in reports if isinstance(item, Goodbye) for source in item.ssrcs}
+        # Two seconds take two seconds.
+        assert 1.7 < loop.time() - began
+        assert talk.marked == 50
+        now_ns = SystemClock().utc_ns()
+        assert any(isinstance(item, SenderReport) and abs(item.utc_ns - now_ns) < 60 * NS_PER_S for item in reports)
+        # It can be played again after its end, under another name, and by the clock on the wall.
+        seen = len(talk.frames)
+        start = (ORIGIN_NS + 118 * NS_PER_S) // NS_PER_S
+        headers = await play(talk, f"clock={utc(start)}-{utc(start + 1)}")
+        assert headers["Range"].startswith(f"clock={utc(start - 1)[:-1]}"), headers
+        while not any(frame.channel == 0 for frame in talk.frames[seen:]):
+            await talk.read_more()
+        header = parse_header(next(frame.payload for frame in talk.frames[seen:] if frame.channel == 0))
+        assert header is not None
+        assert header.ssrc not in byes
+
+
+def utc(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y%m%dT%H%M%SZ}"
+
+
+async def test_a_paused_recording_goes_on_where_it_was(tmp_path: Path) -> None:
+    async with wall(tmp_path) as here, here.talk() as talk:
+        await talk.ask("DESCRIBE")
+        await set_up(talk, 1)
+        await play(talk, "npt=4-")
+        while talk.marked < 5:
+            await talk.read_more()
+        assert (await talk.ask("PAUSE")).status == 200
+        marked = talk.marked
+        assert (await talk.ask("GET_PARAMETER")).status == 200
+        assert talk.marked == marked
+        packets = sequences(talk)
+        headers = await play(talk)
+        assert re.match(r"npt=4\.[1-9]", headers["Range"])
+        assert info_of(headers, 1)[0] == (packets[-1] + 1) & 0xFFFF
+        while talk.marked < marked + 5:
+            await talk.read_more()
+        assert all((b - a) & 0xFFFF == 1 for a, b in pairwise(sequences(talk)))
+
+
+def sequences(talk: RtspTalk) -> list[int]:
+    """Numbers of a track's RTP packets."""
+    headers = [parse_header(frame.payload) for frame in talk.frames if frame.channel == 0]
+    return [header.sequence for header in headers if header is not None]
+
+
+async def test_t_says_where_a_recording_begins(tmp_path: Path) -> None:
+    async with wall(tmp_path) as here:
+        cases = {
+            "?t=7.3": 14.0,
+            f"?t={utc(ORIGIN_NS // NS_PER_S + 119)}": 6.0,
+            f"?clock={utc(ORIGIN_NS // NS_PER_S + 114)}": 8.0,
+            "?t=0": 20.0,
+            "": 20.0,
+        }
+        for query, left in cases.items():
+            async with here.talk(query=query) as talk:
+                found = re.search(rb"a=range:npt=0-([\d.]+)", (await talk.ask("DESCRIBE")).body)
+                assert found is not None
+                assert abs(float(found[1]) - left) < 0.1, query
+        async with here.talk(query="?t=x") as talk:
+            assert (await talk.ask("DESCRIBE")).status == 404
+
+
+async def test_rights_are_those_of_playback_and_each_look_is_on_record(tmp_path: Path) -> None:
+    async with wall(tmp_path) as here:
+        for name, status in (("west", 403), ("auditor", 403)):
+            async with here.talk(name) as talk:
+                assert (await talk.ask("DESCRIBE")).status == status
+                answer = await talk.ask("SETUP", f"{here.url}/track1", Transport="RTP/AVP/TCP;unicast;interleaved=0-1")
+                assert answer.status == status
+        async with rtsp_talk(here.url, "wang", "wrong") as talk:
+            assert (await talk.ask("DESCRIBE")).status == 401
+        async with here.talk() as talk:
+            assert (await talk.ask("DESCRIBE", here.url + "0")).status == 404
+            await talk.ask("DESCRIBE")
+            assert await looks(here) == []
+            await set_up(talk, 1)
+            await play(talk)
+            await play(talk, "npt=8-")
+        assert await looks(here) == [("wang", f"meeting/{here.made.meeting.id}", "127.0.0.1")]
+
+
+async def looks(here: Wall) -> list[tuple[str, str, str]]:
+    async with here.home.database.read() as repos:
+        story = await repos.story.of_meeting(here.made.meeting.id)
+        found = await repos.audit.page(action="meeting.play")
+    assert len(story) == len(found)
+    return [(entry.username, entry.subject, entry.address) for entry in found]
+
+
+@pytest.mark.parametrize("change", ["disabled", "moved", "password"])
+async def test_who_loses_the_right_loses_the_picture(tmp_path: Path, change: str) -> None:
+    async with wall(tmp_path) as here, here.talk() as talk:
+        await talk.ask("DESCRIBE")
+        await set_up(talk, 1)
+        await play(talk)
+        await until(lambda: here.server.viewers == 1)
+        person = {
+            "disabled": replace(here.people["wang"], active=False),
+            "moved": replace(here.people["wang"], organization_id=here.people["west"].organization_id),
+            "password": replace(here.people["wang"], password_hash="another"),
+        }[change]
+        async with here.home.database.transaction() as repos:
+            await repos.users.update(person)
+        await here.county.refresh()
+        with contextlib.suppress(EOFError, ConnectionError):
+            async with asyncio.timeout(5):
+                while True:
+                    await talk.read_more()
+        assert here.server.viewers == 0
+
+
+async def test_ffmpeg_seeks_plays_over_the_gap_and_ends_by_itself(tmp_path: Path) -> None:
+    async with wall(tmp_path) as here:
+        sought, to_the_end = await asyncio.gather(
+            numbers(here.with_log_in(), tmp_path / "a.mkv", "tcp", "-ss", "10.5", seconds=4),
+            numbers(here.with_log_in(query="?t=16.5"), tmp_path / "b.mkv", "udp"),
+        )
+    assert sought[:1] <= [250]
+    # A gap of five seconds takes none: the next picture is 425.
+    assert sought[: sought.index(425)] == list(range(250, 300))
+    assert len(sought) >= 95
+    assert to_the_end == list(range(525, 625))
+
+
+async def numbers(url: str, target: Path, transport: str, *options: str, seconds: float = 0) -> list[int]:
+    """Numbers of the pictures that ffmpeg gets, to the end or for some seconds."""
+    bound = ["-t", f"{seconds:g}"] if seconds else []
+    process = await asyncio.create_subprocess_exec(
+        imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "warning", "-rtsp_transport", transport, *options,
+        "-i", url, *bound, "-c", "copy", str(target), stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(60):
+            _, log = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        raise
+    assert process.returncode == 0, log.decode()
+
+    def read() -> list[int]:
+        with av.open(str(target)) as container:
+            return [picture_number(frame) for frame in container.decode(video=0)]
+
+    return await asyncio.to_thread(read)
+
+
+@pytest.mark.gstreamer
+async def test_gstreamer_plays_seeks_and_ends(tmp_path: Path) -> None:
+    require_gstreamer()
+    async with wall(tmp_path) as here:
+        process = await asyncio.create_subprocess_exec(
+            SYSTEM_PYTHON, str(PLAYER), here.with_log_in(), "--seek", "15.0", stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(60):
+                out, log = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            out, log = await process.communicate()
+            raise AssertionError(f"GStreamer does not end: {out.decode()} {log.decode()}") from None
+    assert process.returncode == 0, log.decode()
+    told = json.loads(out.splitlines()[-1])
+    assert abs(told["duration_s"] - 20) < 0.5
+    before, after = told["before"], told["after"]
+    assert before[0] == 0
+    assert after[-1] >= 620
+    assert 350 + 125 <= after[0] <= 375 + 125
+    assert told["ended"]
+
+
+async def test_a_change_of_codec_ends_the_session_where_decoders_could_not_go_on(tmp_path: Path) -> None:
+    async with wall(tmp_path, with_codec_change()) as here, here.talk() as talk:
+        await talk.ask("DESCRIBE")
+        await set_up(talk, 1, 2)
+        await play(talk, "npt=7-")
+        with contextlib.suppress(EOFError):
+            while True:
+                await talk.read_more()
+        assert talk.marked == 50
+        async with here.talk(query="?t=8.5") as after:
+            media = parse_sdp((await after.ask("DESCRIBE")).body, "rtsp://x/").media
+            assert [item.description.encoding for item in media if item.description] == ["H265", "MPEG4-GENERIC"]
+
+
+async def test_sound_alone_plays_too(tmp_path: Path) -> None:
+    async with wall(tmp_path, list(stretch(100.0, 6.0, video=None))) as here, here.talk() as talk:
+        await talk.ask("DESCRIBE")
+        await set_up(talk, 2)
+        headers = await play(talk, "npt=2.02-")
+        assert headers["Range"].startswith("npt=2.0")
+        while len(talk.frames) < 10:
+            await talk.read_more()
