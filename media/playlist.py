@@ -153,7 +153,7 @@ def _seconds(value: float) -> str:
 
 def _date_time(utc_ns: int) -> str:
     whole, ns = divmod(utc_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{ns // 1_000_000:03d}Z"
+    return f"{datetime.fromtimestamp(whole, UTC).isoformat()[:19]}.{ns // 1_000_000:03d}Z"
 
 
 def _attributes(pairs: Sequence[tuple[str, str | None]]) -> str:
