@@ -18,6 +18,7 @@ import pytest
 from media.clock import SystemClock
 from media.rtcp import Goodbye, SenderReport, parse_compound
 from media.rtp import parse_header
+from media.stream import LiveStream, StreamId
 from media.unit import NS_PER_S, StreamItem
 from storage.records import Role, User
 from streaming.rtsp.sdp import parse_sdp
@@ -72,6 +73,7 @@ async def wall(folder: Path, items: list[StreamItem] | None = None) -> AsyncIter
         made = await record(home.database, home.store, home.county, [items or with_gap()])
         people = {
             "wang": user("wang"),
+            "other": user("other"),
             "west": user("west", organization_id=home.county.towns[1].id),
             "auditor": user("auditor", role=Role.AUDITOR, scopes=("live:watch",)),
         }
@@ -84,7 +86,12 @@ async def wall(folder: Path, items: list[StreamItem] | None = None) -> AsyncIter
         audit = Audit(clock)
         recordings = RtspRecordings(county, home.database, home.playback(), audit, clock, home.executor)
         gate = RtspGate(county, passwords, audit, home.database, clock, recordings)
-        async with RtspServer("127.0.0.1", 0, lambda _: None, gate, clock, recordings=recordings) as server:
+        camera = home.county.cameras[0].id
+        stream = LiveStream(StreamId(camera), clock)
+        for unit in stretch(100.0, 4.0):
+            stream.publish(unit)
+        live = {f"/live/{camera}": stream}.get
+        async with RtspServer("127.0.0.1", 0, live, gate, clock, recordings=recordings) as server:
             county.on_change.append(lambda _: server.check_access())
             yield Wall(made, server, county, passwords, people, home)
 
@@ -249,11 +256,18 @@ async def looks(here: Wall) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("change", ["disabled", "moved", "password"])
 async def test_who_loses_the_right_loses_the_picture(tmp_path: Path, change: str) -> None:
-    async with wall(tmp_path) as here, here.talk() as talk:
-        await talk.ask("DESCRIBE")
-        await set_up(talk, 1)
-        await play(talk)
-        await until(lambda: here.server.viewers == 1)
+    async with contextlib.AsyncExitStack() as stack:
+        here = await stack.enter_async_context(wall(tmp_path))
+        live = here.url.replace(f"meeting/{here.made.meeting.id}", f"live/{here.made.meeting.camera_id}")
+        talks = [
+            await stack.enter_async_context(rtsp_talk(url, name, here.password(name)))
+            for url, name in ((here.url, "wang"), (live, "wang"), (live, "other"))
+        ]
+        for talk in talks:
+            await talk.ask("DESCRIBE")
+            await set_up(talk, 1)
+            await play(talk)
+        await until(lambda: here.server.viewers == 3)
         person = {
             "disabled": replace(here.people["wang"], active=False),
             "moved": replace(here.people["wang"], organization_id=here.people["west"].organization_id),
@@ -262,11 +276,12 @@ async def test_who_loses_the_right_loses_the_picture(tmp_path: Path, change: str
         async with here.home.database.transaction() as repos:
             await repos.users.update(person)
         await here.county.refresh()
-        with contextlib.suppress(EOFError, ConnectionError):
-            async with asyncio.timeout(5):
+        for talk in talks[:2]:
+            with contextlib.suppress(EOFError, ConnectionError):
                 while True:
                     await talk.read_more()
-        assert here.server.viewers == 0
+        assert here.server.viewers == 1
+        assert (await talks[2].ask("GET_PARAMETER")).status == 200
 
 
 async def test_ffmpeg_seeks_plays_over_the_gap_and_ends_by_itself(tmp_path: Path) -> None:
