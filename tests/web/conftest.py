@@ -1,6 +1,8 @@
 """A whole service on real SQLite and a directory store, with people of every role, behind aiohttp's test client."""
 
+import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +15,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from argon2 import PasswordHasher
 
 from media.clock import SystemClock
+from storage import migrate
+from storage.database import Database
 from storage.records import Organization, OrganizationLevel, Role, Site, User
 from web.app import build_app
 from web.config import Settings
@@ -121,6 +125,12 @@ PEOPLE = {
 
 
 async def fill(services: Services) -> None:
+    """:func:`fill_database` behind a service that runs."""
+    await fill_database(services.database)
+    await services.county.refresh()
+
+
+async def fill_database(database: Database) -> None:
     """A county with two towns, a village and a hall in each, and one person of each role."""
     tree = [
         Organization(id="county", parent_id=None, level=OrganizationLevel.COUNTY, name="清河县委组织部"),
@@ -130,14 +140,28 @@ async def fill(services: Services) -> None:
         Organization(id="village-west", parent_id="town-west", level=OrganizationLevel.VILLAGE, name="西村党支部"),
     ]
     password_hash = FAST.hash(PASSWORD)
-    async with services.database.transaction() as repos:
+    async with database.transaction() as repos:
         for organization in tree:
             await repos.organizations.add(organization)
         for side in ("east", "west"):
             await repos.sites.add(Site(id=f"hall-{side}", organization_id=f"village-{side}", name="党群服务中心"))
         for name, (role, area) in PEOPLE.items():
             await repos.users.add(user(name, role, password_hash, area))
-    await services.county.refresh()
+
+
+@pytest.fixture(scope="session")
+def county_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with this version's tables and :func:`fill_database`'s county, made once: tables take as long to make
+    as most tests do."""
+    path = tmp_path_factory.mktemp("county") / "sanhui.db"
+    migrate.upgrade(f"sqlite:///{path}")
+
+    async def make() -> None:
+        async with Database(f"sqlite:///{path}") as database:
+            await fill_database(database)
+
+    asyncio.run(make())
+    return path
 
 
 @pytest.fixture
@@ -147,9 +171,11 @@ async def empty(tmp_path: Path) -> AsyncIterator[Service]:
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    async with run(settings(tmp_path)) as service:
-        await fill(service.services)
+async def service(tmp_path: Path, county_file: Path) -> AsyncIterator[Service]:
+    chosen = settings(tmp_path)
+    chosen.data_dir.mkdir()
+    shutil.copy(county_file, chosen.data_dir / "sanhui.db")
+    async with run(chosen) as service:
         yield service
 
 
