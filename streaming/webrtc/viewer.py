@@ -1,0 +1,324 @@
+"""One viewer of a relay: what differs from the other viewers, and nothing else.
+
+Per medium that is where its numbers and times stand against the relay's, and which batches it was sent last. A viewer
+that begins, asks for a keyframe or changes streams gets the pictures since the newest keyframe at once, all of them
+squeezed into the time of one: its decoder shows the newest as soon as it can, and time never runs back.
+"""
+
+import asyncio
+import bisect
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from media.clock import Clock
+from media.rtcp import build_sender_report
+from media.unit import NS_PER_S
+from streaming.webrtc.peer import Peer
+from streaming.webrtc.relay_track import Batch, RelayTrack, Shape, send_time
+from streaming.webrtc.reports import read_report
+
+BURST_FACTOR = 6
+BURST_MIN_BPS = 16_000_000
+BURST_MAX_BPS = 40_000_000
+"""What has piled up goes out at this multiple of the stream's rate, within bounds: a phone's line must carry it."""
+
+PACE_BYTES = 48 * 1024
+"""A single picture larger than this is spread out like a burst."""
+
+_BURST_TICK_S = 0.004
+_BURST_PACKETS = 32
+_KEPT_BATCHES = 256
+# libsrtp protects a packet anew only while its number is within this window (see aiortc's policy).
+_AGAIN_WITHIN = 1000
+_KEYFRAME_AGAIN_NS = NS_PER_S
+_REPORT_NS = 2 * NS_PER_S
+_MAX_REPORTS_PER_S = 100
+_MAX_AGAIN_PER_S = 1_000
+
+
+class Outlook(Protocol):
+    """What is told of a viewer's line."""
+
+    def loss(self, fraction: float) -> None:
+        """Share of packets lost since the last report, 0 to 1."""
+        ...
+
+    def bitrate(self, bps: int) -> None:
+        """What the viewer's own estimate is."""
+        ...
+
+
+@dataclass(slots=True)
+class ViewerCounters:
+    """What happened to one viewer."""
+
+    packets: int = 0
+    again: int = 0
+    """Packets sent again."""
+    keyframes_asked: int = 0
+    bursts: int = 0
+    cut: int = 0
+    """How often pictures were left out up to the next keyframe."""
+    fraction_lost: float = 0.0
+
+
+class Outgoing:
+    """One medium to one viewer: numbers, times, and an index of what was sent."""
+
+    __slots__ = ("_sent", "first", "octets", "packets", "shape", "shift", "timestamp", "track", "waiting")
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.first = 0
+        """The number of the next packet; it never wraps."""
+        self.shift = 0
+        """What is added to the relay's timestamps."""
+        self.timestamp: int | None = None
+        """The last one sent."""
+        self.packets = 0
+        self.octets = 0
+        self.track: RelayTrack | None = None
+        """Where it comes from."""
+        self.waiting = True
+        """For a place to begin."""
+        self._sent: deque[tuple[int, Batch, int, int]] = deque(maxlen=_KEPT_BATCHES)
+
+    def note(self, batch: Batch, shift: int, sent: int) -> int:
+        """The batch goes out now, moved by ``shift``, at abs-send-time ``sent``; the number of its first packet."""
+        if self.packets == 0:
+            # The relay's own numbers, so that packets are the same for many. Not close before they wrap: a receiver
+            # that lost the first ones would count the rollover otherwise than libsrtp (RFC 3711, 3.3.1).
+            self.first = batch.first - (batch.first & 0x8000)
+        first = self.first
+        self._sent.append((first, batch, shift, sent))
+        count = len(batch.packets)
+        self.first = first + count
+        self.packets += count
+        self.octets += batch.size
+        self.timestamp = batch.timestamp + shift
+        return first
+
+    def again(self, sequence: int) -> bytes | None:
+        """Packet ``sequence`` (16 bits) as it was; None if it is too old or was never sent."""
+        number = self.first - ((self.first - sequence) & 0xFFFF)
+        if self.first - number > _AGAIN_WITHIN or number >= self.first:
+            return None
+        index = bisect.bisect_right(self._sent, number, key=lambda item: item[0]) - 1
+        if index < 0:
+            return None
+        first, batch, shift, sent = self._sent[index]
+        if number - first >= len(batch.packets):
+            return None
+        return batch.plain(self.shape, first, shift, sent)[number - first]
+
+    def monotonic(self, timestamp: int) -> int:
+        """The shift for a picture of the relay, so that time goes on."""
+        if self.timestamp is not None and timestamp + self.shift <= self.timestamp:
+            self.shift = self.timestamp + 1 - timestamp
+        return self.shift
+
+
+class Viewer:
+    """Owned by its session's task; the relay calls :meth:`picture` and :meth:`sound`. Never waits."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        clock: Clock,
+        video: Outgoing | None,
+        audio: Outgoing | None,
+        outlook: Outlook,
+        cname: str = "sanhui",
+    ) -> None:
+        self.peer = peer
+        self.video = video
+        self.audio = audio
+        self.counters = ViewerCounters()
+        self.dismissed = asyncio.Event()
+        """Set by the relay: the stream is over, or no longer what was agreed on."""
+        self.rejoin: Callable[[], None] = lambda: None
+        """Set by the relay: begin again at the newest keyframe."""
+        self._clock = clock
+        self._outlook = outlook
+        self._cname = cname
+        # (batch, its timestamp for this viewer or None for its own)
+        self._queue: deque[tuple[Batch, int | None]] = deque()
+        self._rest: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._rate_bps = BURST_MIN_BPS
+        self._credit = 0.0
+        self._credited_s = 0.0
+        self._keyframe_ns = 0
+        self._report_ns = 0
+        self._reports_since_ns = 0
+        self._reports = 0
+        self._again_left = _MAX_AGAIN_PER_S
+        peer.on_rtcp = self._report
+
+    @property
+    def behind(self) -> bool:
+        """Whether pictures wait to be sent."""
+        return bool(self._queue or self._rest)
+
+    def close(self) -> None:
+        """Send no more."""
+        self._queue.clear()
+        self._rest.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def begin(self, track: RelayTrack) -> None:
+        """Send the pictures since the newest keyframe, squeezed; then what comes. Without any, wait for a keyframe."""
+        video = self.video
+        if video is None:
+            return
+        video.track = track
+        self._queue.clear()
+        self._rest.clear()
+        backlog = track.backlog
+        video.waiting = not backlog
+        self._rate_bps = min(max(track.bitrate_bps * BURST_FACTOR, BURST_MIN_BPS), BURST_MAX_BPS)
+        if not backlog:
+            return
+        self.counters.bursts += 1
+        newest = backlog[-1].timestamp
+        room = max(track.spacing - 1, len(backlog))
+        start = newest + video.shift - room
+        if video.timestamp is not None and video.timestamp > start:
+            start = video.timestamp
+        step = room / len(backlog)
+        for index, batch in enumerate(backlog, 1):
+            self._queue.append((batch, start + int(index * step)))
+        # What comes next must lie behind.
+        video.shift = max(video.shift, start + room + 1 - (newest + track.spacing))
+        self._credited_s = asyncio.get_running_loop().time()
+        self._credit = float(PACE_BYTES)
+        if self._timer is None:
+            self._burst()
+
+    def picture(self, batch: Batch, track: RelayTrack) -> None:
+        """The next picture."""
+        video = self.video
+        if video is None:
+            return
+        video.track = track
+        if video.waiting:
+            if not batch.starts:
+                return
+            video.waiting = False
+        if batch.starts and self._queue:
+            # What was not sent before a newer keyframe is not needed any more.
+            self._queue.clear()
+            self.counters.cut += 1
+        if self._queue or self._rest or self._timer is not None:
+            self._queue.append((batch, None))
+        elif batch.size > PACE_BYTES:
+            self._queue.append((batch, None))
+            self._credited_s = asyncio.get_running_loop().time()
+            self._credit = float(PACE_BYTES)
+            self._burst()
+        else:
+            shift = video.monotonic(batch.timestamp)
+            first = video.note(batch, shift, batch.sent)
+            self._send(batch.live(video.shape, first, shift))
+
+    def sound(self, batch: Batch, track: RelayTrack) -> None:
+        """The next stretch of sound."""
+        audio = self.audio
+        if audio is None:
+            return
+        audio.track = track
+        shift = audio.monotonic(batch.timestamp)
+        first = audio.note(batch, shift, batch.sent)
+        self._send(batch.live(audio.shape, first, shift))
+
+    def report(self, now_ns: int, *, at_once: bool = False) -> None:
+        """Send sender reports if they are due (RFC 3550, 6.4.1); ``now_ns`` is the wall clock."""
+        if not at_once and now_ns - self._report_ns < _REPORT_NS:
+            return
+        self._report_ns = now_ns
+        for outgoing in (self.video, self.audio):
+            if outgoing is None or outgoing.track is None or not outgoing.track.newest_utc_ns:
+                continue
+            clock = outgoing.track.clock_at(now_ns) + outgoing.shift
+            self.peer.send_rtcp(
+                build_sender_report(outgoing.shape.ssrc, now_ns, clock, outgoing.packets, outgoing.octets, self._cname)
+            )
+
+    def _send(self, packets: list[bytes]) -> None:
+        went = self.peer.send_rtp(packets)
+        self.counters.packets += went
+        if went < len(packets) and self.peer.path == "tcp" and self.video is not None and not self.video.waiting:
+            # The connection is full. More of this GOP would be of no use.
+            self.close()
+            self.video.waiting = True
+            self.counters.cut += 1
+
+    def _burst(self) -> None:
+        """Send what is due by now, and come again for the rest."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._credit = min(self._credit + (now - self._credited_s) * self._rate_bps / 8, 2.0 * PACE_BYTES)
+        self._credited_s = now
+        while self._credit > 0:
+            if not self._rest and not self._next():
+                break
+            packets, self._rest = self._rest[:_BURST_PACKETS], self._rest[_BURST_PACKETS:]
+            self._credit -= sum(map(len, packets))
+            self._send(packets)
+        if self._queue or self._rest:
+            self._timer = loop.call_later(_BURST_TICK_S, self._burst)
+
+    def _next(self) -> bool:
+        video = self.video
+        if video is None or not self._queue:
+            return False
+        batch, timestamp = self._queue.popleft()
+        shift = video.monotonic(batch.timestamp) if timestamp is None else timestamp - batch.timestamp
+        sent = send_time(self._clock.utc_ns())
+        first = video.note(batch, shift, sent)
+        self._rest = batch.plain(video.shape, first, shift, sent)
+        return True
+
+    def _report(self, packet: bytes, arrival_ns: int) -> None:
+        """RTCP of the viewer. A flood of it is not read."""
+        if arrival_ns - self._reports_since_ns > NS_PER_S:
+            self._reports_since_ns = arrival_ns
+            self._reports = 0
+            self._again_left = _MAX_AGAIN_PER_S
+        self._reports += 1
+        if self._reports > _MAX_REPORTS_PER_S:
+            return
+        report = read_report(packet)
+        for ssrc, lost in report.lost.items():
+            self._again(ssrc, lost)
+        video = self.video
+        if video is None:
+            return
+        if report.keyframe == video.shape.ssrc:
+            self.counters.keyframes_asked += 1
+            if arrival_ns - self._keyframe_ns > _KEYFRAME_AGAIN_NS and not self.behind:
+                self._keyframe_ns = arrival_ns
+                self.rejoin()
+        if report.fraction_lost is not None and video.shape.ssrc in report.fraction_lost:
+            fraction = report.fraction_lost[video.shape.ssrc]
+            self.counters.fraction_lost = fraction
+            if fraction > 0.1 and self.behind:
+                self._rate_bps = max(self._rate_bps // 2, BURST_MIN_BPS // 8)
+            self._outlook.loss(fraction)
+        if report.bitrate_bps is not None:
+            self._outlook.bitrate(report.bitrate_bps)
+
+    def _again(self, ssrc: int, lost: list[int]) -> None:
+        for outgoing in (self.video, self.audio):
+            if outgoing is None or outgoing.shape.ssrc != ssrc:
+                continue
+            wanted = lost[: self._again_left]
+            self._again_left -= len(wanted)
+            found = [packet for sequence in wanted if (packet := outgoing.again(sequence)) is not None]
+            if found:
+                self.counters.again += self.peer.send_rtp(found)

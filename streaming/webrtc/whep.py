@@ -1,0 +1,377 @@
+"""WHEP (draft-ietf-wish-whep): somebody looks at a camera. One session per viewer, over HTTP handlers that know nothing
+of media.
+
+    async with WhepSessions(port, relays, streams, clock) as whep:
+        session = await whep.offer("hall", Quality.MAIN, text)
+        … 201, Location: …/{session.id}, ETag: session.etag, session.answer
+        await whep.close(session.id)
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from media.clock import Clock
+from media.stream import LiveStream, Quality, StreamId
+from media.unit import NS_PER_S
+from streaming.webrtc.adaptation import Adaptation, AdaptationSettings
+from streaming.webrtc.choice import Agreed, choose_audio, choose_video
+from streaming.webrtc.dtls import Certificates
+from streaming.webrtc.errors import (
+    CodecMismatchError,
+    OfferUnsuitableError,
+    PictureUnplayableError,
+    SessionChangedError,
+    SessionGoneError,
+    StreamAwayError,
+    TooManySessionsError,
+    WebRtcError,
+)
+from streaming.webrtc.fragment import parse_fragment, write_fragment
+from streaming.webrtc.peer import Peer, PeerSettings
+from streaming.webrtc.port import WebRtcPort
+from streaming.webrtc.relay import Relay, Relays
+from streaming.webrtc.relay_track import Shape
+from streaming.webrtc.sdp import (
+    ABS_SEND_TIME,
+    NACK,
+    PLI,
+    REMB,
+    Choice,
+    Offer,
+    parse_offer,
+    write_answer,
+)
+from streaming.webrtc.viewer import Outgoing, Viewer
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class WhepSettings:
+    """``max_sessions`` at a time; ``offers_per_s`` are read, ``offers_burst`` at once: others are to come again."""
+
+    max_sessions: int = 500
+    offers_per_s: float = 40.0
+    offers_burst: float = 80.0
+    peer: PeerSettings = field(default_factory=lambda: PeerSettings(first_check_s=15.0))
+    adaptation: AdaptationSettings = field(default_factory=AdaptationSettings)
+
+
+@dataclass
+class WhepSession:
+    """One viewer's session as HTTP knows it. ``quality`` is what is sent now."""
+
+    id: str
+    camera: str
+    peer: Peer
+    viewer: Viewer
+    answer: str
+    etag: str
+    quality: Quality
+    adaptation: Adaptation
+    adapts: bool
+    """Whether it is moved between streams: not where the sub stream was asked for, or is all that can be had."""
+    mid: str
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.peer.reason is not None
+
+
+@dataclass(slots=True)
+class _Offers:
+    """A bucket of offers."""
+
+    tokens: float
+    at_ns: int
+
+
+class WhepSessions:
+    """All WHEP sessions of this node. An async context manager; leaving it ends them.
+
+    ``streams`` gives a live stream, None while nobody wants it. ``plainer`` is asked for a stream that a viewer can
+    take where neither the main nor the sub stream is one (a shared transcode); None where there is no such thing.
+    """
+
+    def __init__(
+        self,
+        port: WebRtcPort,
+        relays: Relays,
+        streams: Callable[[StreamId], LiveStream | None],
+        clock: Clock,
+        settings: WhepSettings | None = None,
+        *,
+        certificates: Certificates | None = None,
+        plainer: Callable[[LiveStream, Offer], contextlib.AbstractAsyncContextManager[LiveStream]] | None = None,
+    ) -> None:
+        self.settings = settings or WhepSettings()
+        self._port = port
+        self._relays = relays
+        self._streams = streams
+        self._clock = clock
+        self._certificates = certificates or Certificates(clock)
+        self._plainer = plainer
+        self._sessions: dict[str, WhepSession] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._offers = _Offers(self.settings.offers_burst, clock.monotonic_ns())
+        self._opening = 0
+        # The same for all viewers, so that they can share packets; nobody sees another's.
+        self._ssrcs = {"video": secrets.randbits(31) + 1, "audio": secrets.randbits(31) + 1}
+        self._cname = secrets.token_hex(8)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def __len__(self) -> int:
+        """How many sessions there are."""
+        return len(self._sessions)
+
+    @property
+    def sessions(self) -> tuple[WhepSession, ...]:
+        """All sessions, for counters."""
+        return tuple(self._sessions.values())
+
+    def session(self, session_id: str) -> WhepSession:
+        """A session. Raises SessionGoneError."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise SessionGoneError("no such session")
+        return session
+
+    async def offer(self, camera: str, quality: Quality, text: str) -> WhepSession:
+        """Begin a session: answer an offer.
+
+        Raises OfferBrokenError, OfferUnsuitableError, CodecMismatchError, PictureUnplayableError, StreamAwayError,
+        TooManySessionsError.
+        """
+        self._admit()
+        self._opening += 1
+        try:
+            offer = parse_offer(text)
+            if offer.first("video", receives=True) is None and offer.first("audio", receives=True) is None:
+                raise OfferUnsuitableError("the viewer wants to receive nothing", reason="direction")
+            started: asyncio.Future[WhepSession] = asyncio.get_running_loop().create_future()
+            session_id = secrets.token_urlsafe(18)
+            task = asyncio.create_task(self._serve(session_id, camera, quality, offer, started), name=f"whep {camera}")
+            self._tasks[session_id] = task
+            task.add_done_callback(lambda done: self._served(session_id, done))
+            try:
+                return await started
+            except asyncio.CancelledError:
+                task.cancel()
+                raise
+        finally:
+            self._opening -= 1
+
+    def patch(self, session_id: str, text: str, if_match: str | None) -> tuple[WhepSession, str | None]:
+        """Take candidates of the viewer's, or begin ICE anew; the answer's fragment in the latter case.
+
+        ``if_match`` is the header as it came. Raises SessionGoneError, SessionChangedError, OfferBrokenError.
+        """
+        session = self.session(session_id)
+        fragment = parse_fragment(text)
+        restart = fragment.ice is not None and fragment.ice != session.peer.remote_ice
+        # RFC 9725, 4.3.2: a restart may say "*"; candidates name the session they belong to.
+        if if_match is not None and if_match.strip() not in {session.etag, "*"}:
+            raise SessionChangedError("the session has changed")
+        if not restart or fragment.ice is None:
+            return session, None
+        local = session.peer.restart_ice(fragment.ice)
+        session.etag = _etag()
+        return session, write_fragment(local.ice, session.mid, local.candidates)
+
+    async def close(self, session_id: str) -> None:
+        """End a session. Raises SessionGoneError."""
+        session = self.session(session_id)
+        task = self._tasks[session_id]
+        await session.peer.close()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def _admit(self) -> None:
+        now = self._clock.monotonic_ns()
+        offers, settings = self._offers, self.settings
+        offers.tokens = min(
+            settings.offers_burst, offers.tokens + (now - offers.at_ns) * settings.offers_per_s / NS_PER_S
+        )
+        offers.at_ns = now
+        if offers.tokens < 1:
+            raise TooManySessionsError("too many offers", seconds=2)
+        offers.tokens -= 1
+        if len(self._sessions) + self._opening >= settings.max_sessions:
+            raise TooManySessionsError("too many sessions", seconds=30)
+
+    async def _serve(
+        self, session_id: str, camera: str, quality: Quality, offer: Offer, started: "asyncio.Future[WhepSession]"
+    ) -> None:
+        """One session, from offer to end."""
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                session, relay, sound = await self._open(session_id, camera, quality, offer, stack)
+                self._sessions[session_id] = session
+                if not started.done():
+                    started.set_result(session)
+                await self._run(session, relay, sound, stack)
+        except BaseException as error:
+            if not started.done():
+                started.set_exception(error if isinstance(error, Exception) else SessionGoneError("stopping"))
+            if not isinstance(error, WebRtcError):
+                raise
+        finally:
+            self._sessions.pop(session_id, None)
+
+    async def _open(
+        self, session_id: str, camera: str, quality: Quality, offer: Offer, stack: contextlib.AsyncExitStack
+    ) -> tuple[WhepSession, Relay, tuple[Relay, bool] | None]:
+        relay, video = await self._playable(camera, quality, offer, stack)
+        listened = relay
+        main = self._streams(StreamId(camera))
+        if relay.audio is None and main is not None and main is not relay.stream:
+            # Sub streams often have no sound; the main stream is read in any case.
+            listened = await stack.enter_async_context(self._relays.of(main))
+        audio = choose_audio(offer, listened, makes_opus=self._relays.makes_opus)
+        if video is None and audio is None:
+            raise CodecMismatchError("no medium in common", codec="-", offered="-")
+        adaptation = Adaptation(self._clock, self.settings.adaptation)
+        peer = Peer(self._port, offer, self._certificates, self._clock, self.settings.peer)
+        viewer = Viewer(peer, self._clock, self._outgoing(video), self._outgoing(audio), adaptation, self._cname)
+        await stack.enter_async_context(peer)
+        choices = {item.media.mid: self._choice(item) for item in (video, audio) if item is not None}
+        answer = write_answer(offer, choices, peer.local)
+        mid = next(item.mid for item in offer.media if item.usable)
+        got = relay.stream.id.quality
+        session = WhepSession(
+            session_id, camera, peer, viewer, answer, _etag(), got, adaptation, got is quality is Quality.MAIN, mid
+        )
+        return session, relay, (listened, audio.opus) if audio is not None else None
+
+    async def _playable(
+        self, camera: str, quality: Quality, offer: Offer, stack: contextlib.AsyncExitStack
+    ) -> tuple[Relay, Agreed | None]:
+        """The relay of a stream that the viewer can take: the one asked for, else the other, else a plainer one."""
+        other = Quality.SUB if quality is Quality.MAIN else Quality.MAIN
+        refusal: WebRtcError | None = None
+        for wanted in (quality, other):
+            stream = self._streams(StreamId(camera, wanted))
+            if stream is None:
+                continue
+            try:
+                return await self._agreed(stream, offer, stack)
+            except (CodecMismatchError, PictureUnplayableError, StreamAwayError) as error:
+                # What the stream that was asked for is refused for is what the person should read.
+                refusal = refusal or error
+        main = self._streams(StreamId(camera, quality))
+        if self._plainer is not None and main is not None and not isinstance(refusal, StreamAwayError):
+            plain = await stack.enter_async_context(self._plainer(main, offer))
+            return await self._agreed(plain, offer, stack)
+        raise refusal or StreamAwayError("the camera is away", camera=camera)
+
+    async def _agreed(
+        self, stream: LiveStream, offer: Offer, stack: contextlib.AsyncExitStack
+    ) -> tuple[Relay, Agreed | None]:
+        async with contextlib.AsyncExitStack() as trial:
+            relay = await trial.enter_async_context(self._relays.of(stream))
+            await relay.ready(self._relays.settings.first_keyframe_s)
+            video = choose_video(offer, relay)
+            stack.push_async_exit(trial.pop_all())
+            return relay, video
+
+    def _outgoing(self, agreed: Agreed | None) -> Outgoing | None:
+        if agreed is None:
+            return None
+        extension = agreed.media.extensions.get(ABS_SEND_TIME, 0)
+        shape = Shape(agreed.codec.payload_type, self._ssrcs[agreed.media.kind], extension)
+        return Outgoing(shape)
+
+    def _choice(self, agreed: Agreed) -> Choice:
+        return Choice(
+            (agreed.codec,),
+            "sendonly",
+            # A viewer that estimates by itself costs us nothing; transport-wide feedback would cost us its history.
+            frozenset({NACK, PLI, REMB}),
+            frozenset({ABS_SEND_TIME}),
+            self._ssrcs[agreed.media.kind],
+            self._cname,
+        )
+
+    async def _run(
+        self, session: WhepSession, relay: Relay, sound: tuple[Relay, bool] | None, stack: contextlib.AsyncExitStack
+    ) -> None:
+        viewer = session.viewer
+        stack.callback(viewer.close)
+        await session.peer.connected()
+        if sound is not None:
+            listened, opus = sound
+            listened.listen(viewer, opus=opus)
+            stack.callback(listened.unlisten, viewer)
+        async with contextlib.AsyncExitStack() as watching:
+            relay.watch(viewer)
+            watching.callback(relay.unwatch, viewer)
+            over = asyncio.ensure_future(session.peer.closed())
+            dismissed = asyncio.ensure_future(viewer.dismissed.wait())
+            try:
+                while not over.done() and not dismissed.done():
+                    await asyncio.wait((over, dismissed), timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+                    session.adaptation.stream_bps = relay.video.bitrate_bps if relay.video is not None else 0
+                    relay = await self._adapt(session, relay, watching)
+            finally:
+                for waiting in (over, dismissed):
+                    waiting.cancel()
+
+    async def _adapt(self, session: WhepSession, relay: Relay, watching: contextlib.AsyncExitStack) -> Relay:
+        """Move the viewer to the stream that its line carries, once that stream has a keyframe."""
+        wanted = session.adaptation.look() if session.adapts else session.quality
+        if wanted is session.quality:
+            return relay
+        stream = self._streams(StreamId(session.camera, wanted))
+        if stream is None or session.over:
+            return relay
+        async with contextlib.AsyncExitStack() as trial:
+            target = await trial.enter_async_context(self._relays.of(stream))
+            try:
+                await target.ready(self._relays.settings.first_keyframe_s)
+            except StreamAwayError:
+                return relay
+            if not _interchangeable(relay, target):
+                return relay
+            relay.unwatch(session.viewer)
+            target.watch(session.viewer)
+            log.info("whep: %s moved to %s", session.camera, wanted)
+            kept = trial.pop_all()
+        await watching.aclose()
+        watching.push_async_exit(kept)
+        watching.callback(target.unwatch, session.viewer)
+        session.quality = wanted
+        return target
+
+    def _served(self, session_id: str, task: "asyncio.Task[None]") -> None:
+        self._tasks.pop(session_id, None)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("%s has failed", task.get_name(), exc_info=task.exception())
+
+
+def _interchangeable(one: Relay, other: Relay) -> bool:
+    """Whether a viewer of the one takes the other as it was answered."""
+    if one.video is None or other.video is None or other.video.reordered:
+        return False
+    return one.video.track.codec is other.video.track.codec
+
+
+def _etag() -> str:
+    return f'"{secrets.token_hex(8)}"'
