@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.models.base import Base, CompactJson, HexBytes, Id, InitSegments, RowId, text_enum
-from storage.models.segments import SegmentsJson
+from storage.models.segments import PackedSegments
 from storage.records import Json, ObjectState, RecordingState, StoredSegment
+
+_DELETING = "state = 'deleting'"
 
 
 class RecordingRow(Base):
-    """See ``records.Recording``."""
+    """See ``records.Recording``. The last four are its totals (``records.RecordingTotals``), written with each object:
+    a list of three hundred meetings must not add up fifty thousand rows."""
 
     __tablename__ = "recording"
     __table_args__ = (UniqueConstraint("meeting_id", "camera_id"), Index(None, "state"), Index(None, "camera_id"))
@@ -23,6 +26,10 @@ class RecordingRow(Base):
     started_utc_ns: Mapped[int] = mapped_column(BigInteger)
     ended_utc_ns: Mapped[int | None] = mapped_column(BigInteger)
     chain_head: Mapped[str] = mapped_column(HexBytes)
+    object_count: Mapped[int] = mapped_column(server_default="0")
+    object_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    first_utc_ns: Mapped[int | None] = mapped_column(BigInteger)
+    last_utc_ns: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class RecordingPeriodRow(Base):
@@ -40,7 +47,11 @@ class MediaObjectRow(Base):
     """See ``records.MediaObject``. RESTRICT: a recording goes only after its objects have gone (law 1 backwards)."""
 
     __tablename__ = "media_object"
-    __table_args__ = (UniqueConstraint("key"), Index(None, "recording_id", "start_utc_ns"), Index(None, "state"))
+    # Only the few that are being deleted are ever asked for by state.
+    __table_args__ = (
+        UniqueConstraint("key"),
+        Index(None, "state", sqlite_where=text(_DELETING), postgresql_where=text(_DELETING)),
+    )
 
     recording_id: Mapped[str] = mapped_column(ForeignKey("recording.id", ondelete="RESTRICT"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -50,7 +61,7 @@ class MediaObjectRow(Base):
     sha256: Mapped[str] = mapped_column(HexBytes)
     start_utc_ns: Mapped[int] = mapped_column(BigInteger)
     end_utc_ns: Mapped[int] = mapped_column(BigInteger)
-    segments: Mapped[tuple[StoredSegment, ...]] = mapped_column(SegmentsJson)
+    segments: Mapped[tuple[StoredSegment, ...]] = mapped_column(PackedSegments)
     chain: Mapped[str] = mapped_column(HexBytes)
     state: Mapped[ObjectState] = mapped_column(text_enum(ObjectState))
 

@@ -1,11 +1,25 @@
 """Recordings, their periods, objects and gaps."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from sqlalchemy import Row, Select, Text, delete, func, insert, or_, select, tuple_, type_coerce, update
+from sqlalchemy import (
+    LargeBinary,
+    Row,
+    Select,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    type_coerce,
+    update,
+)
 
 from storage.errors import ConflictError
 from storage.models import GapRow, MediaObjectRow, MeetingRow, RecordingPeriodRow, RecordingRow
@@ -89,16 +103,38 @@ class RecordingRepository(Repository):
         return await self._all(RecordingPeriod, query.order_by(RecordingPeriodRow.number))
 
     async def totals(self, recording_id: str) -> RecordingTotals:
-        """Counts over its stored objects and its gaps."""
-        objects = select(
-            func.count(),
-            func.coalesce(func.sum(MediaObjectRow.size), 0),
-            func.min(MediaObjectRow.start_utc_ns),
-            func.max(MediaObjectRow.end_utc_ns),
-        ).where(MediaObjectRow.recording_id == recording_id, MediaObjectRow.state == ObjectState.STORED)
-        count, size, first, last = (await self._execute(objects)).one()
-        gaps = await self._number(select(func.count()).select_from(GapRow).where(GapRow.recording_id == recording_id))
-        return RecordingTotals(objects=count, bytes=int(size), first_utc_ns=first, last_utc_ns=last, gaps=gaps)
+        """Counts over its stored objects and its gaps. Raises ``RecordNotFoundError``."""
+        found = await self.totals_of([recording_id])
+        if recording_id not in found:
+            raise self._not_found(recording_id)
+        return found[recording_id]
+
+    async def totals_of(self, recording_ids: Collection[str]) -> Mapping[str, RecordingTotals]:
+        """The same of several recordings, by id: two queries."""
+        wanted = RecordingRow.id.in_(recording_ids)
+        query = select(
+            RecordingRow.id,
+            RecordingRow.object_count,
+            RecordingRow.object_bytes,
+            RecordingRow.first_utc_ns,
+            RecordingRow.last_utc_ns,
+        ).where(wanted)
+        counted = select(GapRow.recording_id, func.count()).where(GapRow.recording_id.in_(recording_ids))
+        gaps = {key: count for key, count in await self._execute(counted.group_by(GapRow.recording_id))}
+        return {
+            key: RecordingTotals(
+                objects=objects, bytes=size, first_utc_ns=first, last_utc_ns=last, gaps=gaps.get(key, 0)
+            )
+            for key, objects, size, first, last in await self._execute(query)
+        }
+
+    async def of_meetings(self, meeting_ids: Collection[str]) -> Mapping[str, tuple[Recording, ...]]:
+        """The recordings of several meetings, by meeting, as :meth:`of_meeting` gives them: one query."""
+        query = select(RecordingRow).where(RecordingRow.meeting_id.in_(meeting_ids))
+        grouped: dict[str, list[Recording]] = {}
+        for item in await self._all(Recording, query.order_by(RecordingRow.started_utc_ns, RecordingRow.id)):
+            grouped.setdefault(item.meeting_id, []).append(item)
+        return {meeting_id: tuple(items) for meeting_id, items in grouped.items()}
 
 
 class MediaObjectRepository(Repository):
@@ -107,7 +143,7 @@ class MediaObjectRepository(Repository):
     kind = "media object"
 
     async def add(self, media_object: MediaObject) -> bool:
-        """Commit an object that the store has confirmed, and move the recording's chain head to it.
+        """Commit an object that the store has confirmed, and move the recording's chain head and totals to it.
 
         False if the very same row is there already (a crash came between the row and the spool); ``ConflictError``
         if another object has its number or key.
@@ -118,8 +154,18 @@ class MediaObjectRepository(Repository):
                 raise ConflictError("another object has this number", rule="media_object.number")
             return False
         await self._execute(insert(MediaObjectRow).values(values_of(media_object)))
+        last, end = RecordingRow.last_utc_ns, media_object.end_utc_ns
         head = update(RecordingRow).where(RecordingRow.id == media_object.recording_id)
-        await self._changed_one(head.values(chain_head=media_object.chain), media_object.recording_id)
+        await self._changed_one(
+            head.values(
+                chain_head=media_object.chain,
+                object_count=RecordingRow.object_count + 1,
+                object_bytes=RecordingRow.object_bytes + media_object.size,
+                first_utc_ns=func.coalesce(RecordingRow.first_utc_ns, media_object.start_utc_ns),
+                last_utc_ns=case((or_(last.is_(None), last < end), end), else_=last),
+            ),
+            media_object.recording_id,
+        )
         return True
 
     async def find(self, recording_id: str, number: int) -> MediaObject | None:
@@ -167,6 +213,10 @@ class MediaObjectRepository(Repository):
 
     async def mark_deleting(self, recording_id: str) -> int:
         """First step of deletion, for all its objects; how many were marked."""
+        emptied = update(RecordingRow).where(RecordingRow.id == recording_id)
+        await self._changed(
+            emptied.values(object_count=0, object_bytes=0, first_utc_ns=None, last_utc_ns=None),
+        )
         return await self._changed(
             update(MediaObjectRow)
             .where(MediaObjectRow.recording_id == recording_id, MediaObjectRow.state == ObjectState.STORED)
@@ -175,7 +225,7 @@ class MediaObjectRepository(Repository):
 
     async def deleting(self, limit: int = 200) -> tuple[MediaObject, ...]:
         """Rows marked for deletion: their objects are to be removed, then :meth:`remove` called."""
-        query = select(*_OBJECT_COLUMNS).where(MediaObjectRow.state == ObjectState.DELETING)
+        query = select(*_OBJECT_COLUMNS).where(_IS_DELETING)
         query = query.order_by(MediaObjectRow.recording_id, MediaObjectRow.number).limit(limit)
         return await self._objects(query)
 
@@ -214,9 +264,11 @@ class MediaObjectRepository(Repository):
 
 
 _DECODED_ON_THE_LOOP = 20
+# Written out: with a bound parameter SQLite cannot know that its partial index answers.
+_IS_DELETING = MediaObjectRow.state == literal_column(f"'{ObjectState.DELETING.value}'")
 _OBJECT_FIELDS = tuple(field.name for field in fields(MediaObject))
 _OBJECT_COLUMNS = tuple(
-    type_coerce(MediaObjectRow.segments, Text) if name == "segments" else getattr(MediaObjectRow, name)
+    type_coerce(MediaObjectRow.segments, LargeBinary) if name == "segments" else getattr(MediaObjectRow, name)
     for name in _OBJECT_FIELDS
 )
 
@@ -299,6 +351,11 @@ class GapRepository(Repository):
         if end_utc_ns is not None:
             query = query.where(GapRow.start_utc_ns < end_utc_ns)
         return await self._all(GapRecord, query.order_by(GapRow.start_utc_ns, GapRow.id))
+
+    async def of_recordings(self, recording_ids: Collection[str]) -> tuple[GapRecord, ...]:
+        """Gaps of several recordings, each one's in order of time: one query."""
+        query = select(GapRow).where(GapRow.recording_id.in_(recording_ids))
+        return await self._all(GapRecord, query.order_by(GapRow.recording_id, GapRow.start_utc_ns, GapRow.id))
 
     async def open(self, recording_id: str | None = None) -> tuple[GapRecord, ...]:
         """Gaps that last, of one recording or of all."""

@@ -1,20 +1,26 @@
 """The migrations, on both databases."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy import text as sa_text
 
 from storage import migrate
 from storage.database import Database
 from storage.errors import DatabaseError, DatabaseUnavailableError, MigrationNeededError
 from storage.urls import database_url
+from tests.support.rows import NOON, NOON_NS
 
 
 @contextlib.contextmanager
@@ -52,6 +58,52 @@ def test_down_takes_all_tables_away_again(empty_url: str) -> None:
     migrate.downgrade(empty_url, "base")
     with _connection(empty_url) as connection:
         assert inspect(connection).get_table_names() == ["alembic_version"]
+
+
+async def test_an_index_of_before_is_read_and_counted(empty_url: str) -> None:
+    """Revision 0003 packs what is written from then on; what is there stays as it is."""
+    digest = hashlib.sha256(b"segment").digest()
+    text = base64.b64encode(digest).rstrip(b"=").decode()
+    index = json.dumps([[7, NOON_NS, 4_000_000_000, 1, text, [[1, 100, 900, 0, 360_000, 100, text]]]])
+    migrate.upgrade(empty_url, "0002")
+    rows: dict[str, dict[str, Any]] = {
+        "organization": {"id": "o", "parent_id": None, "level": "village", "name": "村", "code": "", "position": 0},
+        "site": {"id": "s", "organization_id": "o", "name": "室", "address": ""},
+        "camera": {
+            "id": "c", "site_id": "s", "name": "正", "url": "", "sub_url": "", "username": "",
+            "password_encrypted": "", "transport": "tcp", "enabled": True, "position": 0, "place_kind": "other",
+            "purpose": "", "legal_basis": "", "notice": "", "notice_photo_key": "", "filing_number": "",
+            "retention_days": 30, "supervision_allowed": True, "created_at": NOON, "updated_at": NOON,
+        },
+        "meeting": {
+            "id": "m", "organization_id": "o", "site_id": "s", "camera_id": "c", "kind": "members-meeting",
+            "title": "", "planned_start": NOON, "state": "ended", "started_by": "", "ended_by": "", "record": True,
+            "no_record_reason": "", "created_by": "", "created_at": NOON,
+        },
+        "recording": {
+            "id": "r", "meeting_id": "m", "camera_id": "c", "state": "complete", "started_utc_ns": NOON_NS,
+            "chain_head": digest,
+        },
+        "media_object": {
+            "recording_id": "r", "number": 0, "period": 0, "key": "k", "size": 5000, "sha256": digest,
+            "start_utc_ns": NOON_NS, "end_utc_ns": NOON_NS + 4_000_000_000, "segments": index, "chain": digest,
+            "state": "stored",
+        },
+    }  # fmt: skip
+    with _connection(empty_url) as connection:
+        for table, values in rows.items():
+            marks = ", ".join(f":{name}" for name in values)
+            connection.execute(sa_text(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"), values)
+        connection.commit()
+
+    migrate.upgrade(empty_url)
+
+    async with Database(empty_url) as database, database.read() as repos:
+        (item,) = await repos.objects.of_recording("r")
+        totals = await repos.recordings.totals("r")
+    assert item.segments[0].chain == item.segments[0].ranges[0].sha256 == digest.hex()
+    assert (item.segments[0].sequence, item.segments[0].ranges[0].size) == (7, 900)
+    assert (totals.objects, totals.bytes, totals.first_utc_ns) == (1, 5000, NOON_NS)
 
 
 def test_no_file_in_the_working_directory_matters(
