@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from storage.records import AuditOutcome
-from web.access.identity import authenticate, catalog_of, check_same_site
+from web.access.identity import authenticate, authenticate_room, catalog_of, check_same_site
+from web.access.scopes import ROOM_SCOPES
 from web.call import Call
 from web.errors import (
     BodyInvalidError,
@@ -39,7 +40,7 @@ def routes(operations: Iterable[Operation], prefix: str = "/api/v1") -> list[web
 def _handler(operation: Operation) -> Any:
     async def handle(request: web.Request) -> web.StreamResponse:
         services = request.app[SERVICES]
-        someone = await authenticate(request)
+        someone = await (authenticate_room if operation.scope in ROOM_SCOPES else authenticate)(request)
         if operation.unsafe:
             check_same_site(request, someone)
         call = Call(request, services, someone, catalog_of(request))

@@ -9,7 +9,8 @@ WebError
 │   ├── BodyTooLargeError     a body beyond the bound
 │   ├── NotFoundError         nothing here under this address or id
 │   ├── MethodNotAllowedError the address is known, the method is not
-│   └── StateConflictError    a change that what is there does not allow
+│   ├── StateConflictError    a change that what is there does not allow
+│   └── NoteRefusedError      a guidance note to a meeting that does not run
 ├── AccessError               a person who may not do this
 │   ├── NotLoggedInError      no session, or it is over
 │   ├── LoginFailedError      name or password is wrong
@@ -117,6 +118,13 @@ class StateConflictError(RequestError):
     """A change that what is there does not allow. ``params``: ``what``."""
 
     code = "state-conflict"
+    status = 409
+
+
+class NoteRefusedError(RequestError):
+    """A guidance note to a meeting that does not run, or an answer to it."""
+
+    code = "note-refused"
     status = 409
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from streaming.cameras import CameraSupervisor
     from streaming.directory import StreamDirectory
     from web.access.audit import Audit
+    from web.access.devices import Devices, Pairings
     from web.access.passwords import Passwords
     from web.access.sessions import Sessions
     from web.access.stream_access import StreamPasswords
@@ -61,6 +62,8 @@ class Services:
     trends: Trends
     metrics: Metrics
     notices: Notices
+    devices: Devices
+    pairings: Pairings
     rtsp_port: Callable[[], int]
     probes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
 

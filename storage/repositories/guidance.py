@@ -16,21 +16,23 @@ class GuidanceNoteRepository(Repository):
 
     kind = "guidance note"
 
-    async def add(self, note: GuidanceNote) -> GuidanceNote | None:
-        """The note on record: this one, or the one that its author wrote with the same key before. None if the meeting
-        does not run. Raises ``ConflictError`` if the same key comes twice at the same moment: read again then."""
-        known = await self._first(
-            GuidanceNote,
-            select(GuidanceNoteRow).where(GuidanceNoteRow.author_id == note.author_id, GuidanceNoteRow.key == note.key),
-        )
-        if known is not None:
-            return known
-        # Locked until the commit: a meeting that ends at this moment has the note in its manifest, or refuses it.
-        running = select(MeetingRow.state).where(MeetingRow.id == note.meeting_id).with_for_update(read=True)
-        if (await self._execute(running)).scalar_one_or_none() is not MeetingState.RUNNING:
-            return None
-        await self._execute(insert(GuidanceNoteRow).values(values_of(note)))
-        return note
+    async def add(self, note: GuidanceNote) -> GuidanceNote:
+        """The note on record: this one, or the one that its author wrote with the same key before. Raises
+        ``ConflictError`` if the same key comes twice at the same moment: look again then."""
+        known = await self.by_key(note.author_id, note.key)
+        if known is None:
+            await self._execute(insert(GuidanceNoteRow).values(values_of(note)))
+        return known or note
+
+    async def by_key(self, author_id: str, key: str) -> GuidanceNote | None:
+        """The note that its author wrote with this key."""
+        query = select(GuidanceNoteRow).where(GuidanceNoteRow.author_id == author_id, GuidanceNoteRow.key == key)
+        return await self._first(GuidanceNote, query)
+
+    async def may_change(self, meeting_id: str) -> bool:
+        """Whether the meeting runs. It cannot end before this transaction: a note is in the manifest, or refused."""
+        state = select(MeetingRow.state).where(MeetingRow.id == meeting_id).with_for_update(read=True)
+        return (await self._execute(state)).scalar_one_or_none() is MeetingState.RUNNING
 
     async def get(self, note_id: str) -> GuidanceNote:
         """Raises ``RecordNotFoundError``."""
@@ -64,29 +66,19 @@ class AttendanceRepository(Repository):
 
     kind = "attendance"
 
-    async def add(self, entry: Attendance) -> Attendance:
-        """The entry with its id."""
-        statement = insert(AttendanceRow).values(values_of(entry, without=("id",))).returning(AttendanceRow.id)
-        return replace(entry, id=(await self._execute(statement)).scalar_one())
+    async def save(self, entry: Attendance) -> Attendance:
+        """Write a new entry (its ``id`` is 0), or how long a known one lasts; the entry with its id."""
+        if entry.id == 0:
+            statement = insert(AttendanceRow).values(values_of(entry, without=("id",))).returning(AttendanceRow.id)
+            return replace(entry, id=(await self._execute(statement)).scalar_one())
+        lasting = update(AttendanceRow).where(AttendanceRow.id == entry.id)
+        await self._changed(lasting.values(seen_utc_ns=entry.seen_utc_ns, to_utc_ns=entry.to_utc_ns))
+        return entry
 
     async def of_meeting(self, meeting_id: str) -> tuple[Attendance, ...]:
         """All entries in order of time."""
         query = select(AttendanceRow).where(AttendanceRow.meeting_id == meeting_id)
         return await self._all(Attendance, query.order_by(AttendanceRow.from_utc_ns, AttendanceRow.id))
-
-    async def seen(self, ids: Collection[int], utc_ns: int) -> None:
-        """These last still."""
-        await self._changed(update(AttendanceRow).where(AttendanceRow.id.in_(ids)).values(seen_utc_ns=utc_ns))
-
-    async def close(self, ids: Collection[int], utc_ns: int) -> None:
-        """These are over."""
-        statement = update(AttendanceRow).where(AttendanceRow.id.in_(ids))
-        await self._changed(statement.values(seen_utc_ns=utc_ns, to_utc_ns=utc_ns))
-
-    async def reopen(self, entry_id: int, utc_ns: int) -> None:
-        """The person came back so soon that it counts as one stretch."""
-        statement = update(AttendanceRow).where(AttendanceRow.id == entry_id)
-        await self._changed(statement.values(seen_utc_ns=utc_ns, to_utc_ns=None))
 
     async def close_forgotten(self) -> int:
         """Close those that a crash left open, at the last moment that is known of each; how many."""

@@ -9,7 +9,7 @@ import pytest
 
 from storage.records import Camera, Meeting, MeetingKind, MeetingState, Role
 from tests.web.conftest import PEOPLE, Api, Service, fill, run, settings
-from web.access.scopes import FIRST_ADMINISTRATOR_EXTRA, ROLE_SCOPES, Scope, scopes_of
+from web.access.scopes import FIRST_ADMINISTRATOR_EXTRA, ROLE_SCOPES, ROOM_SCOPES, Scope, scopes_of
 from web.api import all_operations
 from web.operations import Operation
 
@@ -17,10 +17,10 @@ from web.operations import Operation
 READ = {"self", "organizations:read", "meetings:read"}
 RUN = {"meetings:plan", "meetings:run", "live:watch", "recordings:play", "recordings:download", "cameras:read"}
 EXPECTED = {
-    Role.SYSTEM_ADMINISTRATOR: READ | RUN | {"organizations:write", "cameras:write"},
+    Role.SYSTEM_ADMINISTRATOR: READ | RUN | {"organizations:write", "cameras:write", "rooms:pair"},
     Role.SECURITY_ADMINISTRATOR: {"self", "organizations:read", "users:read", "users:write", "audit:read"},
     Role.AUDITOR: {"self", "organizations:read", "users:read", "audit:read"},
-    Role.OFFICIAL: READ | RUN,
+    Role.OFFICIAL: READ | RUN | {"guidance:note", "rooms:pair"},
     Role.ARCHIVIST: READ | {"recordings:play", "recordings:download"},
     Role.VIEWER: READ | {"live:watch", "recordings:play"},
 }
@@ -34,7 +34,10 @@ def test_a_right_that_no_longer_exists_is_left_out() -> None:
     assert scopes_of(Role.AUDITOR, ("cameras:fly", "cameras:write")) == ROLE_SCOPES[Role.AUDITOR] | {
         Scope.CAMERAS_WRITE
     }
-    assert set(Scope) == scopes_of(Role.SYSTEM_ADMINISTRATOR, FIRST_ADMINISTRATOR_EXTRA)
+    # All but guiding, which is the officials', and what only the device of a room may.
+    assert set(Scope) - ROOM_SCOPES - {Scope.GUIDANCE_NOTE} == scopes_of(
+        Role.SYSTEM_ADMINISTRATOR, FIRST_ADMINISTRATOR_EXTRA
+    )
 
 
 def _path(operation: Operation) -> str:
@@ -67,7 +70,7 @@ async def test_each_operation_but_the_public_ones_needs_a_session(service: Servi
             public.add(operation.name)
         else:
             assert response.status == 401, operation.name
-    assert public == {"about", "log_in", "get_setup", "finish_setup"}
+    assert public == {"about", "log_in", "get_setup", "finish_setup", "start_pairing", "await_pairing"}
 
 
 async def test_media_handlers_need_a_session_too(service: Service) -> None:

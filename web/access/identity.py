@@ -11,11 +11,14 @@ from web.messages import Catalog
 from web.services import SERVICES
 
 COOKIE = "sanhui_session"
+ROOM_COOKIE = "sanhui_room"
 CSRF_HEADER = "X-CSRF-Token"
 BACKGROUND_HEADER = "X-Background"
 """Sent by pages that refresh themselves: such a request is no sign of life of the person."""
 _PRINCIPAL = web.RequestKey("principal", Principal)
 _MAX_TOKEN = 200
+# Browsers keep no cookie longer than 400 days (RFC 6265bis, 5.5); it is renewed with each look at the room.
+_ROOM_COOKIE_S = 400 * 24 * 3600
 
 
 async def authenticate(request: web.Request) -> Principal | None:
@@ -33,6 +36,25 @@ async def authenticate(request: web.Request) -> Principal | None:
     return principal
 
 
+async def authenticate_room(request: web.Request) -> Principal | None:
+    """The device of a room that asks; where none does, the person. A browser may hold both cookies."""
+    if _PRINCIPAL in request:
+        return request[_PRINCIPAL]
+    token = room_token(request)
+    if token and len(token) <= _MAX_TOKEN:
+        principal = await request.app[SERVICES].devices.find(token, by_cookie=_bearer(request) is None)
+        if principal is not None:
+            request[_PRINCIPAL] = principal
+            return principal
+    return await authenticate(request)
+
+
+def room_token(request: web.Request) -> str:
+    """The token of a room's device as it was sent; empty for none."""
+    bearer = _bearer(request)
+    return request.cookies.get(ROOM_COOKIE, "") if bearer is None else bearer
+
+
 def session_token(request: web.Request) -> str:
     """The session's token as the client sent it; empty for none."""
     bearer = _bearer(request)
@@ -42,6 +64,14 @@ def session_token(request: web.Request) -> str:
 def _bearer(request: web.Request) -> str | None:
     scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
+
+
+def assume(request: web.Request, principal: Principal | None) -> None:
+    """Let the request stand for somebody who is known otherwise; None lets it be looked up anew."""
+    if principal is not None:
+        request[_PRINCIPAL] = principal
+    elif _PRINCIPAL in request:
+        del request[_PRINCIPAL]
 
 
 async def demand_login(request: web.Request) -> Principal:
@@ -76,9 +106,25 @@ def catalog_of(request: web.Request) -> Catalog:
 
 def set_cookie(request: web.Request, response: web.StreamResponse, token: str) -> None:
     """Hand the browser its session. Without Max-Age it ends with the browser; the server bounds it in any case."""
+    response.set_cookie(COOKIE, token, httponly=True, samesite="Lax", secure=_is_secure(request), path="/")
+
+
+def set_room_cookie(request: web.Request, response: web.StreamResponse, token: str) -> None:
+    """Hand a box what it is known by. It lasts: nobody in a village types anything twice."""
+    response.set_cookie(
+        ROOM_COOKIE,
+        token,
+        max_age=_ROOM_COOKIE_S,
+        httponly=True,
+        samesite="Lax",
+        secure=_is_secure(request),
+        path="/",
+    )
+
+
+def _is_secure(request: web.Request) -> bool:
     mode = request.app[SERVICES].settings.cookie_secure
-    secure = request.secure if mode == "auto" else mode == "always"
-    response.set_cookie(COOKIE, token, httponly=True, samesite="Lax", secure=secure, path="/")
+    return request.secure if mode == "auto" else mode == "always"
 
 
 def clear_cookie(response: web.StreamResponse) -> None:

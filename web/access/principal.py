@@ -1,10 +1,10 @@
-"""Who asks: a person with scopes and an area."""
+"""Who asks: a person with scopes and an area, or the device of a room."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from storage.records import User, UserSession
-from web.access.scopes import Scope, scopes_of
+from storage.records import Role, RoomDevice, Site, User, UserSession
+from web.access.scopes import ROOM_SCOPES, Scope, scopes_of
 from web.errors import ForbiddenError
 
 
@@ -14,6 +14,9 @@ class Principal:
 
     ``by_cookie`` is false where the session's token came in an Authorization header, which no other site can make a
     browser send, so that no CSRF header is needed. ``expires_at`` moves with each sign of life.
+
+    Of the device of a room, ``device`` is set, ``user`` stands for it in the log, and its scopes hold for its own site
+    alone.
     """
 
     user: User
@@ -22,6 +25,7 @@ class Principal:
     csrf_hash: str = field(repr=False)
     expires_at: datetime
     by_cookie: bool = True
+    device: RoomDevice | None = None
 
     @property
     def area(self) -> str | None:
@@ -42,3 +46,20 @@ def principal_of(user: User, session: UserSession, *, by_cookie: bool) -> Princi
     """The principal of a user in a session."""
     scopes = scopes_of(user.role, user.scopes)
     return Principal(user, scopes, session.token_hash, session.csrf_hash, session.expires_at, by_cookie)
+
+
+def room_principal(
+    device: RoomDevice, site: Site, csrf_hash: str, expires_at: datetime, *, by_cookie: bool
+) -> Principal:
+    """The principal of a room's device. Nobody can log in as the user that stands for it."""
+    user = User(
+        id=device.id,
+        username=f"room/{device.name}"[:100],
+        display_name=device.name,
+        password_hash="",
+        role=Role.VIEWER,
+        organization_id=site.organization_id,
+        password_changed_at=device.paired_at,
+        created_at=device.paired_at,
+    )
+    return Principal(user, ROOM_SCOPES, device.token_hash, csrf_hash, expires_at, by_cookie, device)

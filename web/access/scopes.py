@@ -23,6 +23,12 @@ class Scope(StrEnum):
     USERS_READ = "users:read"
     USERS_WRITE = "users:write"
     AUDIT_READ = "audit:read"
+    GUIDANCE_NOTE = "guidance:note"
+    ROOMS_PAIR = "rooms:pair"
+    ROOM_SEE = "room:see"
+    ROOM_ANSWER = "room:answer"
+    ROOM_LISTEN = "room:listen"
+    ROOM_PUBLISH = "room:publish"
 
 
 _SEE = frozenset({Scope.SELF, Scope.ORGANIZATIONS_READ, Scope.MEETINGS_READ})
@@ -40,6 +46,7 @@ ROLE_SCOPES: Mapping[Role, frozenset[Scope]] = {
         Scope.RECORDINGS_DOWNLOAD,
         Scope.CAMERAS_READ,
         Scope.CAMERAS_WRITE,
+        Scope.ROOMS_PAIR,
     },
     Role.SECURITY_ADMINISTRATOR: frozenset(
         {Scope.SELF, Scope.ORGANIZATIONS_READ, Scope.USERS_READ, Scope.USERS_WRITE, Scope.AUDIT_READ}
@@ -53,10 +60,15 @@ ROLE_SCOPES: Mapping[Role, frozenset[Scope]] = {
         Scope.RECORDINGS_PLAY,
         Scope.RECORDINGS_DOWNLOAD,
         Scope.CAMERAS_READ,
+        Scope.GUIDANCE_NOTE,
+        Scope.ROOMS_PAIR,
     },
     Role.ARCHIVIST: _SEE | {Scope.RECORDINGS_PLAY, Scope.RECORDINGS_DOWNLOAD},
     Role.VIEWER: _SEE | {Scope.LIVE_WATCH, Scope.RECORDINGS_PLAY},
 }
+
+ROOM_SCOPES = frozenset({Scope.ROOM_SEE, Scope.ROOM_ANSWER, Scope.ROOM_LISTEN, Scope.ROOM_PUBLISH})
+"""What a paired TV or box may do, for its own site alone. No person has these."""
 
 # Until a county names a security administrator and an auditor, its first administrator does their work too.
 FIRST_ADMINISTRATOR_EXTRA = (Scope.USERS_READ, Scope.USERS_WRITE, Scope.AUDIT_READ)

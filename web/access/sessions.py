@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from weakref import WeakValueDictionary
@@ -72,6 +73,8 @@ class Sessions:
         self._passwords = passwords
         self._clock = clock
         self.settings = settings
+        # Told the id of a user, or a session, whose rights have changed or ended.
+        self.on_change: list[Callable[[str], None]] = []
         self._cache: OrderedDict[str, tuple[UserSession, User, int]] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Names that no user has: they lock like real ones, so that nobody learns which names exist.
@@ -149,11 +152,17 @@ class Sessions:
         async with self._database.transaction() as repos:
             await repos.sessions.delete(session)
         self._cache.pop(session, None)
+        self._tell(session)
 
     def forget(self, user_id: str) -> None:
         """Drop what is cached of a user whose rights or sessions have changed."""
         for key in [key for key, (_, user, _) in self._cache.items() if user.id == user_id]:
             del self._cache[key]
+        self._tell(user_id)
+
+    def _tell(self, whose: str) -> None:
+        for listener in tuple(self.on_change):
+            listener(whose)
 
     def _expiry(self, created_at: datetime, now: datetime) -> datetime:
         longest = created_at + timedelta(seconds=self.settings.max_s)

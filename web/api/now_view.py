@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from media.unit import NS_PER_S, AudioTrack, VideoTrack
 from recorder.state import LiveState
-from storage.records import CameraPlace, Meeting, MeetingState
+from storage.records import CameraPlace, Meeting, MeetingPlace, MeetingState
 from streaming.camera_status import CameraState, CameraStatus
 from web.api import present
 from web.api.schemas.common import Notice
@@ -36,8 +36,10 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """What the cards are made from, by camera id."""
+    """What the database says of all rooms: meetings by camera id, and where those that run are held by their own id.
+    ``next`` is each camera's next planned meeting, of whatever day."""
 
+    places: Mapping[str, MeetingPlace] = field(default_factory=dict)
     running: Mapping[str, Meeting] = field(default_factory=dict)
     due: Mapping[str, Meeting] = field(default_factory=dict)
     next: Mapping[str, Meeting] = field(default_factory=dict)

@@ -276,6 +276,236 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/meetings/{meeting_id}/notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The notes of a meeting in order of time.
+         * @description Scope: `meetings:read`.
+         */
+        get: operations["list_notes"];
+        put?: never;
+        /**
+         * Write a note to a running meeting; it stands on the room's TV within a second.
+         * @description Sent again with the same ``key``, it answers with the note that there is, and writes none.
+         *
+         *     Scope: `guidance:note`.
+         */
+        post: operations["write_note"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/meetings/{meeting_id}/presence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who looks in at a meeting now, and who did.
+         * @description Scope: `meetings:read`.
+         */
+        get: operations["get_presence"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What changes, as it changes: a WebSocket (RFC 6455) for a person's pages.
+         * @description Each text message from the server is one ``EventMessage``; the page sends ``subscribe`` and ``unsubscribe``.
+         *
+         *     Scope: `self`.
+         */
+        get: operations["get_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/room/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The same for a room's page, which may have the topic of its own room.
+         * @description Scope: `room:see`.
+         */
+        get: operations["get_room_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/room/pairing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the pairing of this box stands; the answer is held until it changes, for up to ``wait_s``. */
+        get: operations["await_pairing"];
+        put?: never;
+        /**
+         * A code for this box to show.
+         * @description Sets the cookie that the box will be known by; until the code is entered at the desk, it opens nothing. A box that
+         *     is paired already is told so.
+         */
+        post: operations["start_pairing"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/devices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The TVs and boxes that are paired, as far as the person's area goes.
+         * @description Scope: `rooms:pair`.
+         */
+        get: operations["list_devices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sites/{site_id}/devices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Enter the code that a box at this site shows. The box is the site's from then on. A code works once.
+         * @description Scope: `rooms:pair`.
+         */
+        post: operations["pair_device"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/devices/{device_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Take a device's rights away. Its page shows a code again.
+         * @description Scope: `rooms:pair`.
+         */
+        delete: operations["revoke_device"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/room": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What this room's page shows.
+         * @description Scope: `room:see`.
+         */
+        get: operations["get_room"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/room/notes/{note_id}/shown": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The room's page shows a note. Said again, it changes nothing.
+         * @description Scope: `room:answer`.
+         */
+        post: operations["show_note"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/room/notes/{note_id}/answer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The room answers a note: 已收到. Said again, it changes nothing.
+         * @description Scope: `room:answer`.
+         */
+        post: operations["answer_note"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/cameras": {
         parameters: {
             query?: never;
@@ -593,6 +823,28 @@ export interface components {
             reason: components["schemas"]["Notice"] | null;
         };
         /**
+         * Attendance
+         * @description A stretch of time in which somebody looked in; short absences are joined.
+         */
+        Attendance: {
+            person: components["schemas"]["PersonRef"];
+            /** Office */
+            office: string;
+            /** Superior */
+            superior: boolean;
+            /**
+             * From At
+             * Format: date-time
+             * @description RFC 3339 time with its offset
+             */
+            from_at: string;
+            /**
+             * To At
+             * @description Null while it lasts
+             */
+            to_at: string | null;
+        };
+        /**
          * AudioFacts
          * @description What the sound is.
          */
@@ -666,6 +918,23 @@ export interface components {
             next: string | null;
         };
         /**
+         * Beat
+         * @description A sign of life.
+         */
+        Beat: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "beat";
+            /**
+             * At
+             * Format: date-time
+             * @description RFC 3339 time with its offset
+             */
+            at: string;
+        };
+        /**
          * Calendar
          * @description The days of a month that have meetings.
          */
@@ -714,6 +983,25 @@ export interface components {
             live_url: string;
             /** Rtsp Url */
             rtsp_url: string;
+        };
+        /**
+         * CameraChanged
+         * @description The camera came, went, or has another problem.
+         */
+        CameraChanged: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "camera";
+            data: components["schemas"]["CameraNow"];
         };
         /**
          * CameraCounts
@@ -808,6 +1096,22 @@ export interface components {
             /** Items */
             items: components["schemas"]["Camera"][];
             counts: components["schemas"]["CameraCounts"];
+        };
+        /**
+         * CameraNow
+         * @description How a camera is right now.
+         */
+        CameraNow: {
+            camera: components["schemas"]["CameraRef"];
+            state: components["schemas"]["CameraState"];
+            /** Since */
+            since: string | null;
+            /**
+             * Has Audio
+             * @description Null while the camera is away
+             */
+            has_audio: boolean | null;
+            problem: components["schemas"]["Notice"] | null;
         };
         /**
          * CameraRef
@@ -919,6 +1223,25 @@ export interface components {
          */
         CameraTransport: "tcp" | "udp";
         /**
+         * CardChanged
+         * @description One card of the first page; in the place of the card of the same camera.
+         */
+        CardChanged: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "card";
+            data: components["schemas"]["NowCard"];
+        };
+        /**
          * Chip
          * @description One mark; ``count`` is for ``watched``.
          */
@@ -961,6 +1284,66 @@ export interface components {
             missed: number;
         };
         /**
+         * Device
+         * @description A TV or box that shows a room's page.
+         */
+        Device: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            site: components["schemas"]["SiteRef"];
+            village: components["schemas"]["OrganizationRef"];
+            /**
+             * Paired At
+             * Format: date-time
+             * @description RFC 3339 time with its offset
+             */
+            paired_at: string;
+            paired_by: components["schemas"]["PersonRef"] | null;
+            /** Last Seen At */
+            last_seen_at: string | null;
+            /**
+             * Online
+             * @description Its page is open now
+             */
+            online: boolean;
+            /**
+             * Address
+             * @description Network address from which it was paired
+             */
+            address: string;
+            /** User Agent */
+            user_agent: string;
+        };
+        /**
+         * DeviceInput
+         * @description The code that a box shows.
+         */
+        DeviceInput: {
+            /** Code */
+            code: string;
+            /**
+             * Name
+             * @description Such as 会议室电视; empty takes the name of the site
+             * @default
+             */
+            name?: string;
+        };
+        /**
+         * DeviceList
+         * @description Paired devices of the person's area, by village.
+         */
+        DeviceList: {
+            /** Items */
+            items: components["schemas"]["Device"][];
+        };
+        /**
+         * EventMessage
+         * @description What the event socket sends: one of these as JSON in each text message.
+         */
+        EventMessage: components["schemas"]["Hello"] | components["schemas"]["Beat"] | components["schemas"]["Refused"] | components["schemas"]["NowSnapshot"] | components["schemas"]["CardChanged"] | components["schemas"]["ServiceNotices"] | components["schemas"]["MeetingSnapshot"] | components["schemas"]["MeetingChanged"] | components["schemas"]["CameraChanged"] | components["schemas"]["RecordingChanged"] | components["schemas"]["PresenceChanged"] | components["schemas"]["NoteChanged"] | components["schemas"]["TalkChanged"] | components["schemas"]["StoryChanged"] | components["schemas"]["RoomState"];
+        /**
          * FieldError
          * @description What is wrong with one field of a request.
          */
@@ -979,6 +1362,25 @@ export interface components {
          * @enum {string}
          */
         GapCause: "disconnected" | "silent" | "packets-lost" | "clock-jump" | "overloaded" | "service-down" | "storage-lost" | "not-started";
+        /**
+         * Hello
+         * @description The first message. Without a message for twice ``beat_s`` the connection is dead.
+         */
+        Hello: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "hello";
+            /**
+             * At
+             * Format: date-time
+             * @description RFC 3339 time with its offset
+             */
+            at: string;
+            /** Beat S */
+            beat_s: number;
+        };
         /**
          * Language
          * @description Languages of the interface.
@@ -1104,6 +1506,25 @@ export interface components {
             ended_at: string | null;
         };
         /**
+         * MeetingChanged
+         * @description The meeting began, ended, or its plan changed.
+         */
+        MeetingChanged: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "state";
+            data: components["schemas"]["MeetingBrief"];
+        };
+        /**
          * MeetingInput
          * @description A plan for a meeting.
          */
@@ -1185,6 +1606,37 @@ export interface components {
             next_day: string | null;
         };
         /**
+         * MeetingNow
+         * @description What changes while a meeting runs.
+         */
+        MeetingNow: {
+            meeting: components["schemas"]["MeetingBrief"];
+            camera: components["schemas"]["CameraNow"];
+            recording: components["schemas"]["RecordingNow"];
+            presence: components["schemas"]["PresenceNow"];
+            notes: components["schemas"]["NoteList"];
+            talk: components["schemas"]["Talk"];
+        };
+        /**
+         * MeetingSnapshot
+         * @description A meeting as it stands; in the place of all that was known.
+         */
+        MeetingSnapshot: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "meeting";
+            data: components["schemas"]["MeetingNow"];
+        };
+        /**
          * MeetingState
          * @description planned → running → ended; or planned → cancelled | missed.
          * @enum {string}
@@ -1216,6 +1668,105 @@ export interface components {
             recording: components["schemas"]["RecordingSummary"];
             /** Still Url */
             still_url: string | null;
+        };
+        /**
+         * Note
+         * @description A note on record. Only ``shown_at`` and ``answered_at`` change, once each.
+         */
+        Note: {
+            /** Id */
+            id: string;
+            /** Meeting Id */
+            meeting_id: string;
+            kind: components["schemas"]["NoteKind"];
+            /** Text */
+            text: string;
+            author: components["schemas"]["PersonRef"];
+            /**
+             * Office
+             * @description Name of the author's organization when it was written
+             */
+            office: string;
+            /**
+             * At
+             * Format: date-time
+             * @description The moment of the picture that the note is about
+             */
+            at: string;
+            /**
+             * At S
+             * @description The same as seconds since the meeting began
+             */
+            at_s: number;
+            /**
+             * Written At
+             * Format: date-time
+             * @description RFC 3339 time with its offset
+             */
+            written_at: string;
+            /**
+             * Shown At
+             * @description When the room's page showed it; null while it has not
+             */
+            shown_at: string | null;
+            /**
+             * Answered At
+             * @description When the room answered 已收到; null while it has not
+             */
+            answered_at: string | null;
+        };
+        /**
+         * NoteChanged
+         * @description A note was written, shown or answered; in the place of the note of the same id.
+         */
+        NoteChanged: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "note";
+            data: components["schemas"]["Note"];
+        };
+        /**
+         * NoteInput
+         * @description A note to a running meeting.
+         */
+        NoteInput: {
+            kind: components["schemas"]["NoteKind"];
+            /** Text */
+            text: string;
+            /**
+             * Key
+             * @description Chosen by the page for this note, such as a UUID: sent again after a drop, it makes no second note
+             */
+            key: string;
+            /**
+             * At
+             * @description The moment of the picture that the note is about, which is a little behind now; empty is now
+             * @default null
+             */
+            at?: string | null;
+        };
+        /**
+         * NoteKind
+         * @description What a guidance note (指导意见) is.
+         * @enum {string}
+         */
+        NoteKind: "guide" | "correct" | "remind" | "praise";
+        /**
+         * NoteList
+         * @description All notes of a meeting in order of time.
+         */
+        NoteList: {
+            /** Items */
+            items: components["schemas"]["Note"][];
         };
         /**
          * Notice
@@ -1302,6 +1853,41 @@ export interface components {
          */
         NowGroup: "problem" | "live" | "next" | "idle";
         /**
+         * NowSnapshot
+         * @description The whole first page; in the place of all that was known.
+         */
+        NowSnapshot: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "now";
+            data: components["schemas"]["Now"];
+        };
+        /**
+         * Office
+         * @description An office that looks in.
+         */
+        Office: {
+            /** Name */
+            name: string;
+            /** People */
+            people: number;
+            /**
+             * Since
+             * Format: date-time
+             * @description RFC 3339 time with its offset
+             */
+            since: string;
+        };
+        /**
          * Organization
          * @description One organization with what is below it.
          */
@@ -1380,6 +1966,29 @@ export interface components {
             roots: components["schemas"]["Organization"][];
         };
         /**
+         * Pairing
+         * @description How the pairing of this box stands.
+         */
+        Pairing: {
+            state: components["schemas"]["PairingState"];
+            /**
+             * Code
+             * @description Six digits to show in very large type; null unless ``waiting``
+             */
+            code: string | null;
+            /**
+             * Expires At
+             * @description From then on a new pairing must be started
+             */
+            expires_at: string | null;
+        };
+        /**
+         * PairingState
+         * @description A code is shown and awaited (``waiting``), was entered (``paired``), or is no longer good (``over``).
+         * @enum {string}
+         */
+        PairingState: "waiting" | "paired" | "over";
+        /**
          * PasswordChange
          * @description The old and the new password. All other sessions of the person end.
          */
@@ -1413,6 +2022,63 @@ export interface components {
          * @enum {string}
          */
         PlaceKind: "meeting-room" | "duty-office" | "service-hall" | "public-area" | "other";
+        /**
+         * Presence
+         * @description Somebody who looks in now.
+         */
+        Presence: {
+            person: components["schemas"]["PersonRef"];
+            /** @description Null for somebody of the service itself */
+            office: components["schemas"]["OrganizationRef"] | null;
+            /**
+             * Superior
+             * @description An official of an organization above the village: 上级列席, shown in the room
+             */
+            superior: boolean;
+            /**
+             * Since
+             * Format: date-time
+             * @description RFC 3339 time with its offset
+             */
+            since: string;
+        };
+        /**
+         * PresenceChanged
+         * @description Somebody came or left: all who look in now.
+         */
+        PresenceChanged: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "presence";
+            data: components["schemas"]["PresenceNow"];
+        };
+        /**
+         * PresenceNow
+         * @description Who looks in at a meeting now, superior officials first, each since when.
+         */
+        PresenceNow: {
+            /** People */
+            people: components["schemas"]["Presence"][];
+        };
+        /**
+         * PresenceRecord
+         * @description Who looks in now, and all who did.
+         */
+        PresenceRecord: {
+            /** People */
+            people: components["schemas"]["Presence"][];
+            /** Entries */
+            entries: components["schemas"]["Attendance"][];
+        };
         /**
          * ProbeEvent
          * @description One line of the NDJSON answer of a probe.
@@ -1571,6 +2237,37 @@ export interface components {
             download_name: string;
         };
         /**
+         * RecordingChanged
+         * @description The recording began, waits for the camera, or ended.
+         */
+        RecordingChanged: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "recording";
+            data: components["schemas"]["RecordingNow"];
+        };
+        /**
+         * RecordingNow
+         * @description How a meeting's recording stands right now.
+         */
+        RecordingNow: {
+            state: components["schemas"]["RecordingState"];
+            /**
+             * Since
+             * @description Since when there is media on record
+             */
+            since: string | null;
+        };
+        /**
          * RecordingState
          * @description Whether a recording is being written (``recording``), waits for a camera (``waiting``), is being filed
          *     (``filing``), is filed (``filed``), could not be kept (``failed``), or there is none (``none``).
@@ -1604,12 +2301,117 @@ export interface components {
             waiting_bytes: number;
         };
         /**
+         * Refused
+         * @description A topic that is not there or not for this person, or a message that cannot be understood (``topic`` empty).
+         */
+        Refused: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "refused";
+            /** Topic */
+            topic: string;
+            problem: components["schemas"]["Notice"];
+        };
+        /**
          * Role
          * @description What a user may do; where is said by the user's organization (that subtree). Administrators are three, as
          *     GB/T 22239 asks: for the system, for security, for audit.
          * @enum {string}
          */
         Role: "system-administrator" | "security-administrator" | "auditor" | "official" | "archivist" | "viewer";
+        /**
+         * Room
+         * @description Everything that the room's page shows. Each event of the room carries all of it.
+         */
+        Room: {
+            /**
+             * At
+             * Format: date-time
+             * @description RFC 3339 time with its offset
+             */
+            at: string;
+            /**
+             * Device
+             * @description Name of the device that asks; null for a person
+             */
+            device: string | null;
+            /**
+             * Topic
+             * @description Topic of the events of this room
+             */
+            topic: string;
+            /**
+             * Csrf Token
+             * @description For ``X-CSRF-Token``; null in events
+             */
+            csrf_token: string | null;
+            site: components["schemas"]["SiteRef"];
+            village: components["schemas"]["OrganizationRef"];
+            /** Cameras */
+            cameras: components["schemas"]["CameraNow"][];
+            /** @description The meeting that runs here */
+            meeting: components["schemas"]["MeetingBrief"] | null;
+            recording: components["schemas"]["RecordingNow"] | null;
+            /** @description The next one planned here today */
+            next_meeting: components["schemas"]["MeetingBrief"] | null;
+            /**
+             * Offices
+             * @description 上级列席中: offices above the village that look in now
+             */
+            offices: components["schemas"]["Office"][];
+            /**
+             * Viewers
+             * @description All who look in now, those of ``offices`` among them
+             */
+            viewers: number;
+            /**
+             * Notes
+             * @description Notes not yet answered, the oldest first
+             */
+            notes: components["schemas"]["Note"][];
+            talk: components["schemas"]["Talk"];
+        };
+        /**
+         * RoomState
+         * @description A room as it stands; in the place of all that was known.
+         */
+        RoomState: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "room";
+            data: components["schemas"]["Room"];
+        };
+        /**
+         * ServiceNotices
+         * @description What is wrong with the service itself.
+         */
+        ServiceNotices: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "notices";
+            /** Data */
+            data: components["schemas"]["Notice"][];
+        };
         /**
          * Session
          * @description A log-in. The session itself is in an HttpOnly cookie.
@@ -1757,6 +2559,24 @@ export interface components {
             ends_at: string;
         };
         /**
+         * StoryChanged
+         * @description The timeline has something new: fetch it again.
+         */
+        StoryChanged: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "story";
+        };
+        /**
          * StoryEntry
          * @description One thing that happened.
          */
@@ -1802,6 +2622,55 @@ export interface components {
              * @description Pattern with ``{camera}`` in it, without the password
              */
             rtsp_url: string;
+        };
+        /**
+         * Talk
+         * @description Who speaks into the room. One at a time.
+         */
+        Talk: {
+            speaker: components["schemas"]["TalkSpeaker"] | null;
+            /**
+             * Queue
+             * @description Who waits, the next one first
+             */
+            queue: components["schemas"]["TalkSpeaker"][];
+        };
+        /**
+         * TalkChanged
+         * @description Somebody began or ended to speak, or to wait.
+         */
+        TalkChanged: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "talk";
+            data: components["schemas"]["Talk"];
+        };
+        /**
+         * TalkSpeaker
+         * @description Somebody who speaks into the room, or waits to.
+         */
+        TalkSpeaker: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Office */
+            office: string;
+            /**
+             * Since
+             * Format: date-time
+             * @description Since when they speak, or wait
+             */
+            since: string;
         };
         /**
          * Timeline
@@ -3167,6 +4036,820 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_notes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                meeting_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NoteList"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    write_note: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                meeting_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NoteInput"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Note"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_presence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                meeting_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PresenceRecord"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_events: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Switching Protocols */
+            101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventMessage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_room_events: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Switching Protocols */
+            101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventMessage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    await_pairing: {
+        parameters: {
+            query?: {
+                /** @description Seconds to hold the answer until something changes */
+                wait_s?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pairing"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    start_pairing: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pairing"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_devices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceList"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pair_device: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                site_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeviceInput"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Device"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_device: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                device_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_room: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Room"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_note: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                note_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Note"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    answer_note: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                note_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Note"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

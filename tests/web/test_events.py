@@ -1,0 +1,213 @@
+"""The event socket: who may have which topic, what is told, and how a page goes on after a drop."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import TestClient
+
+from storage.records import Camera
+from tests.support.event_page import event_page
+from tests.web.conftest import Api, Service
+from web.live.events_board import BOARD
+
+
+@pytest.fixture
+async def village(service: Service) -> Service:
+    """The county with a camera in each hall that nobody answers at."""
+    now = service.services.sessions.now()
+    async with service.services.database.transaction() as repos:
+        for side in ("east", "west"):
+            await repos.cameras.add(
+                Camera(
+                    id=f"camera-{side}",
+                    site_id=f"hall-{side}",
+                    name="会议室",
+                    url="rtsp://127.0.0.1:9/none",
+                    created_at=now,
+                    updated_at=now,
+                )
+            )
+    await service.services.county.refresh()
+    return service
+
+
+async def running_meeting(api: Api, side: str = "east") -> str:
+    """A meeting that has been started."""
+    plan = {
+        "kind": "members-meeting",
+        "organization_id": f"village-{side}",
+        "planned_start": "2030-01-01T08:00:00+08:00",
+    }
+    meeting = await api.json("POST", "/meetings", 201, json=plan)
+    await api.json("POST", f"/meetings/{meeting['id']}/start")
+    return str(meeting["id"])
+
+
+async def write(api: Api, meeting: str, text: str = "请先清点到会人数", key: str = "key-00000001", **more: Any) -> Any:
+    body = {"kind": "remind", "text": text, "key": key, **more}
+    return await api.json("POST", f"/meetings/{meeting}/notes", 201, json=body)
+
+
+async def test_a_page_is_told_of_a_meeting_from_start_to_end(village: Service) -> None:
+    official, east = await village.logged_in("official"), await village.logged_in("east")
+    async with event_page(east.client) as page:
+        await page.subscribe("now")
+        now = await page.next("now")
+        assert [card["camera"]["id"] for card in now["data"]["cards"]] == ["camera-east"]
+        meeting = await running_meeting(official)
+        card = await page.next("card", lambda told: told["data"]["meeting"] is not None)
+        assert card["data"]["meeting"]["state"] == "running"
+        await page.subscribe(f"meeting/{meeting}", watching=False)
+        snapshot = (await page.next("meeting"))["data"]
+        assert snapshot["meeting"]["id"] == meeting
+        assert (snapshot["notes"]["items"], snapshot["presence"]["people"]) == ([], [])
+        assert snapshot["recording"]["state"] == "waiting"
+        await write(official, meeting)
+        note = (await page.next("note"))["data"]
+        assert (note["text"], note["office"], note["shown_at"]) == ("请先清点到会人数", "清河县委组织部", None)
+        await official.json("POST", f"/meetings/{meeting}/end")
+        assert (await page.next("state"))["data"]["state"] == "ended"
+
+
+async def test_a_page_that_was_away_gets_what_it_missed_and_no_more(village: Service) -> None:
+    official = await village.logged_in("official")
+    meeting = await running_meeting(official)
+    topic = f"meeting/{meeting}"
+    async with event_page(official.client) as page:
+        await page.subscribe(topic)
+        await page.next("meeting")
+        await write(official, meeting, "一", "key-00000001")
+        await page.next("note")
+        last = page.ids[topic]
+    for number in range(2, 5):
+        await write(official, meeting, str(number), f"key-0000000{number}")
+    async with event_page(official.client) as page:
+        await page.subscribe(topic, after=last)
+        texts = [(await page.next("note"))["data"]["text"] for _ in range(3)]
+        assert texts == ["2", "3", "4"]
+        assert "meeting" not in [told["type"] for told in page.seen]
+    for wrong in ("0-1", last.split("-")[0] + "-999999", "nonsense", "-", last + "0" * 30):
+        async with event_page(official.client) as page:
+            await page.subscribe(topic, after=wrong)
+            items = (await page.next("meeting"))["data"]["notes"]["items"]
+            assert [item["text"] for item in items] == ["一", "2", "3", "4"]
+
+
+async def test_topics_of_another_area_and_of_nobody_are_refused(village: Service) -> None:
+    official, east = await village.logged_in("official"), await village.logged_in("east")
+    meeting = await running_meeting(official, "west")
+    auditor = await village.logged_in("auditor")
+    async with event_page(east.client) as page, event_page(auditor.client) as other:
+        for topic, code in (
+            (f"meeting/{meeting}", "outside-area"),
+            ("room/hall-west", "outside-area"),
+            ("meeting/none", "record-not-found"),
+            ("room/none", "not-found"),
+        ):
+            await page.subscribe(topic)
+            refused = await page.next("refused")
+            assert (refused["topic"], refused["problem"]["code"]) == (topic, code)
+        await other.subscribe("now")
+        assert (await other.next("refused"))["problem"]["code"] == "forbidden"
+        # The socket is as good as before, and no card of the other town comes.
+        await page.subscribe("now")
+        await page.next("now")
+        await write(official, meeting)
+        await running_meeting(official, "east")
+        await page.next("card")
+        assert {told["data"]["camera"]["id"] for told in page.seen if told["type"] == "card"} == {"camera-east"}
+
+
+async def test_what_cannot_be_understood_is_said_so(village: Service) -> None:
+    official = await village.logged_in("official")
+    wrong = ["", "{}", "[]", "null", "nonsense", '{"type":"subscribe","topic":"../etc"}', "[" * 2000, "1e999999"]
+    async with event_page(official.client) as page:
+        for text in wrong:
+            await page.socket.send_str(text)
+            assert (await page.next("refused"))["topic"] == ""
+
+
+async def test_a_message_that_is_too_long_or_not_text_ends_the_socket(village: Service) -> None:
+    official = await village.logged_in("official")
+    async with event_page(official.client) as page:
+        await page.socket.send_str("x" * 10_000)
+        assert await page.closed() == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
+    async with event_page(official.client) as page:
+        await page.socket.send_bytes(b"x")
+        assert await page.closed() == aiohttp.WSCloseCode.UNSUPPORTED_DATA
+
+
+async def test_other_sites_and_strangers_get_no_socket(village: Service) -> None:
+    official = await village.logged_in("official")
+    refusals: list[tuple[TestClient[Any, Any], dict[str, str], int]] = [
+        (village.browser().client, {}, 401),
+        (official.client, {"Origin": "https://evil.example"}, 403),
+        (official.client, {"Origin": "null"}, 403),
+        (official.client, {"Sec-Fetch-Site": "cross-site"}, 403),
+    ]
+    for client, headers, status in refusals:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.ws_connect("/api/v1/events", headers=headers)
+        assert refused.value.status == status
+    ours = f"http://{village.server.host}:{village.server.port}"
+    async with event_page(official.client, headers={"Origin": ours}) as page:
+        await page.subscribe("now")
+        await page.next("now")
+
+
+async def test_a_socket_ends_with_the_log_in_and_with_the_persons_rights(village: Service) -> None:
+    security, viewer = await village.logged_in("security"), await village.logged_in("viewer")
+    async with event_page(viewer.client) as page:
+        await viewer.json("DELETE", "/session", 204)
+        assert await page.closed() == 4401
+    viewer = await village.logged_in("viewer")
+    async with event_page(viewer.client) as page:
+        body = {"display_name": "V", "role": "viewer", "organization_id": None, "enabled": False}
+        await security.json("PUT", "/users/u-viewer", json=body)
+        assert await page.closed() == 4401
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        await viewer.client.ws_connect("/api/v1/events")
+
+
+async def test_the_oldest_of_too_many_sockets_goes(village: Service) -> None:
+    official = await village.logged_in("official")
+    async with event_page(official.client) as first:
+        others = [await official.client.ws_connect("/api/v1/events") for _ in range(12)]
+        assert await first.closed() == 4429
+        assert not any(socket.closed for socket in others)
+        for socket in others:
+            await socket.close()
+
+
+async def test_a_page_that_does_not_read_is_cut_off_and_loses_no_note(village: Service) -> None:
+    official = await village.logged_in("official")
+    meeting = await running_meeting(official)
+    topic = f"meeting/{meeting}"
+    board = village.server.app[BOARD]
+    place = board._rows.places.get(meeting)  # noqa: SLF001
+    async with event_page(official.client) as slow, event_page(official.client) as quick:
+        for page in (slow, quick):
+            await page.subscribe(topic)
+            await page.next("meeting")
+        await write(official, meeting, "重要", "key-00000001")
+        await quick.next("note")
+        async with village.services.database.read() as repos:
+            place = await repos.meetings.place(meeting)
+            (note,) = await repos.notes.of_meetings([meeting])
+        # Nobody reads the slow page's socket: first its buffers fill, then its queue.
+        reading = asyncio.create_task(quick.next("note", lambda told: told["data"]["text"] == "last"))
+        for number in range(4000):
+            board.note_changed(place, replace(note, id=f"n{number % 10}", text="x" * 2000))
+            if number % 50 == 0:
+                await asyncio.sleep(0)
+        board.note_changed(place, replace(note, id="last", text="last"))
+        await reading
+        last = slow.ids[topic]
+        assert await slow.closed() in (1006, 4408)
+    async with event_page(official.client) as back:
+        await back.subscribe(topic, after=last)
+        items = (await back.next("meeting"))["data"]["notes"]["items"]
+        assert "重要" in [item["text"] for item in items]
