@@ -78,6 +78,13 @@ class CameraTransport(StrEnum):
     UDP = "udp"
 
 
+class TlsTrust(StrEnum):
+    """Which certificate of an ``rtsps`` camera is taken: one an authority has signed, or the one met first."""
+
+    VERIFY = "verify"
+    PIN = "pin"
+
+
 class PlaceKind(StrEnum):
     """What kind of place a camera looks at; the register decides by it whether supervision is allowed."""
 
@@ -143,7 +150,8 @@ class Site:
 class Camera:
     """A camera and its register entry. ``url`` and ``sub_url`` are RTSP addresses without credentials;
     ``password_encrypted`` is what :class:`storage.secrets.SecretBox` made of the password, with the camera's id as
-    context; empty for none.
+    context; empty for none. ``tls_pin`` is the SHA-256 of the certificate that alone is taken, hexadecimal; empty until
+    one was met.
 
     Register (个人信息保护法 art. 17, 26; 公共安全视频图像信息系统管理条例 art. 13–17): ``place_kind``, ``purpose``,
     ``legal_basis``, ``notice`` (where the sign hangs, since when), ``notice_photo_key`` (object), ``filing_number``,
@@ -158,6 +166,8 @@ class Camera:
     username: str = ""
     password_encrypted: str = field(default="", repr=False)
     transport: CameraTransport = CameraTransport.TCP
+    tls_trust: TlsTrust = TlsTrust.VERIFY
+    tls_pin: str = ""
     enabled: bool = True
     position: int = 0
     place_kind: PlaceKind = PlaceKind.MEETING_ROOM

@@ -17,6 +17,7 @@ from streaming.errors import AddressRefusedError, AddressUnresolvedError, UrlInv
 from streaming.secret import Secret
 
 DEFAULT_RTSP_PORT = 554
+DEFAULT_RTSPS_PORT = 322
 MAX_URL_LENGTH = 2048
 MAX_ADDRESSES = 4
 
@@ -37,6 +38,7 @@ class RtspUrl:
     url: str
     host: str
     port: int
+    tls: bool = False
 
     @property
     def path(self) -> str:
@@ -87,7 +89,7 @@ def parse_rtsp_url(url: str) -> RtspUrl:
         port = parts.port
     except ValueError as error:
         raise UrlInvalidError("URL cannot be read", reason="port" if "ort" in str(error) else "host") from None
-    if parts.scheme != "rtsp":
+    if parts.scheme not in ("rtsp", "rtsps"):
         raise UrlInvalidError("not an rtsp:// URL", reason="scheme")
     if parts.username is not None or parts.password is not None:
         raise UrlInvalidError("credentials inside the URL", reason="credentials")
@@ -96,14 +98,16 @@ def parse_rtsp_url(url: str) -> RtspUrl:
     if port == 0:
         raise UrlInvalidError("port 0", reason="port")
     try:
-        ascii_host = host if ":" in host else host.encode("idna").decode("ascii")
+        ascii_host = host.encode("ascii" if ":" in host else "idna").decode("ascii")
     except UnicodeError:
         raise UrlInvalidError("host name cannot be written in ASCII", reason="host") from None
     authority = f"[{ascii_host}]" if ":" in ascii_host else ascii_host
     authority += f":{port}" if port is not None else ""
     path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._")
     query = f"?{quote(parts.query, safe='/?%:@!$&()*+,;=~-._')}" if parts.query else ""
-    return RtspUrl(f"rtsp://{authority}{path}{query}", ascii_host, port or DEFAULT_RTSP_PORT)
+    tls = parts.scheme == "rtsps"
+    usual = DEFAULT_RTSPS_PORT if tls else DEFAULT_RTSP_PORT
+    return RtspUrl(f"{parts.scheme}://{authority}{path}{query}", ascii_host, port or usual, tls)
 
 
 def redacted(url: str) -> str:

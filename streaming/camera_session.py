@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import random
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from streaming.camera_status import SLOW_STATES, CameraState, CameraStatus
 from streaming.errors import InternalCameraError, StreamingError, WallClockSteppedError
 from streaming.rtsp.client import RtspClient, RtspSettings
 from streaming.rtsp.pacing import ReadPacer
-from streaming.source import CameraSource
+from streaming.source import CameraSource, TlsTrust
 from streaming.stream_session import ORIGIN_LEAD_NS, StreamSession
 
 log = logging.getLogger(__name__)
@@ -150,6 +151,7 @@ class CameraSession(StreamSession):
             try:
                 # Outside of the gate: a camera that is away must not hold up one that is there.
                 await client.connect()
+                self._remember(client.certificate)
                 async with self._gate:
                     await client.describe()
                     self._epoch += 1
@@ -165,6 +167,12 @@ class CameraSession(StreamSession):
                 self._before = self._totals()
                 self._client = None
                 self.stream.hurry_changed = None
+
+    def _remember(self, certificate: str) -> None:
+        """The first certificate met is the only one from now on. The register learns it from the status, and then has
+        the same source as this session."""
+        if certificate and self.source.tls_trust is TlsTrust.PIN and not self.source.tls_pin:
+            self.source = dataclasses.replace(self.source, tls_pin=certificate)
 
     def _wanted_pacer(self) -> ReadPacer | None:
         return None if self.stream.hurried else self._pacer

@@ -8,7 +8,10 @@ from media.stream import Quality
 from media.unit import Track
 from streaming.errors import (
     AddressRefusedError,
+    CameraCertificateChangedError,
+    CameraCertificateUntrustedError,
     CameraSilentError,
+    CameraTlsError,
     CredentialsMissingError,
     CredentialsRefusedError,
     NotRtspError,
@@ -46,7 +49,8 @@ class Problem:
 @dataclass(frozen=True, slots=True)
 class CameraStatus:
     """One stream of one camera. Times are Unix nanoseconds; rates are of the last few seconds; counters are since the
-    supervisor took the camera over. ``clock_offset_ns`` is the camera's clock minus ours."""
+    supervisor took the camera over. ``clock_offset_ns`` is the camera's clock minus ours. ``tls_pin`` is the SHA-256 of
+    the certificate that alone is taken."""
 
     camera_id: str
     quality: Quality
@@ -63,6 +67,7 @@ class CameraStatus:
     last_media_utc_ns: int | None = None
     last_keyframe_utc_ns: int | None = None
     next_try_utc_ns: int | None = None
+    tls_pin: str = ""
 
 
 def state_after(error: StreamingError | MediaError) -> CameraState:
@@ -74,6 +79,8 @@ def state_after(error: StreamingError | MediaError) -> CameraState:
     if isinstance(error, CameraSilentError):
         return CameraState.SILENT
     if isinstance(error, NotRtspError) and error.params.get("looks_like") not in ("closed", "silent"):
+        return CameraState.MISCONFIGURED
+    if isinstance(error, CameraTlsError | CameraCertificateUntrustedError | CameraCertificateChangedError):
         return CameraState.MISCONFIGURED
     if isinstance(error, UrlInvalidError | AddressRefusedError | PathNotFoundError):
         return CameraState.MISCONFIGURED

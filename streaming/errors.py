@@ -11,6 +11,9 @@ StreamingError
 ├── CameraError                 a camera that cannot be used now
 │   ├── CameraUnreachableError  no TCP connection
 │   ├── NotRtspError            something else than RTSP answers there
+│   ├── CameraTlsError          TLS is asked for and does not come about
+│   ├── CameraCertificateUntrustedError nobody known has signed the certificate
+│   ├── CameraCertificateChangedError another certificate than the one remembered
 │   ├── CameraTimeoutError      no answer in time
 │   ├── CameraDisconnectedError the connection ended
 │   ├── CameraSilentError       connected, yet no media comes
@@ -107,6 +110,24 @@ class NotRtspError(CameraError):
     """Something else than RTSP answers. ``params``: host, port, looks_like (http, ssh, tls, silent, unknown)."""
 
     code = "camera-not-rtsp"
+
+
+class CameraTlsError(CameraError):
+    """TLS is asked for and does not come about. ``params``: host, port, reason."""
+
+    code = "camera-tls-failed"
+
+
+class CameraCertificateUntrustedError(CameraError):
+    """Nobody known has signed the certificate, or for another name. ``params``: host, reason."""
+
+    code = "camera-certificate-untrusted"
+
+
+class CameraCertificateChangedError(CameraError):
+    """Another certificate than the one remembered. ``params``: host, fingerprint (SHA-256 of the new one)."""
+
+    code = "camera-certificate-changed"
 
 
 class CameraTimeoutError(CameraError):

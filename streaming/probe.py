@@ -75,9 +75,10 @@ class Advice:
 class ProbeStep:
     """One step. ``facts`` by stage:
 
-    reach: url · login: (none) · describe: transport, video, audio (encodings as offered) · picture: codec, width,
-    height, and at its end gop_s (0 if longer than watched), fps, bitrate_bps, packets, packets_lost · sound: codec,
-    rate, channels · clock: offset_ms. ``still`` is a JPEG of the first keyframe, with the picture step alone.
+    reach: url, certificate (SHA-256, with TLS alone) · login: (none) · describe: transport, video, audio (encodings as
+    offered) · picture: codec, width, height, and at its end gop_s (0 if longer than watched), fps, bitrate_bps,
+    packets, packets_lost · sound: codec, rate, channels · clock: offset_ms. ``still`` is a JPEG of the first keyframe,
+    with the picture step alone.
     """
 
     stage: ProbeStage
@@ -194,7 +195,10 @@ class _Prober:
         async with RtspClient(source, self._clock, self._guard, self._settings.rtsp) as client:
             yield self._begin(ProbeStage.REACH)
             await client.connect()
-            yield self._done({"url": client.url})
+            facts: Facts = {"url": client.url}
+            if client.certificate:
+                facts["certificate"] = client.certificate
+            yield self._done(facts)
             yield self._begin(ProbeStage.LOGIN)
             await client.describe()
             yield self._done({})

@@ -15,10 +15,18 @@ class Transport(StrEnum):
     UDP = "udp"
 
 
+class TlsTrust(StrEnum):
+    """Which certificates are taken of an ``rtsps`` camera: those an authority has signed, or the one met first."""
+
+    VERIFY = "verify"
+    PIN = "pin"
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class CameraSource:
     """One stream of one camera. ``url`` has no credentials in it (see ``addresses.split_credentials``). A stream
-    ``on_demand`` is connected only while somebody reads it."""
+    ``on_demand`` is connected only while somebody reads it. ``tls_pin`` is the SHA-256 of the one certificate that is
+    taken, hexadecimal; empty where the first one met is."""
 
     camera_id: str
     url: str
@@ -27,6 +35,8 @@ class CameraSource:
     transport: Transport = Transport.TCP
     quality: Quality = Quality.MAIN
     on_demand: bool = False
+    tls_trust: TlsTrust = TlsTrust.VERIFY
+    tls_pin: str = ""
 
     def __repr__(self) -> str:
         return f"CameraSource({self.camera_id!r}, {self.quality}, {redacted(self.url)!r}, {self.transport})"

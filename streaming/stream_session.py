@@ -115,6 +115,7 @@ class StreamSession(ABC):
             last_media_utc_ns=self._newest_utc_ns or None,
             last_keyframe_utc_ns=keyframe.utc_ns if keyframe is not None else None,
             next_try_utc_ns=self._next_try_utc_ns,
+            tls_pin=self.source.tls_pin,
         )
 
     def sample(self) -> None:

@@ -11,7 +11,7 @@ from storage.secrets import SecretBox
 from streaming.addresses import AddressGuard, parse_rtsp_url, split_credentials
 from streaming.errors import AddressUnresolvedError
 from streaming.secret import Secret
-from streaming.source import CameraSource, Transport
+from streaming.source import CameraSource, TlsTrust, Transport
 from web.county import CountyPicture
 
 log = structlog.get_logger("web.cameras")
@@ -34,6 +34,8 @@ def source_of(camera: Camera, secrets: SecretBox, quality: Quality = Quality.MAI
         username=camera.username,
         password=Secret(password),
         transport=Transport(camera.transport.value),
+        tls_trust=TlsTrust(camera.tls_trust.value),
+        tls_pin=camera.tls_pin,
         quality=quality,
         on_demand=quality is Quality.SUB,
     )

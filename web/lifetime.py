@@ -39,6 +39,7 @@ from web.access.rtsp_gate import RtspGate, stream_of
 from web.access.rtsp_recordings import RtspRecordings
 from web.access.sessions import Sessions
 from web.access.stream_access import StreamPasswords
+from web.camera_pins import CameraPins
 from web.camera_sources import Addresses, WantedCameras, sources_of
 from web.config import Settings
 from web.county import County, CountyPicture
@@ -118,6 +119,8 @@ async def _start(
     audit = Audit(clock)
     playback = Playback(database, store, media.recorder, media_threads)
     recordings = RtspRecordings(county, database, playback, audit, clock, media_threads)
+    pins = CameraPins(media.supervisor, database, county, audit)
+    await stack.enter_async_context(pins.following(failures))
     rtsp_gate = RtspGate(county, stream_passwords, audit, database, clock, recordings)
     rtsp_port = await _start_rtsp(settings, clock, rtsp_gate, recordings, county, media.directory, failures, stack)
     trends = Trends(lambda: {status.camera_id: status.bitrate_bps for status in media.supervisor.statuses()})

@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueC
 from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.models.base import Base, Id, UtcDateTime, text_enum
-from storage.records import CameraTransport, OrganizationLevel, PlaceKind
+from storage.records import CameraTransport, OrganizationLevel, PlaceKind, TlsTrust
 
 
 class OrganizationRow(Base):
@@ -52,6 +52,8 @@ class CameraRow(Base):
     username: Mapped[str] = mapped_column(String(200))
     password_encrypted: Mapped[str] = mapped_column(Text)
     transport: Mapped[CameraTransport] = mapped_column(text_enum(CameraTransport))
+    tls_trust: Mapped[TlsTrust] = mapped_column(text_enum(TlsTrust))
+    tls_pin: Mapped[str] = mapped_column(String(64))
     enabled: Mapped[bool]
     position: Mapped[int]
     place_kind: Mapped[PlaceKind] = mapped_column(text_enum(PlaceKind))

@@ -11,7 +11,6 @@ next. Every way it can end is an error of :mod:`streaming.errors` or :mod:`media
 """
 
 import asyncio
-import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -28,7 +27,6 @@ from streaming.errors import (
     CameraRefusedError,
     CameraSilentError,
     CameraTimeoutError,
-    CameraUnreachableError,
     CredentialsMissingError,
     CredentialsRefusedError,
     NoMediaError,
@@ -40,6 +38,7 @@ from streaming.errors import (
 )
 from streaming.rtsp.auth import ClientAuthenticator
 from streaming.rtsp.connection import RtspConnection
+from streaming.rtsp.dialling import dial
 from streaming.rtsp.message import Response
 from streaming.rtsp.pacing import ReadPacer
 from streaming.rtsp.sdp import SessionDescription, parse_sdp
@@ -85,6 +84,8 @@ class RtspClient:
         self.description: SessionDescription | None = None
         self.receiver: StreamReceiver | None = None
         self.transport: Transport | None = None
+        self.certificate = ""
+        """SHA-256 of the certificate that the camera showed, hexadecimal; empty without TLS."""
         self._clock = clock
         self._guard = guard
         self._settings = settings or RtspSettings()
@@ -277,26 +278,13 @@ class RtspClient:
 
     async def _open(self) -> None:
         target = self._target
-        addresses = await self._guard.addresses(target.host, target.port)
-        loop = asyncio.get_running_loop()
-        reason = "network"
-        for address in addresses:
-            try:
-                async with asyncio.timeout(self._settings.connect_s):
-                    _, self._connection = await loop.create_connection(
-                        lambda: RtspConnection(self._clock, target.host, target.port, self._stray),
-                        address.ip,
-                        address.port,
-                    )
-            except TimeoutError:
-                reason = "timeout"
-            except ConnectionRefusedError:
-                reason = "refused"
-            except OSError as error:
-                reason = "no-route" if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH) else "network"
-            else:
-                return
-        raise CameraUnreachableError("no TCP connection", host=target.host, port=target.port, reason=reason)
+        self._connection, self.certificate = await dial(
+            target,
+            self.source,
+            self._guard,
+            lambda: RtspConnection(self._clock, target.host, target.port, self._stray),
+            self._settings.connect_s,
+        )
 
     def _stray(self, channel: int, packet: memoryview, arrival_ns: int) -> None:
         if self._channels is not None:
@@ -318,10 +306,13 @@ class RtspClient:
         if not location:
             raise CameraRedirectError("redirected without a place to go", reason="no-location")
         clean, _ = split_credentials(urljoin(self._target.url, location))
+        secure = self._target.tls
         try:
             self._target = parse_rtsp_url(clean)
         except UrlInvalidError as error:
             raise CameraRedirectError("redirected to no camera", reason=str(error.params["reason"])) from None
+        if secure and not self._target.tls:
+            raise CameraRedirectError("redirected out of TLS", reason="insecure")
         # A password in clear text goes to no host but the one it was set for.
         self._auth = ClientAuthenticator(
             self.source.username, self.source.password, allow_basic=self._target.host == self._first_host
@@ -378,6 +369,9 @@ class RtspClient:
     # Session
 
     def _transports(self) -> tuple[Transport, ...]:
+        if self._target.tls:
+            # Datagrams would go in the clear.
+            return (Transport.TCP,)
         if self.source.transport is Transport.UDP:
             return (Transport.UDP, Transport.TCP)
         return (Transport.TCP, Transport.UDP)

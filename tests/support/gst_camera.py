@@ -17,7 +17,7 @@ import gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 VIDEO = {
     "h264": "x264enc tune=zerolatency speed-preset=ultrafast bitrate=500 key-int-max={gop} ! "
@@ -44,9 +44,11 @@ def launch_line(mount: str, arguments: argparse.Namespace) -> str:
     return line + ")"
 
 
-def protect(server: GstRtspServer.RTSPServer, method: str) -> None:
-    """Ask for the log-in of the environment."""
+def protect(server: GstRtspServer.RTSPServer, method: str, certificate: str) -> None:
+    """Ask for the log-in of the environment; speak TLS where there is a certificate."""
     auth = GstRtspServer.RTSPAuth()
+    if certificate:
+        auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(certificate))
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")
     user, password = os.environ["CAMERA_USER"], os.environ["CAMERA_PASSWORD"]
@@ -67,6 +69,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=240)
     parser.add_argument("--fps", type=int, default=25)
     parser.add_argument("--gop", type=int, default=25)
+    parser.add_argument("--certificate", default="", help="PEM file; only with a log-in")
     arguments = parser.parse_args()
 
     Gst.init(None)
@@ -75,7 +78,7 @@ def main() -> None:
     server.set_service(str(arguments.port))
     method = os.environ.get("CAMERA_AUTH", "none")
     if method != "none":
-        protect(server, method)
+        protect(server, method, arguments.certificate)
     mounts = server.get_mount_points()
     for mount in MOUNTS:
         factory = GstRtspServer.RTSPMediaFactory()

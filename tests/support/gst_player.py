@@ -35,7 +35,10 @@ def number_of(sample: "Gst.Sample") -> int:
 class Player:
     def __init__(self, url: str, seek_s: float | None) -> None:
         self.seek_s = seek_s
-        self.told = {"before": [], "after": [], "duration_s": None, "ended": False}
+        self.before: list[int] = []
+        self.after: list[int] = []
+        self.duration_s: float | None = None
+        self.ended = False
         self.sought = seek_s is None
         self.failure = ""
         self.loop = GLib.MainLoop()
@@ -53,19 +56,19 @@ class Player:
 
     def picture(self, sink: "GstApp.AppSink") -> "Gst.FlowReturn":
         number = number_of(sink.emit("pull-sample"))
-        self.told["after" if self.sought else "before"].append(number)
-        if not self.sought and len(self.told["before"]) == 25:
+        (self.after if self.sought else self.before).append(number)
+        if not self.sought and len(self.before) == 25:
             GLib.idle_add(self.seek)
         return Gst.FlowReturn.OK
 
     def seek(self) -> bool:
         found, duration = self.bin.query_duration(Gst.Format.TIME)
-        self.told["duration_s"] = duration / Gst.SECOND if found else None
+        self.duration_s = duration / Gst.SECOND if found else None
         flags = Gst.SeekFlags.FLUSH | Gst.SeekFlags.KEY_UNIT
         self.sought = True
         if not self.bin.seek_simple(Gst.Format.TIME, flags, int(self.seek_s * Gst.SECOND)):
             self.fail("the seek was refused")
-        self.told["after"].clear()
+        self.after.clear()
         return False
 
     def message(self, _bus: "Gst.Bus", message: "Gst.Message") -> None:
@@ -73,7 +76,7 @@ class Player:
             error, detail = message.parse_error()
             self.fail(f"{error.message}: {detail}")
         elif message.type == Gst.MessageType.EOS:
-            self.told["ended"] = True
+            self.ended = True
             self.loop.quit()
 
     def fail(self, why: str) -> None:
@@ -85,7 +88,8 @@ class Player:
         GLib.timeout_add_seconds(45, self.fail, "no end in 45 s")
         self.loop.run()
         self.bin.set_state(Gst.State.NULL)
-        print(json.dumps(self.told))
+        told = {"before": self.before, "after": self.after, "duration_s": self.duration_s, "ended": self.ended}
+        print(json.dumps(told))
         if self.failure:
             print(self.failure, file=sys.stderr)
         return 1 if self.failure else 0

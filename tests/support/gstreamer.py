@@ -53,9 +53,16 @@ class GstCamera:
 
 @contextlib.asynccontextmanager
 async def gst_camera(
-    *, port: int = 0, auth: str = "none", user: str = "admin", password: str = "secret", gop: int = 25
+    *,
+    port: int = 0,
+    auth: str = "none",
+    user: str = "admin",
+    password: str = "secret",
+    gop: int = 25,
+    certificate: Path | None = None,
 ) -> AsyncIterator[GstCamera]:
-    """A GStreamer camera for as long as the context is open. ``auth`` is none, basic or digest."""
+    """A GStreamer camera for as long as the context is open. ``auth`` is none, basic or digest; with a ``certificate``
+    (PEM, key and all) it speaks TLS."""
     require_gstreamer()
     environment = {**os.environ, "CAMERA_AUTH": auth, "CAMERA_USER": user, "CAMERA_PASSWORD": password}
     process = await asyncio.create_subprocess_exec(
@@ -63,6 +70,7 @@ async def gst_camera(
         str(SCRIPT),
         f"--port={port}",
         f"--gop={gop}",
+        *([f"--certificate={certificate}"] if certificate is not None else []),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

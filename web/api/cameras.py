@@ -7,12 +7,13 @@ from aiohttp import web
 
 from media.unit import NS_PER_S
 from storage.records import Camera as CameraRecord
-from storage.records import CameraPlace, Meeting, new_id
+from storage.records import CameraPlace, Meeting, TlsTrust, new_id
 from streaming.addresses import parse_rtsp_url, redacted
 from streaming.errors import StreamingError
 from streaming.probe import Outcome, probe
 from streaming.secret import Secret
 from streaming.source import CameraSource, Transport
+from streaming.source import TlsTrust as SourceTrust
 from web.access.scopes import Scope
 from web.api import present, probe_view
 from web.api.schemas.cameras import (
@@ -169,6 +170,8 @@ async def _probed(call: Call, body: ProbeRequest) -> tuple[CameraSource, str]:
         username=username,
         password=password or Secret(""),
         transport=Transport(body.transport.value),
+        tls_trust=SourceTrust((body.tls_trust or (record.tls_trust if record else TlsTrust.VERIFY)).value),
+        tls_pin=record.tls_pin if record is not None and _same_host(pasted.url, record.url) else "",
     )
     return source, record.name if record else redacted(pasted.url)
 
@@ -194,6 +197,8 @@ async def _filled(call: Call, record: CameraRecord, body: CameraInput) -> Camera
         username=body.username or pasted.username,
         password_encrypted=sealed,
         transport=body.transport,
+        tls_trust=body.tls_trust,
+        tls_pin=_kept_pin(record, pasted.url, body),
         enabled=body.enabled,
         place_kind=registration.place_kind,
         purpose=registration.purpose,
@@ -209,8 +214,21 @@ def _known_sub(sub_url: str, record: CameraRecord) -> bool:
     """Whether a sub stream is where the camera's password goes already."""
     if sub_url in ("", record.sub_url):
         return True
-    sub, main = parse_rtsp_url(sub_url), parse_rtsp_url(record.url)
-    return (sub.host, sub.port) == (main.host, main.port)
+    return _same_host(sub_url, record.url)
+
+
+def _same_host(url: str, other: str) -> bool:
+    if not url.startswith("rtsp") or not other.startswith("rtsp"):
+        return False
+    first, second = parse_rtsp_url(url), parse_rtsp_url(other)
+    return (first.host, first.port) == (second.host, second.port)
+
+
+def _kept_pin(record: CameraRecord, url: str, body: CameraInput) -> str:
+    """The certificate that is still the only one taken: that of the same camera, unless a person lets it go."""
+    if body.tls_trust is not TlsTrust.PIN or body.forget_certificate or not _same_host(url, record.url):
+        return ""
+    return record.tls_pin
 
 
 async def _pasted(call: Call, field: str, address: str) -> PastedAddress:
@@ -268,6 +286,8 @@ def _shown(call: Call, place: CameraPlace, running: dict[str, Meeting]) -> Camer
         username=record.username,
         has_password=bool(record.password_encrypted),
         transport=record.transport,
+        tls_trust=record.tls_trust,
+        tls_pin=record.tls_pin,
         enabled=record.enabled,
         registration=CameraRegistration(
             place_kind=record.place_kind,
@@ -282,5 +302,6 @@ def _shown(call: Call, place: CameraPlace, running: dict[str, Meeting]) -> Camer
         meeting=present.brief(meeting, call.catalog) if meeting else None,
         still_url=present.still_url(record.id),
         live_url=present.live_url(record.id),
+        rtc_url=present.rtc_url(record.id),
         rtsp_url=present.rtsp_url(call.request.url.host or "localhost", services.rtsp_port(), record.id),
     )

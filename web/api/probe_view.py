@@ -86,6 +86,11 @@ def _loss(facts: Facts, _: Catalog) -> str:
     return f"{facts['packets_lost']} / {facts['packets']}" if facts.get("packets_lost") else ""
 
 
+def _certificate(facts: Facts, _: Catalog) -> str:
+    digits = str(facts.get("certificate", "")).upper()
+    return ":".join(digits[at : at + 2] for at in range(0, len(digits), 2))
+
+
 def _clock(facts: Facts, catalog: Catalog) -> str:
     if "offset_ms" not in facts:
         return ""
@@ -94,6 +99,7 @@ def _clock(facts: Facts, catalog: Catalog) -> str:
 
 _SAYERS: Mapping[str, Callable[[Facts, Catalog], str]] = {
     "address": _text("url"),
+    "certificate": _certificate,
     "transport": _text("transport"),
     "offered-video": _text("video"),
     "offered-sound": _text("audio"),

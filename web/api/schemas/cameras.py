@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
-from storage.records import CameraTransport, PlaceKind
+from storage.records import CameraTransport, PlaceKind, TlsTrust
 from web.api.schemas.common import (
     CameraRef,
     Id,
@@ -105,12 +105,15 @@ class Camera(ResponseModel):
     username: str
     has_password: bool
     transport: CameraTransport
+    tls_trust: TlsTrust
+    tls_pin: str = Field(description="SHA-256 of the certificate that alone is taken; empty until one was met")
     enabled: bool
     registration: CameraRegistration
     status: CameraStatus
     meeting: MeetingBrief | None = Field(description="The meeting that it records now")
     still_url: str
     live_url: str
+    rtc_url: str = Field(description="WHEP address of the live picture; `?quality=sub` for the sub stream")
     rtsp_url: str
 
 
@@ -154,6 +157,8 @@ class CameraInput(RequestModel):
     username: Annotated[str, StringConstraints(max_length=120)] = ""
     password: SecretStr | None = Field(default=None, max_length=256)
     transport: CameraTransport = CameraTransport.TCP
+    tls_trust: TlsTrust = TlsTrust.VERIFY
+    forget_certificate: bool = Field(default=False, description="Take the certificate that is met next, whatever it is")
     enabled: bool = True
     registration: CameraRegistration = CameraRegistration()
 
@@ -166,6 +171,7 @@ class ProbeRequest(RequestModel):
     username: Annotated[str, StringConstraints(max_length=120)] | None = None
     password: SecretStr | None = Field(default=None, max_length=256)
     transport: CameraTransport = CameraTransport.TCP
+    tls_trust: TlsTrust | None = Field(default=None, description="Null is as stored; ``verify`` where nothing is")
 
 
 class ProbeStepName(StrEnum):
