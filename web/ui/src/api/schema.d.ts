@@ -971,6 +971,12 @@ export interface components {
             /** Has Password */
             has_password: boolean;
             transport: components["schemas"]["CameraTransport"];
+            tls_trust: components["schemas"]["TlsTrust"];
+            /**
+             * Tls Pin
+             * @description SHA-256 of the certificate that alone is taken; empty until one was met
+             */
+            tls_pin: string;
             /** Enabled */
             enabled: boolean;
             registration: components["schemas"]["CameraRegistration"];
@@ -981,6 +987,11 @@ export interface components {
             still_url: string;
             /** Live Url */
             live_url: string;
+            /**
+             * Rtc Url
+             * @description WHEP address of the live picture; `?quality=sub` for the sub stream
+             */
+            rtc_url: string;
             /** Rtsp Url */
             rtsp_url: string;
         };
@@ -1064,6 +1075,14 @@ export interface components {
             password?: string | null;
             /** @default tcp */
             transport?: components["schemas"]["CameraTransport"];
+            /** @default verify */
+            tls_trust?: components["schemas"]["TlsTrust"];
+            /**
+             * Forget Certificate
+             * @description Take the certificate that is met next, whatever it is
+             * @default false
+             */
+            forget_certificate?: boolean;
             /**
              * Enabled
              * @default true
@@ -2168,6 +2187,11 @@ export interface components {
             password?: string | null;
             /** @default tcp */
             transport?: components["schemas"]["CameraTransport"];
+            /**
+             * @description Null is as stored; ``verify`` where nothing is
+             * @default null
+             */
+            tls_trust?: components["schemas"]["TlsTrust"] | null;
         };
         /**
          * ProbeStepName
@@ -2739,6 +2763,12 @@ export interface components {
              */
             damaged_only: boolean;
         };
+        /**
+         * TlsTrust
+         * @description Which certificate of an ``rtsps`` camera is taken: one an authority has signed, or the one met first.
+         * @enum {string}
+         */
+        TlsTrust: "verify" | "pin";
         /**
          * User
          * @description A person who may log in.
