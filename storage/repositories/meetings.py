@@ -1,16 +1,17 @@
 """Meetings and their story."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, or_, select, update
+from sqlalchemy import Select, and_, delete, func, insert, or_, select, update
 
 from storage.models import CameraRow, MeetingRow, OrganizationRow, SiteRow, StoryRow
 from storage.records import (
     Camera,
     Meeting,
+    MeetingKind,
     MeetingPlace,
     MeetingState,
     Organization,
@@ -18,6 +19,19 @@ from storage.records import (
     StoryEntry,
 )
 from storage.repositories.base import Repository, record_of, subtree, values_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveQuery:
+    """Which meetings: planned to start before ``before`` (at that time, those with an id less than ``before_id``), of
+    the organization and all below it. Each of ``words`` must be in the title, the organization's name or the site's."""
+
+    before: datetime
+    before_id: str = ""
+    organization_id: str | None = None
+    kind: MeetingKind | None = None
+    state: MeetingState | None = None
+    words: tuple[str, ...] = ()
 
 
 class MeetingRepository(Repository):
@@ -56,6 +70,51 @@ class MeetingRepository(Repository):
         order of time. A day is the caller's to cut, in the county's time zone."""
         query = _places().where(MeetingRow.planned_start >= start, MeetingRow.planned_start < end)
         return await self._places(_within(query, organization_id))
+
+    async def nearest(
+        self, start: datetime, end: datetime, organization_id: str | None = None
+    ) -> tuple[datetime | None, datetime | None]:
+        """When the last meeting planned before ``start`` starts, and the first planned from ``end`` on."""
+        column = MeetingRow.planned_start
+        before = _within(select(column).where(column < start).order_by(column.desc()), organization_id).limit(1)
+        after = _within(select(column).where(column >= end).order_by(column), organization_id).limit(1)
+        return (await self._execute(before)).scalar(), (await self._execute(after)).scalar()
+
+    async def starts(
+        self, start: datetime, end: datetime, organization_id: str | None = None
+    ) -> tuple[tuple[datetime, MeetingState], ...]:
+        """Of the same meetings as :meth:`between`, when each is planned to start and its state."""
+        column = MeetingRow.planned_start
+        query = select(column, MeetingRow.state).where(column >= start, column < end)
+        return tuple((at, state) for at, state in await self._execute(_within(query, organization_id)))
+
+    async def archive(self, wanted: "ArchiveQuery", limit: int) -> tuple[MeetingPlace, ...]:
+        """Meetings, newest first. All that is asked for is decided on the rows of one index walked backwards in time;
+        places are looked up for those that are found."""
+        query = select(MeetingRow.id).where(
+            or_(
+                MeetingRow.planned_start < wanted.before,
+                and_(MeetingRow.planned_start == wanted.before, MeetingRow.id < wanted.before_id),
+            )
+        )
+        if wanted.kind is not None:
+            query = query.where(MeetingRow.kind == wanted.kind)
+        if wanted.state is not None:
+            query = query.where(MeetingRow.state == wanted.state)
+        for word in wanted.words:
+            organizations = select(OrganizationRow.id).where(OrganizationRow.name.icontains(word, autoescape=True))
+            sites = select(SiteRow.id).where(SiteRow.name.icontains(word, autoescape=True))
+            query = query.where(
+                or_(
+                    MeetingRow.organization_id.in_(organizations),
+                    MeetingRow.site_id.in_(sites),
+                    MeetingRow.title.icontains(word, autoescape=True),
+                )
+            )
+        newest = (MeetingRow.planned_start.desc(), MeetingRow.id.desc())
+        found = _within(query, wanted.organization_id).order_by(*newest).limit(limit).subquery()
+        shown = _places().join(found, MeetingRow.id == found.c.id).order_by(*newest)
+        return tuple(_place(*row) for row in await self._execute(shown))
 
     async def running(self, organization_id: str | None = None) -> tuple[MeetingPlace, ...]:
         """Meetings that run now."""

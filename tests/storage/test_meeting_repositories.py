@@ -3,12 +3,14 @@
 import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
 from storage.database import Database
 from storage.errors import ConflictError, RecordNotFoundError
 from storage.records import MeetingKind, MeetingState, StoryEntry
+from storage.repositories.meetings import ArchiveQuery
 from tests.support.rows import NOON, NOON_NS, S, SampleCounty, recording
 
 HOUR = timedelta(hours=1)
@@ -155,3 +157,41 @@ async def test_the_story_is_told_in_order_of_time(database: Database, county: Sa
     assert len({entry.id for entry in written}) == 3
     async with database.read() as repos:
         assert await repos.story.of_meeting(meeting.id) == (written[1], written[0], written[2])
+
+
+async def test_the_archive_is_walked_back_page_by_page(database: Database, county: SampleCounty) -> None:
+    """Each meeting once, newest first, whatever ends up at the edge of a page; words are looked for in three names."""
+    made = [
+        county.meeting(number % 3, planned_start=NOON - number // 2 * HOUR, title=f"党课 {number}")
+        for number in range(9)
+    ]
+    later = county.meeting(0, planned_start=NOON + HOUR)
+    async with database.transaction() as repos:
+        for meeting in (*made, later):
+            await repos.meetings.add(meeting)
+
+    async def found(**more: Any) -> list[str]:
+        seen: list[str] = []
+        wanted = ArchiveQuery(before=NOON + timedelta(seconds=1), **more)
+        async with database.read() as repos:
+            while page := await repos.meetings.archive(wanted, 2):
+                seen += [place.meeting.title for place in page]
+                last = page[-1].meeting
+                wanted = replace(wanted, before=last.planned_start, before_id=last.id)
+        assert len(seen) == len(set(seen))
+        return sorted(seen)
+
+    titles = [meeting.title for meeting in made]
+    assert await found() == titles
+    assert await found(organization_id=county.towns[1].id) == titles[2::3]
+    assert await found(words=("石桥",)) == titles[1::3]
+    assert await found(words=("党课", "7")) == ["党课 7"]
+    assert await found(words=("石桥", "7")) == ["党课 7"]
+    assert await found(words=("%",)) == []
+    assert await found(state=MeetingState.ENDED) == []
+    async with database.read() as repos:
+        assert await repos.meetings.nearest(NOON, NOON + timedelta(minutes=1)) == (NOON - HOUR, later.planned_start)
+        assert await repos.meetings.nearest(NOON - 9 * HOUR, NOON + 9 * HOUR) == (None, None)
+        assert sorted(await repos.meetings.starts(NOON, NOON + 2 * HOUR, county.towns[0].id)) == [
+            (NOON, MeetingState.PLANNED), (NOON, MeetingState.PLANNED), (NOON + HOUR, MeetingState.PLANNED),
+        ]  # fmt: skip

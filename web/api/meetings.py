@@ -9,6 +9,8 @@ from storage.records import MeetingPlace, MeetingState, new_id
 from storage.records import StoryEntry as StoryRecord
 from web.access.scopes import Scope
 from web.api import meeting_view, present
+from web.api.guidance_story import guidance_story, without_looks
+from web.api.meeting_lists import summaries
 from web.api.schemas.meetings import (
     Calendar,
     CalendarQuery,
@@ -22,10 +24,10 @@ from web.api.schemas.meetings import (
 from web.api.timeline_view import shown_gaps, shown_spans, story
 from web.call import Call
 from web.errors import FieldsInvalidError, StateConflictError, WrongField
+from web.live.events_board import BOARD
 from web.operations import Operations
 
 operations = Operations("meetings")
-_SEARCH_DAYS = 62
 
 
 @operations.operation("GET", "/meetings", scope=Scope.MEETINGS_READ)
@@ -36,18 +38,15 @@ async def list_meetings(call: Call, query: MeetingQuery) -> MeetingList:
     area = call.narrowed(query.organization_id)
     start, end = _day_bounds(call, day)
     async with call.services.database.read() as repos:
-        around = await repos.meetings.between(
-            start - timedelta(days=_SEARCH_DAYS), end + timedelta(days=_SEARCH_DAYS), area
-        )
-        places = [item for item in around if start <= item.meeting.planned_start < end and _matches(call, query, item)]
-        items = [meeting_view.summary(call, item, await meeting_view.recorded_facts(repos, item)) for item in places]
-    days = {item.meeting.planned_start.astimezone(zone).date() for item in around}
+        places = [item for item in await repos.meetings.between(start, end, area) if _matches(call, query, item)]
+        before, after = await repos.meetings.nearest(start, end, area)
+        items = await summaries(call, repos, places)
     return MeetingList(
         day=day,
         time_zone=zone.key,
         items=items,
-        previous_day=max((item for item in days if item < day), default=None),
-        next_day=min((item for item in days if item > day), default=None),
+        previous_day=before.astimezone(zone).date() if before is not None else None,
+        next_day=after.astimezone(zone).date() if after is not None else None,
     )
 
 
@@ -59,8 +58,8 @@ async def get_calendar(call: Call, query: CalendarQuery) -> Calendar:
     after = (first + timedelta(days=32)).replace(day=1)
     area = call.narrowed(query.organization_id)
     async with call.services.database.read() as repos:
-        places = await repos.meetings.between(_day_bounds(call, first)[0], _day_bounds(call, after)[0], area)
-    counts = Counter((item.meeting.planned_start.astimezone(zone).date(), item.meeting.state) for item in places)
+        starts = await repos.meetings.starts(_day_bounds(call, first)[0], _day_bounds(call, after)[0], area)
+    counts = Counter((at.astimezone(zone).date(), state) for at, state in starts)
     days = sorted({day for day, _ in counts})
     return Calendar(
         month=query.month,
@@ -96,6 +95,7 @@ async def create_meeting(call: Call, body: MeetingInput) -> Meeting:
         await repos.meetings.add(record)
         await repos.story.add(_told(call, record.id, "meeting-planned"))
         await repos.audit.add(call.entry("meeting.create", f"meeting/{record.id}", name=record.title))
+    call.request.app[BOARD].meeting_changed(record.id)
     return await _shown(call, record.id)
 
 
@@ -116,6 +116,7 @@ async def update_meeting(call: Call, meeting_id: str, body: MeetingInput) -> Mee
         await repos.meetings.update(changed)
         await repos.story.add(_told(call, meeting_id, "meeting-changed"))
         await repos.audit.add(call.entry("meeting.update", f"meeting/{meeting_id}", name=changed.title))
+    call.request.app[BOARD].meeting_changed(meeting_id)
     return await _shown(call, meeting_id)
 
 
@@ -149,6 +150,7 @@ async def cancel_meeting(call: Call, meeting_id: str) -> Meeting:
             raise StateConflictError(what="meeting")
         await repos.story.add(_told(call, meeting_id, "meeting-cancelled"))
         await repos.audit.add(call.entry("meeting.cancel", f"meeting/{meeting_id}", name=place.meeting.title))
+    call.request.app[BOARD].meeting_changed(meeting_id)
     return await _shown(call, meeting_id)
 
 
@@ -159,6 +161,8 @@ async def get_timeline(call: Call, meeting_id: str) -> Timeline:
     async with call.services.database.read() as repos:
         facts = await meeting_view.recorded_facts(repos, place)
         entries = await repos.story.of_meeting(meeting_id)
+        notes = await repos.notes.of_meetings([meeting_id])
+        attendance = await repos.attendance.of_meeting(meeting_id)
     meeting = place.meeting
     return Timeline(
         meeting_id=meeting.id,
@@ -168,7 +172,13 @@ async def get_timeline(call: Call, meeting_id: str) -> Timeline:
         now=call.now(),
         spans=shown_spans(await meeting_view.recorded_stretches(call, meeting_id) if facts.recordings else []),
         gaps=shown_gaps(facts.gaps, call.catalog),
-        story=story(entries, facts.gaps, call.picture, call.catalog),
+        story=sorted(
+            [
+                *story(without_looks(entries, attendance), facts.gaps, call.picture, call.catalog),
+                *guidance_story(notes, attendance, call.catalog),
+            ],
+            key=lambda item: item.at,
+        ),
     )
 
 
