@@ -2,6 +2,7 @@
 #   make demo                            a sample county on this machine (SQLite, a directory as object store)
 #   make demo STORE=minio DB=postgres    the same on a real MinIO and a real PostgreSQL
 #   make test                            everything CI checks
+#   make fuzz RUNS=1000000               coverage-guided fuzzing of everything that reads bytes from outside (Linux)
 #   make lint · make format · make bench · make openapi · make lock · make clean
 
 PYTHON ?= python3
@@ -9,6 +10,7 @@ STORE ?= directory
 DB ?= sqlite
 VENV := .venv
 BIN := $(VENV)/bin
+RUNS ?= 100000
 BENCHES := packet_path record_density
 UI := web/ui
 UI_SOURCES := $(shell find $(UI) -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
@@ -16,10 +18,10 @@ UI_SOURCES := $(shell find $(UI) -type f -not -path '*/node_modules/*' -not -pat
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lint-ui format bench openapi lock system-packages clean
+.PHONY: help demo test lint lint-ui format fuzz bench openapi lock system-packages clean
 
 help:
-	@sed -n '2,6p' Makefile | cut -c3-
+	@sed -n '2,7p' Makefile | cut -c3-
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) tools/check_python.py
@@ -61,6 +63,13 @@ system-packages: $(VENV)/.ready
 test: lint lint-ui system-packages web/static/.ready
 	$(BIN)/python -m tools.servers --prepare
 	$(BIN)/pytest $(PYTEST_FLAGS)
+
+$(VENV)/.fuzz: $(VENV)/.ready
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-build-isolation -e ".[fuzz]"
+	@touch $@
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz.run --runs $(RUNS) $(FUZZ_FLAGS)
 
 bench: $(VENV)/.ready
 	@for program in $(BENCHES); do $(BIN)/python bench/$$program.py $(BENCH_FLAGS) || exit 1; done
