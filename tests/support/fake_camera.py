@@ -66,6 +66,12 @@ class Behaviour:
     """The connection is cut, once, after so many bytes of the next interleaved frame."""
     stretch: int = 1
     """Pictures, and so keyframes, come that many times as far apart. Without sound only."""
+    loudspeaker: tuple[str, ...] = ()
+    """SDP lines of a back-channel's medium, without control and direction; described to who requires it."""
+    deaf_to_require: bool = False
+    """An option that is required and not known is passed over, not refused with 551."""
+    speaker_needs_media: bool = False
+    """The back-channel plays only in a session that takes picture or sound too."""
 
 
 class FakeCamera:
@@ -75,6 +81,9 @@ class FakeCamera:
         self.behaviour = behaviour
         self.requests: list[Request] = []
         self.reports: list[bytes] = []
+        self.heard: list[tuple[float, bytes]] = []
+        """What came by the back-channel: loop time and RTP packet."""
+        self.speaker_ports: list[asyncio.DatagramTransport] = []
         self.port = 0
         self.connections = 0
         self._server: asyncio.Server | None = None
@@ -102,6 +111,9 @@ class FakeCamera:
                 writer.transport.abort()
             await self._server.wait_closed()
         await _until(lambda: not self._writers)
+        while self.speaker_ports:
+            self.speaker_ports.pop().close()
+        await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -115,6 +127,14 @@ class FakeCamera:
             self._writers.discard(writer)
 
 
+class _SpeakerPort(asyncio.DatagramProtocol):
+    def __init__(self, camera: FakeCamera) -> None:
+        self._camera = camera
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._camera.heard.append((asyncio.get_running_loop().time(), data))
+
+
 class _Session:
     def __init__(self, camera: FakeCamera, writer: asyncio.StreamWriter) -> None:
         self._camera = camera
@@ -123,6 +143,7 @@ class _Session:
         self._ways: dict[int, int | tuple[str, int]] = {}
         self._udp: asyncio.DatagramTransport | None = None
         self._sent = 0
+        self._speaker: int | None = None
 
     async def run(self, reader: asyncio.StreamReader) -> None:
         parser = StreamParser()
@@ -133,7 +154,10 @@ class _Session:
                         self._camera.requests.append(item)
                         await self._answer(item)
                     elif isinstance(item, InterleavedFrame):
-                        self._camera.reports.append(item.payload)
+                        if item.channel == self._speaker:
+                            self._camera.heard.append((asyncio.get_running_loop().time(), item.payload))
+                        else:
+                            self._camera.reports.append(item.payload)
         finally:
             if self._sender is not None:
                 self._sender.cancel()
@@ -153,6 +177,11 @@ class _Session:
                 return
         status = behaviour.statuses.get(request.method, 200)
         body = b""
+        required = request.headers.get("Require") is not None
+        if required and not behaviour.loudspeaker and not behaviour.deaf_to_require:
+            status = 551
+        if request.method == "PLAY" and self._speaker is not None and behaviour.speaker_needs_media and not self._ways:
+            status = 455
         if status >= 300:
             if behaviour.location is not None:
                 headers.add("Location", behaviour.location)
@@ -161,6 +190,9 @@ class _Session:
         elif request.method == "DESCRIBE":
             headers.add("Content-Type", "application/sdp")
             body = behaviour.sdp if behaviour.sdp is not None else write_sdp(self._tracks()).encode()
+            if required and behaviour.loudspeaker:
+                lines = (*behaviour.loudspeaker, "a=control:track9", "a=sendonly")
+                body = body.replace(b"a=sendonly", b"a=recvonly") + "".join(f"{line}\r\n" for line in lines).encode()
         elif request.method == "SETUP":
             status = await self._set_up(request, headers)
         elif request.method == "PLAY":
@@ -187,6 +219,9 @@ class _Session:
             return 461
         headers.add("Session", behaviour.session)
         track_id = int(request.url[-1])
+        if track_id == 9:
+            await self._set_up_speaker(transport, headers)
+            return 200
         if kind == "tcp":
             channels = behaviour.answered_channels or transport.rpartition("interleaved=")[2]
             self._ways[track_id] = int(channels.partition("-")[0]) + behaviour.channel_shift
@@ -200,6 +235,21 @@ class _Session:
         server_port = self._udp.get_extra_info("sockname")[1]
         headers.add("Transport", f"{transport};server_port={server_port}-{server_port}")
         return 200
+
+    async def _set_up_speaker(self, transport: str, headers: Headers) -> None:
+        if "TCP" in transport:
+            channels = transport.rpartition("interleaved=")[2]
+            self._speaker = int(channels.partition("-")[0])
+            headers.add("Transport", f"RTP/AVP/TCP;unicast;interleaved={channels}")
+            return
+        loop = asyncio.get_running_loop()
+        port_transport, _ = await loop.create_datagram_endpoint(
+            lambda: _SpeakerPort(self._camera), local_addr=("127.0.0.1", 0)
+        )
+        self._speaker = -1
+        self._camera.speaker_ports.append(port_transport)
+        port = port_transport.get_extra_info("sockname")[1]
+        headers.add("Transport", f"{transport};server_port={port}-{port}")
 
     async def _send(self) -> None:
         started = asyncio.get_running_loop().time()
