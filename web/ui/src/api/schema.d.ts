@@ -276,6 +276,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/archive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search meetings back in time.
+         * @description Scope: `meetings:read`.
+         */
+        get: operations["search_archive"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/meetings/{meeting_id}/notes": {
         parameters: {
             query?: never;
@@ -821,6 +841,21 @@ export interface components {
             allowed: boolean;
             /** @default null */
             reason: components["schemas"]["Notice"] | null;
+        };
+        /**
+         * ArchivePage
+         * @description Some meetings, newest first.
+         */
+        ArchivePage: {
+            /** Time Zone */
+            time_zone: string;
+            /** Items */
+            items: components["schemas"]["MeetingSummary"][];
+            /**
+             * Next
+             * @description ``cursor`` of the next page; null on the last
+             */
+            next: string | null;
         };
         /**
          * Attendance
@@ -1424,6 +1459,21 @@ export interface components {
              */
             hls_url: string;
             /**
+             * Rtc Url
+             * @description WHEP address of the live picture; `?quality=sub` for the sub stream
+             */
+            rtc_url: string;
+            /**
+             * Talk Url
+             * @description WHIP address for a voice into the room
+             */
+            talk_url: string;
+            /**
+             * Voice Url
+             * @description WHEP address of the voice of whoever speaks into the room
+             */
+            voice_url: string;
+            /**
              * Ts Url
              * @description HLS version 3 in MPEG-TS, for old set-top boxes
              */
@@ -1863,6 +1913,11 @@ export interface components {
             still_url: string;
             /** Live Url */
             live_url: string;
+            /**
+             * Rtc Url
+             * @description WHEP address of the live picture; `?quality=sub` for the sub stream
+             */
+            rtc_url: string;
             problem: components["schemas"]["Notice"] | null;
         };
         /**
@@ -2396,6 +2451,16 @@ export interface components {
              */
             notes: components["schemas"]["Note"][];
             talk: components["schemas"]["Talk"];
+            /**
+             * Voice Url
+             * @description WHEP address of the voice of whoever speaks; null without a meeting
+             */
+            voice_url: string | null;
+            /**
+             * Send Url
+             * @description WHIP address for the picture of this device; null where a camera is set
+             */
+            send_url: string | null;
         };
         /**
          * RoomState
@@ -4066,6 +4131,72 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    search_archive: {
+        parameters: {
+            query?: {
+                /** @description This organization and all below it */
+                organization_id?: string | null;
+                kind?: components["schemas"]["MeetingKind"] | null;
+                state?: components["schemas"]["MeetingState"] | null;
+                /** @description Words that are all in the title or the names of the village or the room */
+                search?: string;
+                /** @description ``next`` of the page before; empty for the first page */
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArchivePage"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
