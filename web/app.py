@@ -7,7 +7,7 @@ from web.access.identity import catalog_of
 from web.api import all_operations
 from web.config import Settings
 from web.lifetime import Seams, lifetime
-from web.live import download, events, hls, vod
+from web.live import download, events, hls, vod, whep, whip
 from web.messages import Catalog, Catalogs, load_catalogs
 from web.services import SERVICES
 
@@ -27,8 +27,10 @@ def build_app(settings: Settings, seams: Seams | None = None) -> web.Application
     app.on_response_prepare.append(problems.note_begun)
     app.on_shutdown.append(events.let_go)
     app.cleanup_ctx.append(lifetime(settings, catalogs, seams or Seams()))
+    whep.prepare(app)
+    whip.prepare(app)
     app.add_routes(dispatch.routes(all_operations()))
-    for module in (hls, vod, download):
+    for module in (hls, vod, download, whep, whip):
         app.add_routes(module.routes())
     app.add_routes(pages.routes())
     return app

@@ -1,6 +1,7 @@
 """Every setting of the service, with its unit, bounds and default. :mod:`web.settings_source` reads them."""
 
 import ipaddress
+import re
 import zoneinfo
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +27,22 @@ def _network(value: str) -> str:
         raise PydanticCustomError("network", "not a network") from error
 
 
+def _host_address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError as error:
+        raise PydanticCustomError("network", "not an address") from error
+
+
+def _ice_server(value: str) -> str:
+    # RFC 7064, RFC 7065: what a page may be told without breaking the header that carries it.
+    if not re.fullmatch(r"(stun|stuns|turn|turns):[A-Za-z0-9.\-\[\]:]{1,255}(\?transport=(udp|tcp))?", value):
+        raise PydanticCustomError("network", "not a STUN or TURN server")
+    return value
+
+
+Addresses = list[Annotated[str, AfterValidator(_host_address)]]
+IceServers = list[Annotated[str, AfterValidator(_ice_server)]]
 Networks = list[Annotated[str, AfterValidator(_network)]]
 
 
@@ -211,6 +228,36 @@ class Settings(BaseModel):
     rtsp_multicast_interface: Annotated[str, AfterValidator(_address)] = Field(
         default="", description="Address of this machine on the network that multicast leaves by; empty: by its routes."
     )
+    webrtc_enabled: bool = Field(
+        default=True, description="Whether live pictures go over WebRTC too: at once, and a quarter of a second behind."
+    )
+    webrtc_host: str = Field(
+        default="", description="Address that WebRTC listens on; empty is all addresses, IPv4 and IPv6."
+    )
+    webrtc_port: Port = Field(
+        default=8189, description="UDP port of all WebRTC, and TCP port for networks without UDP; 0 takes a free one."
+    )
+    webrtc_tcp: bool = Field(default=True, description="Whether WebRTC listens on TCP too.")
+    webrtc_public_addresses: Addresses = Field(
+        default=[],
+        description="IP addresses under which the WebRTC port is reached, separated by commas, where this machine is "
+        "behind a NAT; empty takes those of its network cards.",
+    )
+    webrtc_max_viewers: int = Field(default=500, ge=1, le=5000, description="WebRTC viewers at a time.")
+    webrtc_ice_servers: IceServers = Field(
+        default=[],
+        description="STUN and TURN servers that browsers may use, such as `turn:turn.example:3478?transport=tcp`, "
+        "separated by commas. Sanhui itself needs none.",
+    )
+    webrtc_turn_username: str = Field(default="", max_length=200, description="User name for the TURN servers.")
+    webrtc_turn_password: SecretStr = Field(
+        default=SecretStr(""), description="Password for the TURN servers; every viewer's browser is told it."
+    )
+    webrtc_turn_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Secret shared with the TURN servers (coturn's `use-auth-secret`): each viewer gets a log-in of "
+        "its own that ends after 12 hours. Goes before name and password.",
+    )
     still_max_age_s: float = Field(
         default=10.0, ge=1, le=300, description="Oldest still picture that is shown, seconds."
     )
@@ -226,7 +273,13 @@ class Settings(BaseModel):
     metrics_token: SecretStr = Field(default=SecretStr(""), description="Bearer token for `/metrics`.")
     demo: bool = Field(default=False, description="Show the sample log-in on the log-in page. Never in production.")
 
-    @field_validator("trusted_proxies", "camera_refused_networks", mode="before")
+    @field_validator(
+        "trusted_proxies",
+        "camera_refused_networks",
+        "webrtc_public_addresses",
+        "webrtc_ice_servers",
+        mode="before",
+    )
     @classmethod
     def _commas(cls, value: object) -> object:
         return _split(value)

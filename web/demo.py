@@ -151,6 +151,7 @@ def demo_settings(environ: Mapping[str, str], data: Path, port: int) -> Settings
         "data_dir": data,
         "http_port": free_port(port),
         "rtsp_port": free_port(8554),
+        "webrtc_port": free_port(8189),
         "camera_allow_loopback": True,
         "demo": True,
     }

@@ -34,7 +34,7 @@ def store_settings(settings: Settings) -> StoreSettings:
 
 def address_policy(settings: Settings) -> AddressPolicy:
     """Where cameras may be. Our own servers' ports are shut, on whatever address of this machine they are."""
-    own = {settings.http_port, settings.rtsp_port}
+    own = {settings.http_port, settings.rtsp_port, settings.webrtc_port}
     for url in (settings.s3_endpoint, settings.database_url.get_secret_value()):
         own.add(_port(url))
     return AddressPolicy(settings.camera_allow_loopback, frozenset(own - {0}), tuple(settings.camera_refused_networks))

@@ -55,6 +55,7 @@ from web.derived import (
 )
 from web.live.context import LIVE, LiveContext
 from web.live.events import live_events
+from web.live.webrtc import WEBRTC, start_webrtc
 from web.messages import Catalogs
 from web.metrics import Metrics
 from web.notices import Notices
@@ -140,6 +141,11 @@ async def _start(
     await stack.enter_async_context(notices.running(failures))
     export = Mp4Export(playback, media_threads)
     app[LIVE] = LiveContext(windows, playback, SanhuiGate(clock), export, settings.zone)
+    webrtc = await start_webrtc(
+        settings, clock, county, media.directory.stream, media.supervisor.pushed, media_threads, stack
+    )
+    if webrtc is not None:
+        app[WEBRTC] = webrtc
     app[SERVICES] = Services(
         settings=settings,
         clock=clock,

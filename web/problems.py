@@ -49,6 +49,13 @@ STATUS: Mapping[str, int] = {
     "publisher-there": 409,
     "stream-away": 503,
     "url-invalid": 422,
+    "webrtc-no-codec": 406,
+    "webrtc-offer-broken": 400,
+    "webrtc-offer-unsuitable": 400,
+    "webrtc-picture-unplayable": 406,
+    "webrtc-session-changed": 412,
+    "webrtc-session-gone": 404,
+    "webrtc-too-many": 429,
     "window-timeout": 503,
 }
 

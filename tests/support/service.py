@@ -49,6 +49,7 @@ class ServiceProcess:
             "SANHUI_DATA_DIR": str(self.folder / "data"),
             "SANHUI_HTTP_PORT": str(self.port),
             "SANHUI_RTSP_PORT": str(self.rtsp_port),
+            "SANHUI_WEBRTC_PORT": "0",
             "SANHUI_CAMERA_ALLOW_LOOPBACK": "true",
             "SANHUI_OBJECT_S": "8",
         }

@@ -92,6 +92,7 @@ def settings(folder: Path, **changes: Any) -> Settings:
         "data_dir": folder / "data",
         "http_port": 0,
         "rtsp_port": 0,
+        "webrtc_port": 0,
         "camera_allow_loopback": True,
         "log_format": "console",
     }

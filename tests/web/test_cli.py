@@ -50,6 +50,7 @@ def test_the_service_starts_prints_its_link_answers_and_ends_when_told(tmp_path:
         "SANHUI_DATA_DIR": str(tmp_path),
         "SANHUI_HTTP_PORT": "0",
         "SANHUI_RTSP_PORT": "0",
+        "SANHUI_WEBRTC_PORT": "0",
         "PYTHONUNBUFFERED": "1",
     }
     process = subprocess.Popen(
