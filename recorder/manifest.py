@@ -9,6 +9,9 @@ Everything that it says can be checked with the objects alone, without Sanhui or
    (track 1), that of its sound (track 2; of nothing where it lacks) and the canonical JSON of its facts gives
    ``segments[].chain``. The facts and their canonical form are in recorder.chain.
 4. Where a segment does not begin where the one before ended, ``gaps`` says why.
+
+``notes`` are what officials wrote while it was recorded, with the moments they are about, and when the room was shown
+and answered each; ``attendance`` is who looked in, from when to when.
 """
 
 import base64
@@ -17,7 +20,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from recorder.facts import segment_to_json
-from storage.records import GENESIS_HASH, GapRecord, MediaObject, Recording, RecordingPeriod
+from storage.records import (
+    GENESIS_HASH,
+    Attendance,
+    GapRecord,
+    GuidanceNote,
+    MediaObject,
+    Recording,
+    RecordingPeriod,
+)
 
 CONTENT_TYPE = "application/json"
 VERSION = 1
@@ -33,6 +44,8 @@ def build_manifest(
     periods: Sequence[RecordingPeriod],
     objects: Sequence[MediaObject],
     gaps: Sequence[GapRecord],
+    notes: Sequence[GuidanceNote] = (),
+    attendance: Sequence[Attendance] = (),
 ) -> bytes:
     """The manifest's octets: the same for the same rows."""
     value: dict[str, Any] = {
@@ -73,6 +86,36 @@ def build_manifest(
             }
             for gap in gaps
         ],
+        "notes": [
+            {
+                "id": note.id,
+                "kind": note.kind.value,
+                "text": note.text,
+                "author": note.author_name,
+                "office": note.office_name,
+                "at_utc_ns": note.at_utc_ns,
+                "written_utc_ns": note.written_utc_ns,
+                "shown_utc_ns": note.shown_utc_ns,
+                "answered_utc_ns": note.answered_utc_ns,
+            }
+            for note in notes
+        ],
+        "attendance": [
+            {
+                "name": entry.name,
+                "office": entry.office_name,
+                "superior": entry.superior,
+                "from_utc_ns": entry.from_utc_ns,
+                "to_utc_ns": _until(entry, recording),
+            }
+            for entry in attendance
+        ],
         "chain": {"first": GENESIS_HASH, "last": objects[-1].chain if objects else GENESIS_HASH},
     }
     return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1).encode()
+
+
+def _until(entry: Attendance, recording: Recording) -> int | None:
+    """Whoever looked until the end is noticed to be gone a moment after it."""
+    ends = [utc_ns for utc_ns in (entry.to_utc_ns, recording.ended_utc_ns) if utc_ns is not None]
+    return min(ends, default=None)

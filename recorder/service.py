@@ -81,6 +81,8 @@ class RecorderService:
         self._running: dict[str, _Running] = {}
         self._failed: dict[str, Recording] = {}
         self._deciding = asyncio.Lock()
+        # Told the id of each meeting that starts, ends or is missed, whoever did it. They must not block.
+        self.on_change: list[Callable[[str], None]] = []
         self._database_away = False
         self._machine = MachineWatch(spool_dir, disks, clock, self._settings.spool.disk_warn_bytes)
         self._failures = Failures(clock)
@@ -171,6 +173,7 @@ class RecorderService:
                 await self._stop(recording_id)
             for meeting in todo.miss:
                 await _apart(meetings.miss(self._database, meeting, now))
+                self._tell(meeting.id)
             for place, end in todo.end:
                 await _apart(self._end(place.meeting.id, end, meetings.BY_PLAN))
             for meeting in todo.start:
@@ -251,8 +254,13 @@ class RecorderService:
     async def _start(self, meeting_id: str, by: str) -> None:
         late_ns = int(self._settings.late_s * NS_PER_S)
         begun = await meetings.begin(self._database, meeting_id, self._clock.utc_ns(), by, late_ns=late_ns)
+        self._tell(meeting_id)
         if begun.recording is not None:
             self._launch(begun.place, begun.recording, ResumePoint.fresh(begun.recording.started_utc_ns))
+
+    def _tell(self, meeting_id: str) -> None:
+        for listener in tuple(self.on_change):
+            listener(meeting_id)
 
     async def _record(self, place: MeetingPlace, known: records.Recording | None, utc_ns: int) -> None:
         recording = known or await meetings.add_missing_recording(self._database, place, utc_ns)
@@ -317,6 +325,7 @@ class RecorderService:
     async def _end(self, meeting_id: str, utc_ns: int, by: str) -> list[asyncio.Future[None]]:
         # The row first: if the database refuses, the meeting goes on as if nothing had been asked.
         rows = await meetings.finish(self._database, meeting_id, utc_ns, by)
+        self._tell(meeting_id)
         return [await self._finish(row, utc_ns) for row in rows]
 
     async def _finish(self, row: records.Recording, end_utc_ns: int) -> asyncio.Future[None]:

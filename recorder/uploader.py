@@ -305,11 +305,13 @@ class Uploader:
                 periods = await repos.recordings.periods(recording_id)
                 objects = await repos.objects.of_recording(recording_id)
                 gaps = await repos.gaps.of_recording(recording_id)
+                notes = await repos.notes.of_meetings([recording.meeting_id])
+                attendance = await repos.attendance.of_meeting(recording.meeting_id)
         except RecordNotFoundError:
             return
         if recording.state is RecordingState.COMPLETE:
             return
-        manifest = await asyncio.to_thread(build_manifest, recording, periods, objects, gaps)
+        manifest = await asyncio.to_thread(build_manifest, recording, periods, objects, gaps, notes, attendance)
         metadata = {"recording": recording.id, "meeting": recording.meeting_id, "camera": recording.camera_id}
         await self._put_manifest(manifest_key(recording_id), manifest, metadata)
         async with self._database.transaction() as repos:

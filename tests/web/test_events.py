@@ -8,47 +8,15 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient
 
-from storage.records import Camera
 from tests.support.event_page import event_page
-from tests.web.conftest import Api, Service
+from tests.web.conftest import Service
+from tests.web.live_county import running_meeting, with_cameras, write
 from web.live.events_board import BOARD
 
 
 @pytest.fixture
 async def village(service: Service) -> Service:
-    """The county with a camera in each hall that nobody answers at."""
-    now = service.services.sessions.now()
-    async with service.services.database.transaction() as repos:
-        for side in ("east", "west"):
-            await repos.cameras.add(
-                Camera(
-                    id=f"camera-{side}",
-                    site_id=f"hall-{side}",
-                    name="会议室",
-                    url="rtsp://127.0.0.1:9/none",
-                    created_at=now,
-                    updated_at=now,
-                )
-            )
-    await service.services.county.refresh()
-    return service
-
-
-async def running_meeting(api: Api, side: str = "east") -> str:
-    """A meeting that has been started."""
-    plan = {
-        "kind": "members-meeting",
-        "organization_id": f"village-{side}",
-        "planned_start": "2030-01-01T08:00:00+08:00",
-    }
-    meeting = await api.json("POST", "/meetings", 201, json=plan)
-    await api.json("POST", f"/meetings/{meeting['id']}/start")
-    return str(meeting["id"])
-
-
-async def write(api: Api, meeting: str, text: str = "请先清点到会人数", key: str = "key-00000001", **more: Any) -> Any:
-    body = {"kind": "remind", "text": text, "key": key, **more}
-    return await api.json("POST", f"/meetings/{meeting}/notes", 201, json=body)
+    return await with_cameras(service)
 
 
 async def test_a_page_is_told_of_a_meeting_from_start_to_end(village: Service) -> None:
@@ -187,7 +155,6 @@ async def test_a_page_that_does_not_read_is_cut_off_and_loses_no_note(village: S
     meeting = await running_meeting(official)
     topic = f"meeting/{meeting}"
     board = village.server.app[BOARD]
-    place = board._rows.places.get(meeting)  # noqa: SLF001
     async with event_page(official.client) as slow, event_page(official.client) as quick:
         for page in (slow, quick):
             await page.subscribe(topic)

@@ -123,6 +123,11 @@ async def test_a_meeting_from_the_address_to_the_download(
     card = (await official.json("GET", "/now"))["cards"][0]
     assert {"kind": "watched", "since": None, "count": 1} in card["chips"]
 
+    async def present() -> Any:
+        return (await official.json("GET", f"{path}/presence"))["people"]
+
+    (looking,) = await until(present)
+    assert (looking["person"]["name"], looking["office"]["name"], looking["superior"]) == ("East", "东镇党委", True)
     ended = await official.json("POST", f"{path}/end")
     assert ended["state"] == "ended"
     refused = await official.json("POST", f"{path}/end", 409)
@@ -135,9 +140,9 @@ async def test_a_meeting_from_the_address_to_the_download(
 
     timeline = await official.json("GET", f"{path}/timeline")
     codes = [entry["code"] for entry in timeline["story"]]
-    for code in ("meeting-planned", "meeting-started-by-plan", "looked-in", "meeting-ended", "downloaded"):
+    for code in ("meeting-planned", "meeting-started-by-plan", "attended", "meeting-ended", "downloaded"):
         assert codes.count(code) == 1, codes
-    assert "East 上线列席" in [entry["text"] for entry in timeline["story"]]
+    assert "东镇党委 East 列席" in [entry["text"] for entry in timeline["story"]]
     assert timeline["spans"]
     day = (now - timedelta(seconds=1)).astimezone(county.services.settings.zone).date().isoformat()
     listed = await official.json("GET", "/meetings", params={"state": "ended", "day": day})

@@ -6,7 +6,7 @@ token that it got as an HttpOnly cookie when it asked; before the code is entere
 
 import asyncio
 import secrets
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +14,7 @@ from media.clock import Clock
 from media.unit import NS_PER_S
 from storage.database import Database
 from storage.records import RoomDevice
+from web.access.counted import Counted
 from web.access.principal import Principal, room_principal
 from web.access.sessions import csrf_token, token_hash
 from web.county import County
@@ -108,8 +109,8 @@ class Pairings:
         self._bounds = bounds or PairingBounds()
         self._by_token: OrderedDict[str, Waiting] = OrderedDict()
         self._by_code: dict[str, Waiting] = {}
-        self._starts = _Counted(clock, self._bounds.span_s)
-        self._wrong = _Counted(clock, self._bounds.span_s)
+        self._starts = Counted(clock, self._bounds.span_s)
+        self._wrong = Counted(clock, self._bounds.span_s)
 
     def start(self, hashed: str, address: str, user_agent: str) -> Waiting:
         """A new code for the box with this token; the same one while it is good. Raises BusyError."""
@@ -162,35 +163,3 @@ class Pairings:
         now = _utc(self._clock)
         while self._by_token and (waiting := next(iter(self._by_token.values()))).expires_at <= now:
             self.finish(waiting)
-
-
-class _Counted:
-    """How often each did something within a span of time. Bounded; who was quiet longest is forgotten first."""
-
-    def __init__(self, clock: Clock, span_s: int, most: int = 10_000) -> None:
-        self._clock = clock
-        self._span_ns = span_s * NS_PER_S
-        self._most = most
-        self._times: OrderedDict[str, deque[int]] = OrderedDict()
-
-    def add(self, who: str) -> None:
-        self._times.setdefault(who, deque(maxlen=1000)).append(self._clock.monotonic_ns())
-        self._times.move_to_end(who)
-        while len(self._times) > self._most:
-            self._times.popitem(last=False)
-
-    def count(self, who: str) -> int:
-        times = self._times.get(who)
-        if times is None:
-            return 0
-        limit = self._clock.monotonic_ns() - self._span_ns
-        while times and times[0] <= limit:
-            times.popleft()
-        return len(times)
-
-    def wait_s(self, who: str) -> int:
-        """Seconds until the oldest no longer counts."""
-        times = self._times.get(who)
-        if not times:
-            return 0
-        return (times[0] + self._span_ns - self._clock.monotonic_ns()) // NS_PER_S + 1

@@ -22,6 +22,8 @@ from web.operations import Operations
 operations = Operations("guidance")
 MOST_NOTES = 500
 """Notes that one meeting takes."""
+NOTES_A_MINUTE = 30
+"""Notes that one person may write; a room cannot read faster."""
 
 
 @operations.operation("GET", "/meetings/{meeting_id}/notes", scope=Scope.MEETINGS_READ)
@@ -75,10 +77,13 @@ async def write_note(call: Call, meeting_id: str, body: NoteInput) -> Note:
 
 
 async def _write(call: Call, note: GuidanceNote, title: str) -> GuidanceNote:
+    written = call.request.app[BOARD].notes_written
     async with call.services.database.transaction() as repos:
         known = await repos.notes.by_key(note.author_id, note.key)
         if known is not None:
             return known
+        if written.count(note.author_id) >= NOTES_A_MINUTE:
+            raise BusyError(seconds=written.wait_s(note.author_id))
         if not await repos.notes.may_change(note.meeting_id):
             raise NoteRefusedError
         if await repos.notes.count(note.meeting_id) >= MOST_NOTES:
@@ -87,6 +92,7 @@ async def _write(call: Call, note: GuidanceNote, title: str) -> GuidanceNote:
         await repos.audit.add(
             call.entry("note.write", f"meeting/{note.meeting_id}", name=title, text=note.text, note=note.id)
         )
+    written.add(note.author_id)
     return note
 
 

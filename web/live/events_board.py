@@ -17,6 +17,7 @@ from media.tasks import Failures, lasting
 from media.unit import NS_PER_S
 from storage.errors import DatabaseError, RecordNotFoundError
 from storage.records import CameraPlace, GuidanceNote, Meeting, MeetingPlace, MeetingState, Recording
+from web.access.counted import Counted
 from web.api import live_view
 from web.api.live_view import CameraFacts, MeetingFacts, RecordingFacts, RoomFacts
 from web.api.now import compose, read_rooms, rooms_of
@@ -56,6 +57,7 @@ class LiveBoard:
         self._services = services
         self.hub = hub
         self.presence = presence
+        self.notes_written = Counted(services.clock, span_s=60)
         self._rows = Rooms()
         self._notes: dict[str, tuple[GuidanceNote, ...]] = {}
         self._talks: dict[str, Talk] = {}
@@ -168,6 +170,8 @@ class LiveBoard:
     async def running(self, failures: Failures) -> AsyncIterator[None]:
         """Keep the board for as long as the context is open. Raises DatabaseError."""
         await self.presence.close_forgotten()
+        changes = self._services.recorder.on_change
+        changes.append(self.meeting_changed)
         await self.tick()
         task = asyncio.create_task(lasting("live board", self._run, failures), name="live board")
         try:
@@ -176,6 +180,7 @@ class LiveBoard:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+            changes.remove(self.meeting_changed)
             await self.presence.leave_all()
 
     async def _run(self) -> None:
