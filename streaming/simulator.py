@@ -27,6 +27,7 @@ from media.stream import LiveStream, StreamId
 from media.testloop import TestLoop, cached_loop
 from media.testsource import TestSource, TestSourceSettings
 from media.unit import NS_PER_S, AccessUnit, Codec
+from streaming.door import DoorLimits
 from streaming.rtsp.auth import ServerAuthenticator
 from streaming.rtsp.server import RtspServer
 from streaming.secret import Secret
@@ -230,7 +231,7 @@ async def serve(options: Options, clock: Clock) -> None:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with _cameras(options, clock) as paths:
         authenticator = _authenticator(options, clock)
-        server = RtspServer(options.host, options.port, paths.get, authenticator, clock, max_connections=4000)
+        server = RtspServer(options.host, options.port, paths.get, authenticator, clock, limits=DoorLimits(4000, 4000))
         async with server:
             for path, stream in paths.items():
                 if path.endswith("/sub"):

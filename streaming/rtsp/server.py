@@ -11,6 +11,7 @@ from typing import Self
 from media.clock import Clock
 from media.stream import LiveStream
 from media.tasks import Failures, lasting
+from streaming.door import Door, DoorLimits
 from streaming.rtsp.auth import ServerAuthenticator
 from streaming.rtsp.server_feed import Output, StreamFeed
 from streaming.rtsp.server_multicast import Multicaster, MulticastGroup, MulticastSettings
@@ -28,7 +29,7 @@ class RtspServer:
     Use it as an async context manager: it listens from entering on. ``authenticator`` checks every request but
     OPTIONS; ``None`` lets everybody in. ``port`` 0 takes a free port, :attr:`port` tells which. Raises OSError on
     entering if the port is taken. ``recordings`` knows what can be played beside live streams; ``multicast`` sends one
-    packet stream for all who ask for it so.
+    packet stream for all who ask for it so. ``limits`` says how many may be connected.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class RtspServer:
         clock: Clock,
         *,
         settings: ConnectionSettings | None = None,
-        max_connections: int = 500,
+        limits: DoorLimits | None = None,
         recordings: RecordedLibrary | None = None,
         multicast: MulticastSettings | None = None,
     ) -> None:
@@ -51,7 +52,7 @@ class RtspServer:
         self._authenticator = authenticator
         self._clock = clock
         self._settings = settings or ConnectionSettings()
-        self._max_connections = max_connections
+        self._door = Door("rtsp server", clock, limits or DoorLimits(), _is_served)
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._connections: set[ServerConnection] = set()
@@ -71,13 +72,20 @@ class RtspServer:
         return sum(connection.playing for connection in self._connections)
 
     @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._door)
+
+    @property
     def overflows(self) -> int:
         """How often viewers now connected were cut to the next keyframe."""
         return sum(connection.overflows for connection in self._connections)
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connection, self._host, self._port, backlog=512)
+        self._server = await loop.create_server(
+            self._door.guarding(self._connection), self._host, self._port, backlog=512
+        )
         self._sweeper = asyncio.create_task(lasting("rtsp sweeper", self._sweep, Failures(self._clock)))
         return self
 
@@ -135,9 +143,8 @@ class RtspServer:
             connection.check_access()
 
     def _connection(self) -> ServerConnection:
-        refused = len(self._connections) >= self._max_connections
         connection = ServerConnection(
-            self._library, self._authenticator, self, self._clock, self._settings, self._closed, refused=refused
+            self._library, self._authenticator, self, self._clock, self._settings, self._closed
         )
         self._connections.add(connection)
         return connection
@@ -156,6 +163,11 @@ class RtspServer:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
+            self._door.sweep()
             for connection in tuple(self._connections):
                 connection.check_alive()
                 connection.check_access()
+
+
+def _is_served(protocol: asyncio.BaseProtocol) -> bool:
+    return isinstance(protocol, ServerConnection) and protocol.playing

@@ -32,6 +32,7 @@ from streaming.secret import Secret
 MAX_REQUEST_HEADER_BYTES = 16 * 1024
 MAX_REQUEST_BODY_BYTES = 16 * 1024
 MAX_LOGIN_FAILURES = 5
+FIRST_REQUEST_S = 10
 MAX_UNREAD_BYTES = 16 * 1024 * 1024
 MAX_WAITING_REQUESTS = 16
 PUBLIC = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
@@ -80,8 +81,6 @@ class ServerConnection(asyncio.Protocol):
         clock: Clock,
         settings: ConnectionSettings,
         on_closed: Callable[["ServerConnection"], None],
-        *,
-        refused: bool = False,
     ) -> None:
         self._library = library
         self._authenticator = authenticator
@@ -89,7 +88,6 @@ class ServerConnection(asyncio.Protocol):
         self._clock = clock
         self._settings = settings
         self._on_closed = on_closed
-        self._refused = refused
         self._parser = StreamParser(MAX_REQUEST_HEADER_BYTES, MAX_REQUEST_BODY_BYTES)
         self._transport: asyncio.Transport | None = None
         self._session_id = ""
@@ -104,6 +102,7 @@ class ServerConnection(asyncio.Protocol):
         self._password: Secret | None = None
         self._url = ""
         self._login_failures = 0
+        self._asked = False
         self._alive_ns = clock.monotonic_ns()
 
     @property
@@ -119,11 +118,8 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of asyncio.Transport without being one.
         self._transport = cast(asyncio.Transport, transport)
-        if self._refused:
-            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        self._sign_of_life()
         try:
             messages = self._parser.feed(data)
         except MessageTooLargeError:
@@ -137,7 +133,10 @@ class ServerConnection(asyncio.Protocol):
         for message in messages:
             if self._transport is None or self._transport.is_closing():
                 return
+            # Whole messages alone: a client that sends an octet now and then gives no sign of life.
+            self._sign_of_life()
             if isinstance(message, Request):
+                self._asked = True
                 self._take(message)
             elif not isinstance(message, InterleavedFrame):
                 # A response: we ask nothing, so there is nothing to answer.
@@ -157,7 +156,9 @@ class ServerConnection(asyncio.Protocol):
             return
         if isinstance(self._output, InterleavedOutput) and self._transport.get_write_buffer_size() == 0:
             self._sign_of_life()
-        elif self._clock.monotonic_ns() - self._alive_ns > (self._settings.session_timeout_s + 10) * NS_PER_S:
+            return
+        patience_s = self._settings.session_timeout_s + 10 if self._asked else FIRST_REQUEST_S
+        if self._clock.monotonic_ns() - self._alive_ns > patience_s * NS_PER_S:
             self._transport.abort()
 
     def check_access(self) -> None:

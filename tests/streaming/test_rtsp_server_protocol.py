@@ -14,6 +14,7 @@ from media.rtp import parse_header
 from media.stream import LiveStream, StreamId
 from media.testsource import TestSourceSettings
 from media.unit import NS_PER_S, AccessUnit, AudioTrack, Codec
+from streaming.door import DoorLimits
 from streaming.rtsp.auth import ServerAuthenticator
 from streaming.rtsp.sdp import parse_sdp
 from streaming.rtsp.server import RtspServer
@@ -49,7 +50,7 @@ class Site:
 async def site(
     authenticator: ServerAuthenticator | None = None,
     settings: ConnectionSettings | None = None,
-    max_connections: int = 50,
+    limits: DoorLimits | None = None,
 ) -> AsyncIterator[Site]:
     clock = FakeClock(START_NS + 3 * NS_PER_S)
     stream = LiveStream(StreamId("hall"), clock)
@@ -60,7 +61,7 @@ async def site(
         authenticator,
         clock,
         settings=settings,
-        max_connections=max_connections,
+        limits=limits,
     ) as server:
         yield Site(clock, stream, server)
 
@@ -343,7 +344,7 @@ async def test_a_stream_that_ends_or_changes_ends_the_session() -> None:
 
 
 async def test_too_many_connections() -> None:
-    async with site(max_connections=2) as here, rtsp_talk(here.url) as first, rtsp_talk(here.url) as second:
+    async with site(limits=DoorLimits(2)) as here, rtsp_talk(here.url) as first, rtsp_talk(here.url) as second:
         here.publish(UNITS)
         assert (await first.ask("OPTIONS")).status == 200
         assert (await second.ask("OPTIONS")).status == 200
