@@ -1,13 +1,15 @@
 # Sanhui's image: the desk pages and the wheel are built in a first stage, the second holds only what runs.
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /src
+# For the packet path, which is compiled (setup.py).
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 COPY requirements.lock pyproject.toml Makefile ./
 COPY tools/ tools/
 RUN python -m venv .venv \
     && .venv/bin/pip install --no-cache-dir --quiet -r requirements.lock
 COPY . .
 RUN cd web/ui && PATH="/src/.venv/bin:$PATH" npm ci --no-audit --no-fund && PATH="/src/.venv/bin:$PATH" npm run build
-RUN .venv/bin/python -m build --wheel --no-isolation \
+RUN SANHUI_COMPILE=1 .venv/bin/python -m build --wheel --no-isolation \
     && .venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.12 \
        --constraint requirements.lock pyproject.toml -o /src/runtime.lock
 

@@ -85,7 +85,7 @@ class AudioReceiver(TrackReceiver):
         self._track = AudioTrack(Codec.AAC, parsed.sample_rate, parsed.channels, depacketizer.adts_config)
 
     def stamp(self, unit: Unstamped, origin_ns: int, epoch: int, after_ns: int) -> Sequence[StreamItem]:
-        pts, utc_ns, unit = self._place(unit, origin_ns)
+        pts, utc_ns = self._place(unit, origin_ns)
         if utc_ns <= after_ns:
             return ()
         gap = self._gap_before(unit, utc_ns)

@@ -7,6 +7,7 @@ named relative to the fragment alone, so fragments may be joined, dropped and se
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from media.decoder_config import (
     aac_object_type,
@@ -23,18 +24,18 @@ from media.unit import AudioTrack, Codec, Track, VideoTrack
 Buffer = bytes | memoryview
 
 # sample_depends_on = 2: an I picture. sample_depends_on = 1 and sample_is_non_sync_sample (ISO/IEC 14496-12, 8.8.3.1).
-SYNC_FLAGS = 0x02000000
-NON_SYNC_FLAGS = 0x01010000
-NON_SYNC_BIT = 0x00010000
+SYNC_FLAGS: Final = 0x02000000
+NON_SYNC_FLAGS: Final = 0x01010000
+NON_SYNC_BIT: Final = 0x00010000
 
-_UNITY_MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
-_LANGUAGE_UND = 0x55C4
-_MDAT_LIMIT = 1 << 31
+_UNITY_MATRIX: Final = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+_LANGUAGE_UND: Final = 0x55C4
+_MDAT_LIMIT: Final = 1 << 31
 
 # moof, mfhd, traf, tfhd(default-base-is-moof), tfdt v1, trun v1(offset, duration, size, flags, cts)
-_VIDEO_HEAD = struct.Struct(">I4sI4sIII4sI4sIII4sIQI4sIIi")
-_VIDEO_HEAD_SIZE = _VIDEO_HEAD.size
-_MDAT_HEAD = struct.Struct(">I4s")
+_VIDEO_HEAD: Final = struct.Struct(">I4sI4sIII4sI4sIII4sIQI4sIIi")
+_VIDEO_HEAD_SIZE: Final = _VIDEO_HEAD.size
+_MDAT_HEAD: Final = struct.Struct(">I4s")
 
 
 @dataclass(slots=True)
@@ -155,7 +156,7 @@ def codec_string(track: Track) -> str:
     raise UnsupportedCodecError("no RFC 6381 name for this codec", codec=str(track.codec))
 
 
-_SOUND_CODEC_STRINGS = {Codec.PCMA: "alaw", Codec.PCMU: "ulaw", Codec.OPUS: "opus"}
+_SOUND_CODEC_STRINGS: Final = {Codec.PCMA: "alaw", Codec.PCMU: "ulaw", Codec.OPUS: "opus"}
 
 
 def fragment(sequence: int, track_id: int, samples: Sequence[Sample]) -> bytes:

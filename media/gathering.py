@@ -1,9 +1,11 @@
 """The first moments of an epoch, before it is known which tracks there are."""
 
+from typing import Final
+
 from media.unit import NS_PER_S, AccessUnit, AudioTrack, Track, VideoTrack
 
-_MAX_UNITS = 2_000
-_MAX_BYTES = 32 * 1024 * 1024
+_MAX_UNITS: Final = 2_000
+_MAX_BYTES: Final = 32 * 1024 * 1024
 
 
 class Gathering:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from media.audio_receiver import AudioReceiver
 from media.clock import Clock
@@ -24,15 +25,15 @@ from media.video_receiver import VideoReceiver
 
 __all__ = ["StreamReceiver", "TrackCounters"]
 
-SETTLE_NS = 3 * NS_PER_S // 10
+SETTLE_NS: Final = 3 * NS_PER_S // 10
 """How long the first units are held back to learn how time runs: some cameras begin with a burst of old media."""
 
-SETTLE_BYTES = 8 * 1024 * 1024
+SETTLE_BYTES: Final = 8 * 1024 * 1024
 
 Follower = Callable[[memoryview, int, int, int], int]
 
 _NOTHING: tuple[StreamItem, ...] = ()
-_MAX_RATE = 1_000_000
+_MAX_RATE: Final = 1_000_000
 
 
 class StreamReceiver:

@@ -3,20 +3,21 @@
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from media.unit import NS_PER_S
 
-SENDER_REPORT = 200
-RECEIVER_REPORT = 201
-SOURCE_DESCRIPTION = 202
-BYE = 203
+SENDER_REPORT: Final = 200
+RECEIVER_REPORT: Final = 201
+SOURCE_DESCRIPTION: Final = 202
+BYE: Final = 203
 
-NTP_TO_UNIX_S = 2_208_988_800
+NTP_TO_UNIX_S: Final = 2_208_988_800
 """Seconds from the NTP epoch (1900) to the Unix epoch."""
 
-_HEADER = struct.Struct("!BBH")
-_SENDER_INFO = struct.Struct("!IIIIII")
-_REPORT_BLOCK = struct.Struct("!IIIIII")
+_HEADER: Final = struct.Struct("!BBH")
+_SENDER_INFO: Final = struct.Struct("!IIIIII")
+_REPORT_BLOCK: Final = struct.Struct("!IIIIII")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,21 @@
 """RTP packets (RFC 3550, section 5.1): header, sequence numbers, and putting packets back in order."""
 
 import struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-HEADER = struct.Struct("!BBHII")
+HEADER: Final = struct.Struct("!BBHII")
 """First octet, marker and payload type, sequence number, timestamp, SSRC."""
 
-INTERLEAVED_HEADER_BYTES = 4
+INTERLEAVED_HEADER_BYTES: Final = 4
 """What stands before a packet in an RTSP connection: a dollar sign, channel, length (RFC 2326, 10.12)."""
 
-PLAIN_HEADER = 0x80
+PLAIN_HEADER: Final = 0x80
 """First octet of a packet of version 2 without padding, extension or CSRC: its payload begins at octet 12."""
 
-MAX_DROPOUT = 3000
+MAX_DROPOUT: Final = 3000
 """Sequence numbers ahead by more than this are a restart, not a loss (RFC 3550, A.1)."""
 
-MAX_MISORDER = 100
+MAX_MISORDER: Final = 100
 """Sequence numbers behind by more than this are a restart, not a late packet (RFC 3550, A.1)."""
 
 

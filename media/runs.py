@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from operator import attrgetter
+from typing import Final
 
 from media.fmp4 import NON_SYNC_FLAGS, SYNC_FLAGS, sync_fragment, video_fragment
 from media.segments import Chunk
 from media.unit import NS_PER_S, AccessUnit
 
 _by_dts = attrgetter("dts")
-_DEFAULT_FPS = 25
-_DEFAULT_SOUND_UNIT_S = 0.02
+_DEFAULT_FPS: Final = 25
+_DEFAULT_SOUND_UNIT_S: Final = 0.02
 # A hole in the sound that one sample may span; past it a new fragment with its own tfdt begins.
-_MAX_HOLE_S = 1
+_MAX_HOLE_S: Final = 1
 
 
 class PictureRun:

@@ -6,6 +6,7 @@ that is open; ``tfdt`` says when it is from.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from media.fmp4 import init_segment
 from media.gathering import Gathering
@@ -14,14 +15,14 @@ from media.segments import Chunk, Part, Period, SegmentEnd, SegmentEvent, Segmen
 from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, AccessUnit, AudioTrack, Gap, StreamItem, VideoTrack
 
 # Bounds for streams whose clock stands still, where no part would ever be long enough.
-_MAX_PART_UNITS = 1_000
-_MAX_PART_BYTES = 16 * 1024 * 1024
+_MAX_PART_UNITS: Final = 1_000
+_MAX_PART_BYTES: Final = 16 * 1024 * 1024
 # Sound of a new kind waits for the next keyframe, but not for ever.
-_MAX_WAITING_SOUNDS = 4_000
+_MAX_WAITING_SOUNDS: Final = 4_000
 # Timestamps rounded to milliseconds must not make every other part or segment shorter or longer than the rest.
-_PART_SLACK = 0.01
-_SEGMENT_SLACK = 0.025
-_END_OF_TIME = 1 << 62
+_PART_SLACK: Final = 0.01
+_SEGMENT_SLACK: Final = 0.025
+_END_OF_TIME: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,43 +14,40 @@ that is wrong.
 """
 
 from collections import deque
-from typing import NamedTuple
+from typing import Final
 
 from media.rtp import signed_delta32
 from media.unit import NS_PER_S
 
-CREDIBLE_OFFSET_NS = NS_PER_S
+CREDIBLE_OFFSET_NS: Final = NS_PER_S
 """A camera's wall clock is believed up to this distance from ours."""
 
-JUMP_NS = 2 * NS_PER_S
+JUMP_NS: Final = 2 * NS_PER_S
 """RTP time that runs ahead of arrival by more than this at once has jumped."""
 
-BACKWARD_NS = NS_PER_S
+BACKWARD_NS: Final = NS_PER_S
 """RTP time that goes back by more than this has jumped; less may be pictures in decoding order."""
 
-STANDSTILL_NS = NS_PER_S // 2
+STANDSTILL_NS: Final = NS_PER_S // 2
 """RTP time that shows the same for this long while pictures come has stopped."""
 
-STEP_NS = 3 * NS_PER_S
+STEP_NS: Final = 3 * NS_PER_S
 """Media that comes later than it should by more than this for a whole window is moved at once, on record."""
 
-_BUCKET_NS = 5 * NS_PER_S
-_BUCKETS = 6
-_DEAD_BAND_NS = 15_000_000
-_SLEWED_NS = 2_000_000
-_SLEW_DIVISOR = 256
-_FAST_SLEW_DIVISOR = 32
-_FAST_SLEW_NS = 60_000_000
-_MAX_BEHIND = 17
-_REPORT_TOLERANCE_NS = NS_PER_S
-_SEPARATE_NS = 60_000_000
+_BUCKET_NS: Final = 5 * NS_PER_S
+_BUCKETS: Final = 6
+_DEAD_BAND_NS: Final = 15_000_000
+_SLEWED_NS: Final = 2_000_000
+_SLEW_DIVISOR: Final = 256
+_FAST_SLEW_DIVISOR: Final = 32
+_FAST_SLEW_NS: Final = 60_000_000
+_MAX_BEHIND: Final = 17
+_REPORT_TOLERANCE_NS: Final = NS_PER_S
+_SEPARATE_NS: Final = 60_000_000
 
 
-class Ticks(NamedTuple):
-    """Unwrapped RTP time. ``jumped`` is true where the camera's RTP clock was not believed."""
-
-    value: int
-    jumped: bool
+Ticks = tuple[int, bool]
+"""Unwrapped RTP time, and whether the camera's RTP clock was not believed."""
 
 
 class TickCounter:
@@ -93,7 +90,7 @@ class TickCounter:
         if not self._started:
             self._started = True
             self._timestamp, self._arrival_ns, self._changed_ns = timestamp, arrival_ns, arrival_ns
-            return Ticks(0, False)
+            return 0, False
         delta = signed_delta32(timestamp, self._timestamp)
         elapsed_ns = arrival_ns - self._arrival_ns
         self._arrival_ns = arrival_ns
@@ -118,19 +115,18 @@ class TickCounter:
             self._behind = 0
         self._value = value
         self._lead_ns = lead_ns
-        return Ticks(value, False)
+        return value, False
 
     def _repeated(self, elapsed_ns: int) -> Ticks:
         """The same timestamp again, for another unit. A clock that stands is replaced by the time that passes."""
         self._repeats += 1
         self._lead_ns -= elapsed_ns
         if self._standing:
-            ticks = self._bridge(elapsed_ns)
-            return Ticks(ticks.value, False)
+            return self._bridge(elapsed_ns)[0], False
         if self._repeats >= 3 and self._arrival_ns - self._changed_ns > STANDSTILL_NS:
             self._standing = True
             return self._bridge(self._arrival_ns - self._changed_ns)
-        return Ticks(self._value, False)
+        return self._value, False
 
     def _bridge(self, elapsed_ns: int) -> Ticks:
         ticks = max(1, elapsed_ns * self._rate // NS_PER_S)
@@ -138,7 +134,7 @@ class TickCounter:
         self._newest = self._value
         self._behind = 0
         self._lead_ns = 0
-        return Ticks(self._value, True)
+        return self._value, True
 
 
 class SessionClock:

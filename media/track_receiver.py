@@ -4,18 +4,18 @@ import struct
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final
 
 from media.rtcp import ReceptionReport, SenderReport
 from media.rtp import HEADER, MAX_DROPOUT, MAX_MISORDER, PLAIN_HEADER, ReorderBuffer, payload_bounds, signed_delta16
 from media.timeline import TrackTimeline
 from media.unit import NS_PER_S, Gap, GapCause, StreamItem, Track
 
-HOLE_NS = 2 * NS_PER_S
+HOLE_NS: Final = 2 * NS_PER_S
 """Time without media that is put on record although no packet is missing."""
 
-_unpack = HEADER.unpack_from
-_ADOPT_AFTER = 25
+_unpack: Final = HEADER.unpack_from
+_ADOPT_AFTER: Final = 25
 
 
 @dataclass(slots=True)
@@ -36,16 +36,31 @@ class TrackCounters:
     """Camera's wall clock minus ours; ``None`` before its first RTCP sender report."""
 
 
-class Unstamped(NamedTuple):
-    """A unit, or a damaged one (empty ``data``), that has no place on the timeline yet."""
+class Unstamped:
+    """A unit, or a damaged one (empty ``data``), that has no place on the timeline yet.
 
-    ticks: int
-    data: bytes
-    keyframe: bool
-    duration: int
-    track: Track
-    gap: GapCause | None
-    packets: int
+    ``packets`` are missing before it; ``gap`` is the cause of that.
+    """
+
+    __slots__ = ("data", "duration", "gap", "keyframe", "packets", "ticks", "track")
+
+    def __init__(
+        self,
+        ticks: int,
+        data: bytes,
+        keyframe: bool,
+        duration: int,
+        track: Track,
+        gap: GapCause | None,
+        packets: int,
+    ) -> None:
+        self.ticks = ticks
+        self.data = data
+        self.keyframe = keyframe
+        self.duration = duration
+        self.track = track
+        self.gap = gap
+        self.packets = packets
 
 
 class TrackReceiver(ABC):
@@ -128,7 +143,8 @@ class TrackReceiver(ABC):
         counters.packets += 1
         counters.bytes += end
         self._payload(packet, start, end, second >= 0x80, timestamp, arrival_ns)
-        if self._reorder:
+        # In so many words: of an object that may be None, a compiled "if" asks only whether it is there.
+        if self._reorder is not None and len(self._reorder):
             self._drain(arrival_ns)
 
     def _count(self, packets: int, size: int) -> None:
@@ -224,7 +240,7 @@ class TrackReceiver(ABC):
     def _drain(self, arrival_ns: int) -> None:
         assert self._reorder is not None
         self.counters.reordered += self._take_waiting()
-        if self._reorder and self._reorder.overdue(arrival_ns):
+        if len(self._reorder) and self._reorder.overdue(arrival_ns):
             self._release()
 
     def _take_waiting(self) -> int:
@@ -240,7 +256,7 @@ class TrackReceiver(ABC):
 
     def release_all(self) -> None:
         """The session ends: packets that wait for those before them wait no longer."""
-        while self._reorder:
+        while self._reorder is not None and len(self._reorder):
             self._release()
 
     def sender_report(self, report: SenderReport, arrival_ns: int) -> None:
@@ -298,15 +314,15 @@ class TrackReceiver(ABC):
     def stamp(self, unit: Unstamped, origin_ns: int, epoch: int, after_ns: int) -> Sequence[StreamItem]:
         """Give the unit its place on the timeline; before it, what is missing."""
 
-    def _place(self, unit: Unstamped, origin_ns: int) -> tuple[int, int, Unstamped]:
-        """(pts on the RTP clock's rate, its UTC, the unit)."""
+    def _place(self, unit: Unstamped, origin_ns: int) -> tuple[int, int]:
+        """(pts on the RTP clock's rate, its UTC). Notes on the unit whether the timeline steps before it."""
         if not self.timeline.anchored:
             self.timeline.anchor()
         elif self.timeline.step():
             self.counters.clock_jumps += 1
-            unit = unit._replace(gap=unit.gap or GapCause.CLOCK_JUMP)
+            unit.gap = unit.gap or GapCause.CLOCK_JUMP
         pts = self.timeline.pts(unit.ticks)
-        return pts, origin_ns + pts * NS_PER_S // self._rate, unit
+        return pts, origin_ns + pts * NS_PER_S // self._rate
 
     def _gap_before(self, unit: Unstamped, utc_ns: int) -> Gap | None:
         cause = unit.gap

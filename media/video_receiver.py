@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from typing import Final
 
 from media.codecs.nal import NalDepacketizer
 from media.rtp import INTERLEAVED_HEADER_BYTES, PLAIN_HEADER
@@ -9,9 +10,9 @@ from media.timeline import DecodeTimes, TickCounter, TrackTimeline
 from media.track_receiver import TrackReceiver, Unstamped
 from media.unit import AccessUnit, GapCause, StreamItem, Track
 
-_DEFAULT_FRAME_TICKS = 3600
-_SOURCE = struct.Struct("!II")
-_FOLLOWING = {size: struct.Struct(f"!6sH{8 + size}s") for size in (2, 3)}
+_DEFAULT_FRAME_TICKS: Final = 3600
+_SOURCE: Final = struct.Struct("!II")
+_FOLLOWING: Final = {size: struct.Struct(f"!6sH{8 + size}s") for size in (2, 3)}
 """By the length of a fragment's prefix: interleaved header and first two octets, sequence number, the rest."""
 
 
@@ -109,7 +110,8 @@ class VideoReceiver(TrackReceiver):
 
     def _collect(self) -> None:
         ready, self._depacketizer.ready = self._depacketizer.ready, []
-        for data, keyframe, track in ready:
+        for picture in ready:
+            data, keyframe, track = picture.data, picture.keyframe, picture.track
             if not data:
                 self.counters.damaged_units += 1
                 self._gap = self._gap or GapCause.PACKETS_LOST
@@ -127,7 +129,7 @@ class VideoReceiver(TrackReceiver):
             self._emit(ticks, data, keyframe, 0, track)
 
     def stamp(self, unit: Unstamped, origin_ns: int, epoch: int, after_ns: int) -> Sequence[StreamItem]:
-        pts, utc_ns, unit = self._place(unit, origin_ns)
+        pts, utc_ns = self._place(unit, origin_ns)
         if not self._caught_up:
             if utc_ns <= after_ns or not unit.keyframe:
                 return ()

@@ -4,22 +4,23 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from media.codecs.bits import BitReader, unescape
 from media.codecs.nal import DROP, KEEP, KEY_SLICE, PREFIX, SET, SLICE, NalDepacketizer
 from media.errors import BitstreamError
 from media.unit import Codec, VideoTrack
 
-NAL_IDR = 5
-NAL_SEI = 6
-NAL_SPS = 7
-NAL_PPS = 8
-NAL_AUD = 9
-_STAP_A = 24
-_FU_A = 28
+NAL_IDR: Final = 5
+NAL_SEI: Final = 6
+NAL_SPS: Final = 7
+NAL_PPS: Final = 8
+NAL_AUD: Final = 9
+_STAP_A: Final = 24
+_FU_A: Final = 28
 
-_HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
-_EXTENDED_SAR = 255
+_HIGH_PROFILES: Final = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+_EXTENDED_SAR: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ def _set_key(nal: bytes) -> tuple[int, int] | None:
     return (nal_type, pps_id) if pps_id <= 255 else None
 
 
-_KINDS = tuple(
+_KINDS: Final = tuple(
     {
         **dict.fromkeys((1, 2, 3, 4), SLICE),
         NAL_IDR: KEY_SLICE,

@@ -4,18 +4,19 @@ import base64
 import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from media.codecs.bits import BitReader, unescape
 from media.codecs.nal import DROP, KEEP, KEY_SLICE, PREFIX, SET, SLICE, NalDepacketizer
 from media.errors import BitstreamError
 from media.unit import Codec, VideoTrack
 
-NAL_VPS = 32
-NAL_SPS = 33
-NAL_PPS = 34
-NAL_AUD = 35
-_AP = 48
-_FU = 49
+NAL_VPS: Final = 32
+NAL_SPS: Final = 33
+NAL_PPS: Final = 34
+NAL_AUD: Final = 35
+_AP: Final = 48
+_FU: Final = 49
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def parameter_sets_from_fmtp(fmtp: Mapping[str, str]) -> list[bytes]:
     return sets
 
 
-_KINDS = tuple(
+_KINDS: Final = tuple(
     {
         **dict.fromkeys(range(10), SLICE),
         **dict.fromkeys(range(16, 22), KEY_SLICE),

@@ -11,34 +11,42 @@ timestamp, at a NAL unit that may only come first (7.4.1.2.3), or at a slice tha
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final
 
 from media.errors import BitstreamError
 from media.unit import VideoTrack
 
-SLICE, KEY_SLICE, PREFIX, SET, KEEP, DROP = range(6)
+SLICE: Final = 0
+KEY_SLICE: Final = 1
+PREFIX: Final = 2
+SET: Final = 3
+KEEP: Final = 4
+DROP: Final = 5
 """Kinds of NAL units: slices, slices of pictures from which decoding may start, units that come before a picture's
 first slice, parameter sets, other units to keep, units that are not kept."""
 
-MAX_UNIT_BYTES = 16 * 1024 * 1024
-MAX_CARRIED_BYTES = 64 * 1024
-MAX_SET_BYTES = 4096
-MAX_SETS = 64
-_GOOD_MARKERS = 3
+MAX_UNIT_BYTES: Final = 16 * 1024 * 1024
+MAX_CARRIED_BYTES: Final = 64 * 1024
+MAX_SET_BYTES: Final = 4096
+MAX_SETS: Final = 64
+_GOOD_MARKERS: Final = 3
 
-_LENGTH = struct.Struct("!I")
-_START_CODE = b"\x00\x00\x01"
+_LENGTH: Final = struct.Struct("!I")
+_START_CODE: Final = b"\x00\x00\x01"
 
 
-class Picture(NamedTuple):
+class Picture:
     """A finished picture: its NAL units, each behind a 4-byte length; ``data`` is empty if it was damaged.
 
     ``track`` is what the parameter sets before it describe; ``None`` if some are missing.
     """
 
-    data: bytes
-    keyframe: bool
-    track: VideoTrack | None
+    __slots__ = ("data", "keyframe", "track")
+
+    def __init__(self, data: bytes, keyframe: bool, track: VideoTrack | None) -> None:
+        self.data = data
+        self.keyframe = keyframe
+        self.track = track
 
 
 class NalDepacketizer(ABC):

@@ -7,7 +7,7 @@ is good only during the call. Text, garbage and anything else unusual goes the s
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Final, cast
 
 from media.clock import Clock
 from streaming.errors import CameraDisconnectedError, CameraTimeoutError, MessageBrokenError, NotRtspError
@@ -24,15 +24,15 @@ from streaming.rtsp.message import (
 from streaming.rtsp.pacing import ReadPacer
 
 # The largest interleaved frame is 64 KB and 4 bytes, and must fit whole.
-BUFFER_BYTES = 68 * 1024
-MAX_GARBAGE_BYTES = 256 * 1024
-MAX_UNSENT_BYTES = 64 * 1024
-MAX_PENDING = 8
+BUFFER_BYTES: Final = 68 * 1024
+MAX_GARBAGE_BYTES: Final = 256 * 1024
+MAX_UNSENT_BYTES: Final = 64 * 1024
+MAX_PENDING: Final = 8
 # A camera that sends faster than this many buffers at each turn has to wait for the next one.
-MAX_READS_AT_ONCE = 8
+MAX_READS_AT_ONCE: Final = 8
 
 # How an answer, and what cameras ask of clients, begins. Anything else between two frames is garbage.
-_MESSAGE_STARTS = (b"RTSP", b"OPTI", b"GET_", b"SET_", b"ANNO", b"REDI", b"TEAR", b"\r", b"\n")
+_MESSAGE_STARTS: Final = (b"RTSP", b"OPTI", b"GET_", b"SET_", b"ANNO", b"REDI", b"TEAR", b"\r", b"\n")
 
 FrameSink = Callable[[memoryview, int], None]
 """Takes one RTP or RTCP packet and its arrival (Unix nanoseconds). The view is good only during the call."""

@@ -8,9 +8,9 @@ plays takes no wake-ups; every ``interval_s`` one timer reads from all of them i
 """
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
-BUFFER_BYTES = 256 * 1024
+BUFFER_BYTES: Final = 256 * 1024
 
 
 class PacedReader(Protocol):

@@ -1,6 +1,7 @@
 """How RTP and RTCP of one session travel: interleaved channels or UDP ports, agreed on by SETUP (RFC 2326, 12.39)."""
 
 from collections.abc import Callable
+from typing import Final
 
 from media.clock import Clock
 from media.receiver import StreamReceiver
@@ -10,7 +11,7 @@ from streaming.rtsp.sdp import SessionDescription
 from streaming.rtsp.udp import UdpPair
 from streaming.source import Transport
 
-_RTCP_AS_PAYLOAD_TYPES = range(72, 77)
+_RTCP_AS_PAYLOAD_TYPES: Final = range(72, 77)
 
 
 def parse_transport(header: str) -> dict[str, str]:

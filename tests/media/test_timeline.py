@@ -63,11 +63,11 @@ def test_a_clock_that_stands_still_is_replaced_by_arrival() -> None:
 def test_a_stall_and_a_burst_are_no_jump() -> None:
     counter = TickCounter(90_000, decoding_order=True)
     for n in range(25):
-        assert not counter.advance(n * 3600, START + n * 40 * MS).jumped
+        assert not counter.advance(n * 3600, START + n * 40 * MS)[1]
     # Ten seconds of nothing, then all that was held up, then media that was dropped meanwhile.
     resumed = START + 11 * NS_PER_S
     for n in range(25, 50):
-        assert not counter.advance(n * 3600, resumed).jumped
+        assert not counter.advance(n * 3600, resumed)[1]
     assert counter.advance(290 * 3600, resumed + 600 * MS) == (290 * 3600, False)
 
 
