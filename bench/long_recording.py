@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 
 from media.stream import LiveStream, StreamId
 from media.testloop import cached_loop
-from media.unit import NS_PER_S
+from media.unit import NS_PER_S, Codec
 from recorder.service import RecorderService
 from recorder.state import RecorderSettings
 from storage.database import Database
@@ -93,8 +93,10 @@ async def county(url: str) -> AsyncIterator[Database]:
         yield database
 
 
-async def record(database: Database, store: ObjectStore, folder: Path, seconds: int) -> LongRecording:
-    """Record 1080p25 2 Mb/s H.264 + G.711A for ``seconds`` of simulated time that ended a day ago.
+async def record(
+    database: Database, store: ObjectStore, folder: Path, seconds: int, sound: Codec = Codec.PCMA
+) -> LongRecording:
+    """Record 1080p25 2 Mb/s H.264 with G.711A or AAC for ``seconds`` of simulated time that ended a day ago.
 
     Raises TimeoutError if the recorder stops taking what it is fed.
     """
@@ -104,7 +106,10 @@ async def record(database: Database, store: ObjectStore, folder: Path, seconds: 
     meeting = await _plan(database, start, seconds)
     stream = LiveStream(StreamId("camera"), clock)
     settings = replace(RecorderSettings(), reconcile_s=0.1, last_part_s=0.1)
-    loop = await asyncio.to_thread(cached_loop, Path(tempfile.gettempdir()) / "sanhui-bench-loop.bin", LOOP, LOOP_S)
+    file = Path(tempfile.gettempdir()) / (
+        "sanhui-bench-loop.bin" if sound is LOOP.audio else f"sanhui-bench-{sound}.bin"
+    )
+    loop = await asyncio.to_thread(cached_loop, file, replace(LOOP, audio=sound), LOOP_S)
     async with RecorderService(database, store, lambda _: stream, folder / "spool", clock, settings) as recorder:
         await recorder.start_meeting(meeting, None)
         # Its task reads from the camera's stream once it has run; nobody is told when.

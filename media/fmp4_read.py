@@ -117,6 +117,13 @@ def _read_sound(view: memoryview, kind: bytes, body: int, end: int, timescale: i
     return AudioTrack(_SOUND_KINDS[kind], timescale, channels, config, track_id)
 
 
+def media_payload(data: Buffer) -> bytes:
+    """What all ``mdat`` boxes of ``data`` hold, in file order: of a track's own fragments, its samples one after the
+    other. Far cheaper than :func:`read_fragments`. Raises ContainerError."""
+    view = memoryview(data)
+    return b"".join([view[body:end] for kind, _, body, end in boxes(view) if kind == b"mdat"])
+
+
 def read_fragments(data: Buffer, track_id: int | None = None) -> list[Sample]:
     """The samples of all fragments in ``data`` (of one track, if ``track_id`` is given), in file order.
 

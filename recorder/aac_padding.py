@@ -5,6 +5,8 @@ of count (8 more for counts from 15) and that many octets; eight of them so end 
 keeps its alignment, bit for bit.
 """
 
+from functools import lru_cache
+
 from media.errors import BitstreamError
 
 MAX_FRAME_BYTES = 768
@@ -23,9 +25,14 @@ def padded_size(channels: int) -> int:
 
 def pad_frame(frame: bytes | memoryview, size: int) -> bytes:
     """``frame`` with fill elements before it, ``size`` octets long. Raises BitstreamError if it cannot be made so."""
-    wanted = size - len(frame)
+    return _padding(size - len(frame)) + frame
+
+
+@lru_cache(maxsize=4096)
+def _padding(wanted: int) -> bytes:
+    """Fill elements of ``wanted`` octets."""
     if not _HEADERS_BYTES <= wanted <= _HEADERS_BYTES + _ELEMENTS * (1 + _MAX_COUNT):
-        raise BitstreamError("an AAC frame does not fit its constant size", size=len(frame), wanted=size)
+        raise BitstreamError("an AAC frame does not fit its constant size", padding=wanted)
     left = wanted - _HEADERS_BYTES
     bits = 0
     length = 0
@@ -42,5 +49,5 @@ def pad_frame(frame: bytes | memoryview, size: int) -> bytes:
         length += 8 * count
         left -= count
     if left or length != 8 * wanted:
-        raise BitstreamError("an AAC frame does not fit its constant size", size=len(frame), wanted=size)
-    return bits.to_bytes(wanted, "big") + frame
+        raise BitstreamError("an AAC frame does not fit its constant size", padding=wanted)
+    return bits.to_bytes(wanted, "big")

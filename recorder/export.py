@@ -19,7 +19,7 @@ from enum import Enum
 from importlib.metadata import version
 
 from media.fmp4 import init_segment
-from media.fmp4_read import read_fragments
+from media.fmp4_read import media_payload
 from media.transcode import AAC_FRAME, AacSettings, aac_track, encode_stretch
 from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, AudioTrack, Codec
 from recorder.aac_padding import pad_frame, padded_size
@@ -27,11 +27,12 @@ from recorder.errors import ExportError, NothingRecordedError
 from recorder.mp4 import TrackLayout, file_type, movie, sample_entries
 from recorder.playback import Playback
 from recorder.recorded import Recorded, RecordedSegment
+from recorder.run_reader import RunReader
 from recorder.sample_table import SampleTable
 from recorder.sample_tables import load_tables
 
 _SAME_LIFE_NS = 100_000_000
-_AHEAD = 2
+_AHEAD = 6
 _SILENCE = AudioTrack(Codec.PCMA, clock_rate=8_000, channels=1)
 
 
@@ -214,19 +215,23 @@ class Mp4:
         position = max(start, base)
         index = max(0, bisect_right(self.chunks, position - base, key=lambda chunk: chunk.offset) - 1)
         ahead: deque[tuple[_Chunk, asyncio.Task[bytes]]] = deque()
+        source = RunReader(self.playback.meetings, self.recorded)
         try:
             while position < stop:
                 while len(ahead) <= _AHEAD and index < len(self.chunks) and base + self.chunks[index].offset < stop:
                     chunk = self.chunks[index]
-                    ahead.append((chunk, asyncio.create_task(self._make(chunk), name="mp4 chunk")))
+                    ahead.append((chunk, asyncio.create_task(self._make(chunk, source), name="mp4 chunk")))
                     index += 1
                 chunk, task = ahead[0]
                 data = await task
                 ahead.popleft()
-                if len(data) != chunk.size:
-                    raise ExportError("a segment is not as long as its index says")
                 first = position - base - chunk.offset
-                piece = data[first : stop - base - chunk.offset]
+                # A copy only of what is cut at the ends of a range.
+                piece = (
+                    data
+                    if not first and stop - base >= chunk.offset + chunk.size
+                    else data[first : stop - base - chunk.offset]
+                )
                 position += len(piece)
                 yield piece
         finally:
@@ -234,18 +239,21 @@ class Mp4:
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
+            await source.close()
 
-    async def _make(self, chunk: _Chunk) -> bytes:
+    async def _make(self, chunk: _Chunk, source: RunReader) -> bytes:
         if chunk.kind is _Kind.SILENCE:
             return self.silence * (chunk.size // len(self.silence))
+        tracks = await source.read(chunk.place)
         if chunk.kind is _Kind.DERIVED:
             size = padded_size(self.playback.sound.settings.channels)
             frames = await self.playback.sound.frames(self.recorded, chunk.place)
             return b"".join([pad_frame(frame.data, size) for frame in frames])
         track_id = VIDEO_TRACK_ID if chunk.kind is _Kind.VIDEO else AUDIO_TRACK_ID
-        segment = self.recorded.segments[chunk.place]
-        data = await self.playback.meetings.read(self.recorded, segment, track_id)
-        return b"".join([sample.data for sample in read_fragments(data, track_id)])
+        data = media_payload(tracks.get(track_id, b""))
+        if len(data) != chunk.size:
+            raise ExportError("a segment is not as long as its index says")
+        return data
 
 
 class Mp4Export:

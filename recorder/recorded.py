@@ -180,10 +180,14 @@ class RecordedMeetings:
             raise SegmentGoneError("the segments' object is gone", sequence=segments[0].sequence) from None
         if len(data) != size:
             raise SegmentGoneError("an object is shorter than its row says", sequence=segments[0].sequence)
-        return [
+        made = [
             {item.track_id: bytes(data[item.offset - first :][: item.size]) for item in segment.facts.ranges}
             for segment in segments
         ]
+        for segment, tracks in zip(segments, made, strict=True):
+            if AUDIO_TRACK_ID in tracks:
+                self._keep_sound(recorded, segment, tracks[AUDIO_TRACK_ID])
+        return made
 
     def _keep_sound(self, recorded: Recorded, segment: RecordedSegment, data: bytes) -> None:
         if len(data) > _MAX_KEPT_SOUND_BYTES:
