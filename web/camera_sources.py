@@ -10,6 +10,7 @@ from storage.records import Camera
 from storage.secrets import SecretBox
 from streaming.addresses import AddressGuard, parse_rtsp_url, split_credentials
 from streaming.errors import AddressUnresolvedError
+from streaming.pushed_session import PUSHED_URL
 from streaming.secret import Secret
 from streaming.source import CameraSource, TlsTrust, Transport
 from web.county import CountyPicture
@@ -89,6 +90,8 @@ class Addresses:
 
         A name that does not resolve now is let through: the network of the camera may come later.
         """
+        if address == PUSHED_URL:
+            return PastedAddress(PUSHED_URL, "", None)
         text, credentials = split_credentials(address)
         url = parse_rtsp_url(text)
         try:

@@ -9,6 +9,7 @@ from storage.records import Attendance as AttendanceRecord
 from storage.records import CameraPlace, GuidanceNote, Meeting, MeetingPlace, MeetingState, Organization, Site
 from storage.records import Recording as RecordingRecord
 from streaming.camera_status import CameraStatus, Problem
+from streaming.pushed_session import PUSHED_URL
 from web.api import present
 from web.api.schemas.cameras import CameraState
 from web.api.schemas.common import Notice, OrganizationRef, PersonRef
@@ -198,7 +199,13 @@ def room(facts: RoomFacts, catalog: Catalog, utc_ns: int, *, device: str | None,
         viewers=facts.viewers,
         notes=[shown_note(note, meeting.started_utc_ns if meeting is not None else None) for note in facts.notes],
         talk=facts.talk,
+        voice_url=present.voice_url(meeting.id) if meeting is not None else None,
+        send_url=next((present.send_url(item.place.camera.id) for item in facts.cameras if _is_sent(item)), None),
     )
+
+
+def _is_sent(camera: CameraFacts) -> bool:
+    return camera.place.camera.url == PUSHED_URL
 
 
 def _offices(entries: Iterable[AttendanceRecord]) -> list[Office]:

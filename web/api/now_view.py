@@ -93,6 +93,7 @@ def card(room: Room, picture: CountyPicture, catalog: Catalog, now_ns: int) -> N
         next_meeting=present.brief(room.next, catalog) if room.next is not None else None,
         still_url=present.still_url(place.camera.id),
         live_url=present.live_url(place.camera.id),
+        rtc_url=present.rtc_url(place.camera.id),
         problem=problem,
     )
 

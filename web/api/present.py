@@ -100,6 +100,26 @@ def still_url(camera_id: str) -> str:
     return f"/api/v1/cameras/{camera_id}/still.jpg"
 
 
+def rtc_url(camera_id: str) -> str:
+    """WHEP address of a camera's live picture."""
+    return f"/live/{camera_id}/whep"
+
+
+def send_url(camera_id: str) -> str:
+    """WHIP address under which a room sends its own picture."""
+    return f"/live/{camera_id}/whip"
+
+
+def talk_url(meeting_id: str) -> str:
+    """WHIP address for a voice into a meeting's room."""
+    return f"/live/meetings/{meeting_id}/talk"
+
+
+def voice_url(meeting_id: str) -> str:
+    """WHEP address of the voice of whoever speaks into a meeting's room."""
+    return f"/live/meetings/{meeting_id}/voice"
+
+
 def live_url(camera_id: str) -> str:
     """Address of a camera's live playlist."""
     return f"/live/{camera_id}/index.m3u8"

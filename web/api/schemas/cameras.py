@@ -19,7 +19,8 @@ from web.api.schemas.common import (
 )
 from web.api.schemas.meetings import MeetingBrief
 
-Address = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8, max_length=500)]
+Address = Annotated[str, StringConstraints(strip_whitespace=True, min_length=5, max_length=500)]
+"""An RTSP address; `whip:` is a room that sends its picture by itself, from its page."""
 
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=400)]

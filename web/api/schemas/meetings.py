@@ -78,6 +78,9 @@ class LiveSource(ResponseModel):
     has_video: bool
     has_audio: bool
     hls_url: str = Field(description="Low-latency HLS in fMP4")
+    rtc_url: str = Field(description="WHEP address of the live picture; `?quality=sub` for the sub stream")
+    talk_url: str = Field(description="WHIP address for a voice into the room")
+    voice_url: str = Field(description="WHEP address of the voice of whoever speaks into the room")
     ts_url: str = Field(description="HLS version 3 in MPEG-TS, for old set-top boxes")
     rtsp_url: str
     still_url: str

@@ -52,6 +52,7 @@ class NowCard(ResponseModel):
     next_meeting: MeetingBrief | None = Field(description="The next one planned today")
     still_url: str = Field(description="JPEG, at most 10 s old while the camera is online")
     live_url: str
+    rtc_url: str = Field(description="WHEP address of the live picture; `?quality=sub` for the sub stream")
     problem: Notice | None
 
 

@@ -114,3 +114,5 @@ class Room(ResponseModel):
     viewers: int = Field(description="All who look in now, those of ``offices`` among them")
     notes: list[Note] = Field(description="Notes not yet answered, the oldest first")
     talk: Talk
+    voice_url: str | None = Field(description="WHEP address of the voice of whoever speaks; null without a meeting")
+    send_url: str | None = Field(description="WHIP address for the picture of this device; null where a camera is set")

@@ -34,6 +34,13 @@ export const router = createRouter({
       meta: { title: "setup.title", open: true, bare: true },
     },
     { path: "/now", name: "now", component: () => import("@/pages/NowPage.vue"), meta: { title: "nav.now" } },
+    { path: "/wall", name: "wall", component: () => import("@/pages/WallPage.vue"), meta: { title: "wall.title" } },
+    {
+      path: "/room",
+      name: "tv",
+      component: () => import("@/pages/RoomPage.vue"),
+      meta: { title: "room.title", open: true, bare: true },
+    },
     {
       path: "/rooms/:cameraId",
       name: "room",

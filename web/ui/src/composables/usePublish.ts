@@ -1,0 +1,93 @@
+import { onMounted, onScopeDispose, ref, shallowRef } from "vue";
+import { canRtc, openRtc, type RtcSession } from "@/lib/whep";
+
+/** `lost` is sending that broke off and is being taken up again. */
+export type PublishState = "idle" | "starting" | "sending" | "lost";
+
+const CHOICE = "sanhui.room.sends";
+
+/** Sends the picture and sound of this device's own camera, for as long as it is wanted, over every loss of network. */
+export function usePublish(url: () => string | null) {
+  const state = ref<PublishState>("idle");
+  const hasCamera = ref(false);
+  const preview = shallowRef<MediaStream | null>(null);
+  let session: RtcSession | null = null;
+  let timer = 0;
+  let round = 0;
+  let failures = 0;
+
+  async function look(): Promise<void> {
+    if (!canRtc() || !navigator.mediaDevices) return;
+    const devices = await navigator.mediaDevices.enumerateDevices().catch(() => []);
+    hasCamera.value = devices.some((device) => device.kind === "videoinput");
+    // A box that lost its power goes on with what it did.
+    if (hasCamera.value && state.value === "idle" && localStorage.getItem(CHOICE)) void start();
+  }
+
+  async function start(): Promise<void> {
+    const mine = ++round;
+    window.clearTimeout(timer);
+    state.value = "starting";
+    localStorage.setItem(CHOICE, "1");
+    try {
+      const address = url();
+      if (!address) throw new Error("no address yet");
+      preview.value ??= await navigator.mediaDevices.getUserMedia({
+        video: { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 25, max: 30 } },
+        audio: { echoCancellation: true, noiseSuppression: true },
+      });
+      const opened = await openRtc(address, {
+        send: preview.value,
+        onState: (now) => {
+          if (mine !== round) return;
+          if (now === "connected") {
+            failures = 0;
+            state.value = "sending";
+          } else if (now === "lost") again();
+        },
+      });
+      if (mine === round) session = opened;
+      else opened.close();
+    } catch {
+      if (mine === round) again();
+    }
+  }
+
+  function again(): void {
+    session?.close();
+    session = null;
+    state.value = "lost";
+    timer = window.setTimeout(
+      () => void start(),
+      Math.min(15_000, 500 * 2 ** failures++) * (0.7 + 0.6 * Math.random()),
+    );
+  }
+
+  function stop(): void {
+    round++;
+    window.clearTimeout(timer);
+    localStorage.removeItem(CHOICE);
+    end();
+  }
+
+  function end(): void {
+    session?.close();
+    session = null;
+    for (const track of preview.value?.getTracks() ?? []) track.stop();
+    preview.value = null;
+    state.value = "idle";
+  }
+
+  onMounted(() => {
+    void look();
+    navigator.mediaDevices?.addEventListener("devicechange", look);
+  });
+  onScopeDispose(() => {
+    round++;
+    window.clearTimeout(timer);
+    navigator.mediaDevices?.removeEventListener("devicechange", look);
+    end();
+  });
+
+  return { state, hasCamera, preview, start, stop };
+}
