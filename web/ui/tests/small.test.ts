@@ -108,7 +108,7 @@ describe("catalogs", () => {
   it("speak Chinese in the Chinese interface", () => {
     // Names of protocols, of browsers and of the other language may stay as they are.
     const allowed =
-      /rtsp|TCP|UDP|https|SHA-256|\/room|Safari|Edge|English|Streaming|Channels|cam|realmonitor|channel|subtype|[FM](?= )|km|H\.\d+/g;
+      /rtsp|TCP|UDP|https|SHA-256|OK|\/room|Safari|Edge|English|Streaming|Channels|cam|realmonitor|channel|subtype|[FM](?= )|km|H\.\d+/g;
     for (const key of keysOf(zhCN)) {
       const text = textOf(zhCN, key)
         .replaceAll(/\{\w+\}/g, "")
