@@ -239,11 +239,16 @@ class _Checker:
         except ObjectNotFoundError:
             self._find(FindingCode.MANIFEST_MISSING, recording.id, key=key)
             return
+        async with self._database.read() as repos:
+            notes = await repos.notes.of_meetings([recording.meeting_id])
         try:
-            listed = [(item["key"], item["sha256"]) for item in json.loads(data)["objects"]]
-        except (ValueError, KeyError, TypeError):
-            listed = []
-        if listed != [(row.key, row.sha256) for row in rows if row.state is ObjectState.STORED]:
+            manifest = json.loads(data)
+            listed = [(item["key"], item["sha256"]) for item in manifest["objects"]]
+            written = [(item["id"], item["text"], item["at_utc_ns"]) for item in manifest.get("notes", ())]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            listed, written = [], []
+        stored = [(row.key, row.sha256) for row in rows if row.state is ObjectState.STORED]
+        if listed != stored or written != [(note.id, note.text, note.at_utc_ns) for note in notes]:
             self._find(FindingCode.MANIFEST_DIFFERS, recording.id, key=key)
 
     async def _orphans(self, prefix: str) -> None:

@@ -42,7 +42,9 @@ class Viewers:
             self._held[key] -= 1
             if not self._held[key]:
                 del self._held[key]
-            self.seen(camera_id, user_id, _RELEASE_S)
+                # In the place of any later time: what held the connection knows that it is over.
+                self._until.pop(key, None)
+                self.seen(camera_id, user_id, _RELEASE_S)
 
     def of_camera(self, camera_id: str) -> tuple[str, ...]:
         """Ids of the people who look through the camera now."""

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.recorder.house import house
+from recorder.check import check
+from recorder.manifest import manifest_key
+from storage.records import Attendance, GuidanceNote, NoteKind
+from tests.recorder.house import house, until
 from tests.recorder.test_service import recorded
 
 AUDITORS_PAGE = Path(__file__).parents[2] / "docs" / "auditor.md"
@@ -47,3 +50,51 @@ async def test_verified_as_the_auditors_page_says(tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     first.write_bytes(data)
     assert (await asyncio.to_thread(checked_by_hand, folder)).returncode != 0
+
+
+async def test_notes_and_who_looked_in_are_in_it_and_in_the_check(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await home.plan()
+        home.camera.connect()
+        async with home.service() as recorder:
+            await home.runs(recorder, meeting)
+            start = home.clock.utc_ns()
+            note = GuidanceNote(
+                id="n1",
+                meeting_id=meeting,
+                author_id="wang",
+                author_name="王敏",
+                office_id=None,
+                office_name="县委组织部",
+                kind=NoteKind.REMIND,
+                text="请先清点到会人数",
+                key="key-00000001",
+                at_utc_ns=start,
+                written_utc_ns=start,
+            )
+            look = Attendance(
+                meeting_id=meeting,
+                user_id="wang",
+                name="王敏",
+                office_id=None,
+                office_name="县委组织部",
+                superior=True,
+                from_utc_ns=start,
+                seen_utc_ns=start,
+            )
+            async with home.database.transaction() as repos:
+                await repos.notes.add(note)
+                await repos.notes.answered("n1", start + 1, "tv")
+                await repos.attendance.save(look)
+            home.camera.feed(4.0)
+            await until(lambda: recorder.metrics.parts >= 6, "parts arrive")
+            await recorder.end_meeting(meeting, None)
+        recording = await home.recording(meeting)
+        manifest = json.loads(await home.store.get(manifest_key(recording.id)))
+        (written,), (looked,) = manifest["notes"], manifest["attendance"]
+        assert (written["text"], written["kind"], written["answered_utc_ns"]) == (note.text, "remind", start + 1)
+        assert (looked["office"], looked["to_utc_ns"]) == ("县委组织部", recording.ended_utc_ns)
+        assert (await check(home.database, home.store)).ok
+        written["text"] = "另一段文字"
+        await home.store.put(manifest_key(recording.id), json.dumps(manifest).encode(), {}, "application/json")
+        assert [item.code for item in (await check(home.database, home.store)).findings] == ["manifest-differs"]
