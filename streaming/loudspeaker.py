@@ -13,14 +13,7 @@ from media.speaker_encode import SpeakerEncoder
 from media.stream import LiveStream
 from media.unit import NS_PER_S, AccessUnit, AudioTrack, StreamItem
 from streaming.addresses import AddressGuard
-from streaming.errors import (
-    CameraDisconnectedError,
-    CameraRefusedError,
-    CameraTimeoutError,
-    SessionLostError,
-    StreamingError,
-    TransportRefusedError,
-)
+from streaming.errors import SessionLostError, StreamingError, TransportRefusedError
 from streaming.rtsp.backchannel import Backchannel, BackchannelOptions
 from streaming.rtsp.client import RtspSettings
 from streaming.source import CameraSource
@@ -30,14 +23,6 @@ log = logging.getLogger(__name__)
 
 _REMEMBERED = 4_000
 _NEWEST_UNITS = 15
-# Refusals that some cameras give to a session with the back-channel alone.
-_ALONE_REFUSED = (
-    CameraRefusedError,
-    SessionLostError,
-    TransportRefusedError,
-    CameraTimeoutError,
-    CameraDisconnectedError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +73,12 @@ class PacedSender:
             due = max(due, loop.time() - self._settings.behind_s) + _seconds(unit)
 
 
+def _refuses(error: StreamingError) -> bool:
+    """Whether the camera does not want a session of this kind, with its picture or without: not merely this time."""
+    status = error.params.get("status", 0)
+    return isinstance(error, SessionLostError | TransportRefusedError) or 400 <= int(status) < 500
+
+
 def _seconds(unit: AccessUnit) -> float:
     return unit.duration / unit.track.clock_rate
 
@@ -98,7 +89,7 @@ class _Memory:
 
     source: CameraSource
     missing_until_ns: int = 0
-    with_media: bool = False
+    with_media: bool = True
 
 
 class Loudspeakers:
@@ -132,6 +123,7 @@ class Loudspeakers:
         if self.is_missing(source):
             raise BackchannelMissingError("the camera has no back-channel", reason="remembered")
         memory = self._memory(source)
+        failures = 0
         with stream.read_units("loudspeaker", from_gop=False) as reader:
             while True:
                 options = BackchannelOptions(memory.with_media, source.transport)
@@ -147,9 +139,11 @@ class Loudspeakers:
                     raise
                 except StreamingError as error:
                     log.info("loudspeaker of camera %s: %s", source.camera_id, error.code)
-                    if not heard and isinstance(error, _ALONE_REFUSED):
-                        # The next try takes the other way; whichever works is kept.
-                        memory.with_media = not memory.with_media
+                    if not heard:
+                        failures += 1
+                        if _refuses(error) or failures % 2 == 0:
+                            # The next try takes the other way; whichever works is kept.
+                            memory.with_media = not memory.with_media
                 await asyncio.sleep(self._settings.retry_s)
 
     def _memory(self, source: CameraSource) -> _Memory:

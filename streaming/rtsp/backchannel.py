@@ -1,8 +1,9 @@
 """Sound towards a camera: the audio back-channel of ONVIF (Streaming Specification, 5.3) in an RTSP session of its own.
 
 The picture's session is never touched: a camera that refuses, hangs or restarts its back-channel does so apart from it.
-Some cameras start a back-channel only in a session that takes their picture too; :attr:`BackchannelOptions.with_media`
-sets that up as well, and throws away what comes.
+Some cameras hear nothing in a session that does not take their picture and sound too (GStreamer's server takes SETUP
+and PLAY and stays deaf), so both are set up beside the loudspeaker, as in the specification's own example, and what
+comes is thrown away; cameras that give no second picture have it without, see :class:`BackchannelOptions`.
 
     async with Backchannel(source, clock, guard) as channel:
         await channel.open()
@@ -85,7 +86,7 @@ def _track(form: MediaDescription) -> AudioTrack:
 class BackchannelOptions:
     """``with_media``: set up the camera's own picture and sound in the same session too. ``transport`` goes first."""
 
-    with_media: bool = False
+    with_media: bool = True
     transport: Transport = Transport.TCP
 
 

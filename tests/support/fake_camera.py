@@ -72,6 +72,8 @@ class Behaviour:
     """An option that is required and not known is passed over, not refused with 551."""
     speaker_needs_media: bool = False
     """The back-channel plays only in a session that takes picture or sound too."""
+    speaker_alone: bool = False
+    """The back-channel plays only in a session of its own."""
 
 
 class FakeCamera:
@@ -180,8 +182,9 @@ class _Session:
         required = request.headers.get("Require") is not None
         if required and not behaviour.loudspeaker and not behaviour.deaf_to_require:
             status = 551
-        if request.method == "PLAY" and self._speaker is not None and behaviour.speaker_needs_media and not self._ways:
-            status = 455
+        if request.method == "PLAY" and self._speaker is not None:
+            if (behaviour.speaker_needs_media and not self._ways) or (behaviour.speaker_alone and self._ways):
+                status = 453
         if status >= 300:
             if behaviour.location is not None:
                 headers.add("Location", behaviour.location)

@@ -3,6 +3,8 @@
 Run by Debian's own Python (``/usr/bin/python3``), which has GStreamer's bindings; it must not import anything of ours.
 Prints one line of JSON (``{"port": …}``) when it listens, and ends when its standard input closes.
 
+With --heard FILE it is an ONVIF camera whose loudspeaker (µ-law) writes what it hears, decoded, into that WAV file.
+
 Mounts: /h264-pcma /h264-aac /h265-pcma /h265-aac /h264 /h265 /jpeg. The log-in comes by the environment: CAMERA_USER,
 CAMERA_PASSWORD, CAMERA_AUTH (digest, basic, none).
 """
@@ -44,6 +46,17 @@ def launch_line(mount: str, arguments: argparse.Namespace) -> str:
     return line + ")"
 
 
+def with_loudspeaker(path: str) -> GstRtspServer.RTSPOnvifMediaFactory:
+    """A factory whose media have an ONVIF back-channel."""
+    factory = GstRtspServer.RTSPOnvifMediaFactory()
+    factory.set_media_gtype(GstRtspServer.RTSPOnvifMedia)
+    factory.set_backchannel_launch(
+        '( capsfilter caps="application/x-rtp,media=audio,payload=0,clock-rate=8000,encoding-name=PCMU" '
+        f"name=depay_backchannel ! rtppcmudepay ! mulawdec ! wavenc ! filesink location={path} sync=false async=false )"
+    )
+    return factory
+
+
 def protect(server: GstRtspServer.RTSPServer, method: str, certificate: str) -> None:
     """Ask for the log-in of the environment; speak TLS where there is a certificate."""
     auth = GstRtspServer.RTSPAuth()
@@ -69,11 +82,12 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=240)
     parser.add_argument("--fps", type=int, default=25)
     parser.add_argument("--gop", type=int, default=25)
+    parser.add_argument("--heard", default="")
     parser.add_argument("--certificate", default="", help="PEM file; only with a log-in")
     arguments = parser.parse_args()
 
     Gst.init(None)
-    server = GstRtspServer.RTSPServer()
+    server = GstRtspServer.RTSPOnvifServer() if arguments.heard else GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(str(arguments.port))
     method = os.environ.get("CAMERA_AUTH", "none")
@@ -81,9 +95,9 @@ def main() -> None:
         protect(server, method, arguments.certificate)
     mounts = server.get_mount_points()
     for mount in MOUNTS:
-        factory = GstRtspServer.RTSPMediaFactory()
+        factory = with_loudspeaker(arguments.heard) if arguments.heard else GstRtspServer.RTSPMediaFactory()
         factory.set_launch(launch_line(mount, arguments))
-        factory.set_shared(True)
+        factory.set_shared(not arguments.heard)
         if method != "none":
             permissions = GstRtspServer.RTSPPermissions()
             permissions.add_permission_for_role("viewer", "media.factory.access", True)

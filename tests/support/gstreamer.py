@@ -60,9 +60,11 @@ async def gst_camera(
     password: str = "secret",
     gop: int = 25,
     certificate: Path | None = None,
+    heard: Path | None = None,
 ) -> AsyncIterator[GstCamera]:
     """A GStreamer camera for as long as the context is open. ``auth`` is none, basic or digest; with a ``certificate``
-    (PEM, key and all) it speaks TLS."""
+    (PEM, key and all) it speaks TLS; with ``heard`` it has a loudspeaker that writes what it hears into that WAV file.
+    """
     require_gstreamer()
     environment = {**os.environ, "CAMERA_AUTH": auth, "CAMERA_USER": user, "CAMERA_PASSWORD": password}
     process = await asyncio.create_subprocess_exec(
@@ -70,6 +72,7 @@ async def gst_camera(
         str(SCRIPT),
         f"--port={port}",
         f"--gop={gop}",
+        *((f"--heard={heard}",) if heard is not None else ()),
         *([f"--certificate={certificate}"] if certificate is not None else []),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
