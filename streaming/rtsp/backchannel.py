@@ -151,7 +151,8 @@ class Backchannel:
             raise BackchannelMissingError("the camera describes no loudspeaker that we can feed", reason="not-offered")
         await self._set_up(description, loudspeaker)
         client.connection.tolerant = True
-        await client.ask("PLAY", description.control, [("Range", "npt=0.000-")])
+        # Without Range: some servers would seek, and a loudspeaker cannot.
+        await client.ask("PLAY", description.control, [])
         self._loudspeaker = loudspeaker
         self._packetizer = Packetizer(
             loudspeaker.track,
