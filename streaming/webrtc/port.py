@@ -25,6 +25,7 @@ from streaming.webrtc.mux import Mux, MuxSettings
 from streaming.webrtc.tcp import TcpAccess
 
 READ_BUDGET = 64
+_PORT_ATTEMPTS = 16
 _BUFFER_BYTES = 8192
 _SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
 _UDP_SEGMENT = 103
@@ -166,20 +167,18 @@ class WebRtcPort:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        try:
-            hosts = [self.settings.host] if self.settings.host else ["0.0.0.0", "::"]
-            wanted = self.settings.port
-            for host in hosts:
-                sock = _udp_socket(host, wanted, optional=len(self._sockets) > 0)
-                if sock is not None:
-                    self._sockets.append(sock)
-                    wanted = sock.getsockname()[1]
-            if self.settings.tcp_port is not None:
-                self._tcp = TcpAccess(self.mux, self.clock)
-                await self._tcp.start(hosts, self.settings.tcp_port or wanted)
-        except BaseException:
-            await self._close()
-            raise
+        for left in reversed(range(_PORT_ATTEMPTS)):
+            try:
+                await self._bind()
+                break
+            except OSError:
+                await self._close()
+                # The UDP port that the system chose may be somebody's TCP port.
+                if self.settings.port or self.settings.tcp_port or not left:
+                    raise
+            except BaseException:
+                await self._close()
+                raise
         self.candidates = self._host_candidates()
         for sock in self._sockets:
             loop.add_reader(sock, self._read, sock)
@@ -193,11 +192,25 @@ class WebRtcPort:
             loop.remove_reader(sock)
         await self._close()
 
+    async def _bind(self) -> None:
+        hosts = [self.settings.host] if self.settings.host else ["0.0.0.0", "::"]
+        wanted = self.settings.port
+        for host in hosts:
+            sock = _udp_socket(host, wanted, optional=len(self._sockets) > 0)
+            if sock is not None:
+                self._sockets.append(sock)
+                wanted = sock.getsockname()[1]
+        if self.settings.tcp_port is not None:
+            self._tcp = TcpAccess(self.mux, self.clock)
+            await self._tcp.start(hosts, self.settings.tcp_port or wanted)
+
     async def _close(self) -> None:
         for sock in self._sockets:
             sock.close()
+        self._sockets.clear()
         if self._tcp is not None:
             await self._tcp.close()
+            self._tcp = None
 
     def _read(self, sock: socket.socket) -> None:
         """Take what is there, up to the budget; the loop calls again if there is more."""
