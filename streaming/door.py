@@ -1,8 +1,9 @@
 """Who may be connected to a server of ours: bounded in all and for one address, so that connections that only stand
 there, or take nothing of what they asked for, cost others nothing.
 
-A place is for whoever does something. When there is none left, the newcomer gets that of the connection that has been
-quiet longest, unless all are busy; from an address that has all it may have, one of that address.
+A place is for whoever is served. When there is none left, the newcomer gets that of the oldest connection without a
+request, unless all have one; from an address that has all it may have, one of that address. Only whole requests count:
+who sends an octet now and then asks for nothing.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import ipaddress
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 from media.clock import Clock
 from media.unit import NS_PER_S
@@ -25,33 +26,40 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 @dataclass(frozen=True, slots=True)
 class DoorLimits:
     """Connections in all and of one address, those of ``trusted`` networks (reverse proxies) apart. Times in seconds:
-    who says nothing at all within ``first_words_s`` goes; who was quiet for ``quiet_s`` may lose the place to somebody
-    else; who takes nothing of what waits to be sent for ``stalled_s`` goes."""
+    who asks for nothing within ``first_request_s`` goes; who has asked for nothing for ``quiet_s`` may lose the place
+    to somebody else; who takes nothing of what waits to be sent for ``stalled_s`` goes."""
 
-    total: int = 500
-    per_address: int = 200
-    first_words_s: float = 10.0
+    total: int = 1000
+    per_address: int = 500
+    first_request_s: float = 10.0
     quiet_s: float = 5.0
     stalled_s: float = 60.0
     trusted: tuple[Network, ...] = ()
 
 
+class Served(Protocol):
+    """What a server knows of its connections."""
+
+    def busy(self, protocol: asyncio.Protocol) -> bool:
+        """Whether the client is being served just now."""
+        ...
+
+    def asked_ns(self, protocol: asyncio.Protocol) -> int | None:
+        """When its last whole request came (monotonic nanoseconds); None before the first."""
+        ...
+
+
 class Door:
-    """Stands before one server. ``busy`` says of a connection's protocol that it is being served just now.
+    """Stands before one server. Used from one event loop. :meth:`sweep` is to be called every few seconds."""
 
-    Used from one event loop. :meth:`sweep` is to be called every few seconds.
-    """
-
-    def __init__(
-        self, name: str, clock: Clock, limits: DoorLimits, busy: Callable[[asyncio.BaseProtocol], bool]
-    ) -> None:
+    def __init__(self, name: str, clock: Clock, limits: DoorLimits, served: Served) -> None:
         self.refused = 0
         self.displaced = 0
         self._name = name
         self._clock = clock
         self._limits = limits
-        self._busy = busy
-        # Both in the order in which the connections were last heard of.
+        self._served = served
+        # Both in the order in which they came.
         self._guests: dict[_Guest, None] = {}
         self._addresses: dict[str, dict[_Guest, None]] = {}
         self._said_ns: int | None = None
@@ -66,10 +74,13 @@ class Door:
         return lambda: _Guest(self, make)
 
     def sweep(self) -> None:
-        """Let go of who says nothing, and of who takes nothing."""
-        now_ns = self._clock.monotonic_ns()
+        """Let go of who asks for nothing, and of who takes nothing."""
+        now_ns = self.now_ns()
+        latest_ns = now_ns - int(self._limits.first_request_s * NS_PER_S)
+        stalled_ns = now_ns - int(self._limits.stalled_s * NS_PER_S)
         for guest in tuple(self._guests):
-            guest.sweep(now_ns, self._limits)
+            if guest.stalled_since(now_ns) <= stalled_ns or (guest.came_ns <= latest_ns and self._asked(guest) is None):
+                guest.abort()
 
     def now_ns(self) -> int:
         """The clock's monotonic reading."""
@@ -91,13 +102,6 @@ class Door:
         self._addresses.setdefault(guest.address, {})[guest] = None
         return True
 
-    def heard(self, guest: "_Guest") -> None:
-        """A client has sent something. Called by connections."""
-        if guest in self._guests:
-            for order in (self._guests, self._addresses[guest.address]):
-                del order[guest]
-                order[guest] = None
-
     def leave(self, guest: "_Guest") -> None:
         """A connection is over. Called by connections."""
         if guest in self._guests:
@@ -107,22 +111,25 @@ class Door:
             if not neighbours:
                 del self._addresses[guest.address]
 
+    def _asked(self, guest: "_Guest") -> int | None:
+        return self._served.asked_ns(guest.inner) if guest.inner is not None else None
+
+    def _quiet(self, guest: "_Guest", latest_ns: int) -> bool:
+        asked_ns = self._asked(guest)
+        if asked_ns is not None and asked_ns > latest_ns:
+            return False
+        return guest.inner is None or not self._served.busy(guest.inner)
+
     def _make_room(self, among: "dict[_Guest, None]") -> bool:
-        """Let go of who has been quiet longest; false if nobody has been."""
+        """Let go of the oldest that asks for nothing; false if there is none."""
         latest_ns = self.now_ns() - int(self._limits.quiet_s * NS_PER_S)
-        quiet = (
-            guest
-            for guest in among
-            if (not guest.spoke or guest.heard_ns <= latest_ns)
-            and not (guest.inner is not None and self._busy(guest.inner))
-        )
-        least = next(quiet, None)
-        if least is None:
+        oldest = next((guest for guest in among if self._quiet(guest, latest_ns)), None)
+        if oldest is None:
             return False
         self.displaced += 1
         self._say("made room for others")
-        self.leave(least)
-        least.abort()
+        self.leave(oldest)
+        oldest.abort()
         return True
 
     def _trusted(self, address: str) -> bool:
@@ -145,13 +152,12 @@ class _Guest(asyncio.Protocol):
     def __init__(self, door: Door, make: Callable[[], asyncio.Protocol]) -> None:
         self.inner: asyncio.Protocol | None = None
         self.address = ""
-        self.spoke = False
-        self.heard_ns = door.now_ns()
+        self.came_ns = door.now_ns()
         self._door = door
         self._make = make
         self._transport: asyncio.Transport | None = None
         self._unsent = 0
-        self._unsent_ns = self.heard_ns
+        self._unsent_ns = self.came_ns
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of asyncio.Transport without being one.
@@ -166,9 +172,6 @@ class _Guest(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.inner is not None:
-            self.spoke = True
-            self.heard_ns = self._door.now_ns()
-            self._door.heard(self)
             self.inner.data_received(data)
 
     def eof_received(self) -> bool | None:
@@ -189,17 +192,13 @@ class _Guest(asyncio.Protocol):
         if inner is not None:
             inner.connection_lost(exc)
 
-    def sweep(self, now_ns: int, limits: DoorLimits) -> None:
-        """Let go of a client that says nothing, or takes nothing."""
-        if self._transport is None:
-            return
-        unsent = self._transport.get_write_buffer_size()
+    def stalled_since(self, now_ns: int) -> int:
+        """Since when the client takes nothing of what waits to be sent; now, if it takes some or nothing waits."""
+        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
         if unsent == 0 or unsent < self._unsent:
             self._unsent_ns = now_ns
         self._unsent = unsent
-        silent = not self.spoke and now_ns - self.heard_ns > limits.first_words_s * NS_PER_S
-        if silent or now_ns - self._unsent_ns > limits.stalled_s * NS_PER_S:
-            self.abort()
+        return self._unsent_ns
 
     def abort(self) -> None:
         """Close the connection at once."""

@@ -52,7 +52,7 @@ class RtspServer:
         self._authenticator = authenticator
         self._clock = clock
         self._settings = settings or ConnectionSettings()
-        self._door = Door("rtsp server", clock, limits or DoorLimits(), _is_served)
+        self._door = Door("rtsp server", clock, limits or DoorLimits(), _Served())
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._connections: set[ServerConnection] = set()
@@ -169,5 +169,11 @@ class RtspServer:
                 connection.check_access()
 
 
-def _is_served(protocol: asyncio.BaseProtocol) -> bool:
-    return isinstance(protocol, ServerConnection) and protocol.playing
+class _Served:
+    """What the door asks about connections."""
+
+    def busy(self, protocol: asyncio.Protocol) -> bool:
+        return isinstance(protocol, ServerConnection) and protocol.playing
+
+    def asked_ns(self, protocol: asyncio.Protocol) -> int | None:
+        return protocol.asked_ns if isinstance(protocol, ServerConnection) else None

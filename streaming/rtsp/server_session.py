@@ -32,7 +32,6 @@ from streaming.secret import Secret
 MAX_REQUEST_HEADER_BYTES = 16 * 1024
 MAX_REQUEST_BODY_BYTES = 16 * 1024
 MAX_LOGIN_FAILURES = 5
-FIRST_REQUEST_S = 10
 MAX_UNREAD_BYTES = 16 * 1024 * 1024
 MAX_WAITING_REQUESTS = 16
 PUBLIC = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
@@ -102,7 +101,8 @@ class ServerConnection(asyncio.Protocol):
         self._password: Secret | None = None
         self._url = ""
         self._login_failures = 0
-        self._asked = False
+        self.asked_ns: int | None = None
+        """When the last request came; None before the first."""
         self._alive_ns = clock.monotonic_ns()
 
     @property
@@ -136,7 +136,7 @@ class ServerConnection(asyncio.Protocol):
             # Whole messages alone: a client that sends an octet now and then gives no sign of life.
             self._sign_of_life()
             if isinstance(message, Request):
-                self._asked = True
+                self.asked_ns = self._alive_ns
                 self._take(message)
             elif not isinstance(message, InterleavedFrame):
                 # A response: we ask nothing, so there is nothing to answer.
@@ -156,9 +156,7 @@ class ServerConnection(asyncio.Protocol):
             return
         if isinstance(self._output, InterleavedOutput) and self._transport.get_write_buffer_size() == 0:
             self._sign_of_life()
-            return
-        patience_s = self._settings.session_timeout_s + 10 if self._asked else FIRST_REQUEST_S
-        if self._clock.monotonic_ns() - self._alive_ns > patience_s * NS_PER_S:
+        elif self._clock.monotonic_ns() - self._alive_ns > (self._settings.session_timeout_s + 10) * NS_PER_S:
             self._transport.abort()
 
     def check_access(self) -> None:

@@ -69,7 +69,7 @@ async def test_ten_thousand_that_say_nothing(monkeypatch: pytest.MonkeyPatch) ->
                 assert (await late.ask("DESCRIBE")).status == 200
                 await late.play_interleaved(1)
                 await goes_on(here, viewer)
-                here.clock.advance(limits.first_words_s + 1)
+                here.clock.advance(limits.first_request_s + 1)
                 async with asyncio.timeout(20):
                     while here.server.connections > 2:  # noqa: ASYNC110
                         await asyncio.sleep(0.02)
@@ -110,8 +110,33 @@ async def test_one_address_cannot_take_all_places() -> None:
         await goes_on(here, newer)
 
 
-class Silent(asyncio.Protocol):
-    """Somebody behind the door."""
+class Served:
+    """A server that looks at nothing but the clock: every octet is a request."""
+
+    def __init__(self, clock: FakeClock, *, busy: bool) -> None:
+        self._clock = clock
+        self._busy = busy
+        self.asked: dict[asyncio.Protocol, int] = {}
+
+    def busy(self, protocol: asyncio.Protocol) -> bool:
+        return self._busy
+
+    def asked_ns(self, protocol: asyncio.Protocol) -> int | None:
+        return self.asked.get(protocol)
+
+    def make(self) -> asyncio.Protocol:
+        served = self
+
+        class Connection(asyncio.Protocol):
+            def data_received(self, data: bytes) -> None:
+                served.asked[self] = served._clock.monotonic_ns()
+
+        return Connection()
+
+
+def door_with(limits: DoorLimits, clock: FakeClock, *, busy: bool) -> tuple[Door, Served]:
+    served = Served(clock, busy=busy)
+    return Door("test", clock, limits, served), served
 
 
 class Wire:
@@ -132,17 +157,17 @@ class Wire:
         self.aborted = True
 
 
-def come(door: Door, address: str = "10.0.0.1") -> tuple[Wire, asyncio.Protocol]:
+def come(door: Door, served: Served, address: str = "10.0.0.1") -> tuple[Wire, asyncio.Protocol]:
     """A connection."""
-    wire, guest = Wire(address), door.guarding(Silent)()
+    wire, guest = Wire(address), door.guarding(served.make)()
     guest.connection_made(wire)  # type: ignore[arg-type]
     return wire, guest
 
 
 def test_who_takes_nothing_of_what_is_sent_goes() -> None:
     clock = FakeClock()
-    door = Door("test", clock, DoorLimits(), lambda _: True)
-    (slow, one), (stuck, two) = come(door), come(door)
+    door, served = door_with(DoorLimits(), clock, busy=True)
+    (slow, one), (stuck, two) = come(door, served), come(door, served)
     for guest in (one, two):
         guest.data_received(b"x")
     for step in range(40):
@@ -154,25 +179,25 @@ def test_who_takes_nothing_of_what_is_sent_goes() -> None:
 
 def test_a_reverse_proxy_is_many_people() -> None:
     limits = DoorLimits(5, 2, trusted=(ipaddress.ip_network("10.0.0.0/24"),))
-    door = Door("test", FakeClock(), limits, lambda _: True)
-    assert [come(door)[0].aborted for _ in range(6)] == [False] * 5 + [True]
-    door = Door("test", FakeClock(), limits, lambda _: True)
-    assert [come(door, "10.0.1.1")[0].aborted for _ in range(3)] == [False, False, True]
+    clock = FakeClock()
+    door, served = door_with(limits, clock, busy=True)
+    assert [come(door, served)[0].aborted for _ in range(6)] == [False] * 5 + [True]
+    door, served = door_with(limits, clock, busy=True)
+    assert [come(door, served, "10.0.1.1")[0].aborted for _ in range(3)] == [False, False, True]
     assert len(door) == 2
     assert door.refused == 1
 
 
-def test_the_one_quiet_longest_makes_room() -> None:
+def test_the_oldest_that_asks_for_nothing_makes_room() -> None:
     clock = FakeClock()
-    door = Door("test", clock, DoorLimits(3, 3, quiet_s=5), lambda _: False)
-    guests = [come(door) for _ in range(3)]
+    door, served = door_with(DoorLimits(3, 3, quiet_s=5), clock, busy=False)
+    guests = [come(door, served) for _ in range(3)]
     for _, guest in guests:
         guest.data_received(b"x")
-        clock.advance(1)
-    guests[0][1].data_received(b"again")
-    assert come(door)[0].aborted
+    assert come(door, served)[0].aborted
     clock.advance(6)
-    assert not come(door)[0].aborted
+    guests[0][1].data_received(b"again")
+    assert not come(door, served)[0].aborted
     assert [wire.aborted for wire, _ in guests] == [False, True, False]
     guests[1][1].connection_lost(None)
     assert len(door) == 3
