@@ -14,7 +14,7 @@ from media.fanout import Fanout, Reader, ReaderLimits
 from media.gop import GopCache
 from media.segmenter import Segmenter, SegmenterSettings
 from media.segments import Part, SegmentEvent, SegmentStart
-from media.unit import NS_PER_S, VIDEO_TRACK_ID, AccessUnit, StreamItem, Track
+from media.unit import NS_PER_S, VIDEO_TRACK_ID, AccessUnit, AudioTrack, StreamItem, Track
 
 
 class Quality(StrEnum):
@@ -49,6 +49,8 @@ class LiveStream:
 
     def __init__(self, stream_id: StreamId, clock: Clock, settings: SegmenterSettings | None = None) -> None:
         self.id = stream_id
+        self.announced: AudioTrack | None = None
+        """What a stream of sound alone will bring, known before it does: a voice that is listened to ahead."""
         self.hurry_changed: Callable[[], None] | None = None
         """For whoever feeds the stream: called when :attr:`hurried` has changed."""
         self.reader_opened: Callable[[], None] | None = None

@@ -53,6 +53,9 @@ class Relay:
         self._opus_task: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._decodable = asyncio.Event()
+        if stream.announced is not None:
+            self.audio = RelayTrack(stream.announced, secrets.randbits(14))
+            self._decodable.set()
 
     @property
     def viewers(self) -> int:
@@ -60,10 +63,13 @@ class Relay:
         return len(self._watching)
 
     async def ready(self, seconds: float) -> None:
-        """Wait for a keyframe. Raises StreamAwayError if none comes in time, or the stream is over."""
+        """Wait for a keyframe; not where sound alone is announced. Raises StreamAwayError if none comes in time, or the
+        stream is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._decodable.wait()
+        if self.stream.announced is not None and not self.ended:
+            return
         if self.ended or self.video is None or not self.video.backlog:
             raise StreamAwayError("no pictures come", camera=self.stream.id.camera)
 
