@@ -106,8 +106,8 @@ VILLAGES = (
     ),
 )
 PEOPLE = (
-    ("county", "县委组织部 王敏", Role.OFFICIAL, None),
-    ("qingxi", "清溪镇党委 李强", Role.OFFICIAL, "qingxi"),
+    ("county", "王敏", Role.OFFICIAL, None),
+    ("qingxi", "李强", Role.OFFICIAL, "qingxi"),
     ("admin", "系统管理员", Role.SYSTEM_ADMINISTRATOR, None),
     ("auditor", "审计员", Role.AUDITOR, None),
 )
