@@ -24,8 +24,8 @@ const LIVE: Partial<HlsConfig> = {
   lowLatencyMode: true,
   backBufferLength: 20,
   maxLiveSyncPlaybackRate: 1.15,
-  // Less than the three parts that playlists advise, for a county's own network; each stall makes it more.
-  liveSyncDuration: 1.2,
+  // Two parts, not the three that playlists advise, for a county's own network; each stall makes it more.
+  liveSyncDuration: 1.0,
   liveSyncOnStallIncrease: 0.5,
 };
 
