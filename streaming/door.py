@@ -48,6 +48,10 @@ class Served(Protocol):
         """When its last whole request came (monotonic nanoseconds); None before the first."""
         ...
 
+    def left(self, protocol: asyncio.Protocol) -> None:
+        """The connection is over."""
+        ...
+
 
 class Door:
     """Stands before one server. Used from one event loop. :meth:`sweep` is to be called every few seconds."""
@@ -58,7 +62,7 @@ class Door:
         self._name = name
         self._clock = clock
         self._limits = limits
-        self._served = served
+        self.served = served
         # Both in the order in which they came.
         self._guests: dict[_Guest, None] = {}
         self._addresses: dict[str, dict[_Guest, None]] = {}
@@ -67,6 +71,11 @@ class Door:
     def __len__(self) -> int:
         """How many are connected."""
         return len(self._guests)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for clients to take them, as of the last sweep."""
+        return sum(guest.unsent for guest in self._guests)
 
     def guarding(self, make: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
         """A protocol factory for :meth:`asyncio.loop.create_server` that lets in whom this door lets in; only they get
@@ -103,7 +112,7 @@ class Door:
         return True
 
     def leave(self, guest: "_Guest") -> None:
-        """A connection is over. Called by connections."""
+        """A connection is over, or to be. Called by connections."""
         if guest in self._guests:
             del self._guests[guest]
             neighbours = self._addresses[guest.address]
@@ -112,13 +121,13 @@ class Door:
                 del self._addresses[guest.address]
 
     def _asked(self, guest: "_Guest") -> int | None:
-        return self._served.asked_ns(guest.inner) if guest.inner is not None else None
+        return self.served.asked_ns(guest.inner) if guest.inner is not None else None
 
     def _quiet(self, guest: "_Guest", latest_ns: int) -> bool:
         asked_ns = self._asked(guest)
         if asked_ns is not None and asked_ns > latest_ns:
             return False
-        return guest.inner is None or not self._served.busy(guest.inner)
+        return guest.inner is None or not self.served.busy(guest.inner)
 
     def _make_room(self, among: "dict[_Guest, None]") -> bool:
         """Let go of the oldest that asks for nothing; false if there is none."""
@@ -156,7 +165,7 @@ class _Guest(asyncio.Protocol):
         self._door = door
         self._make = make
         self._transport: asyncio.Transport | None = None
-        self._unsent = 0
+        self.unsent = 0
         self._unsent_ns = self.came_ns
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -191,13 +200,14 @@ class _Guest(asyncio.Protocol):
         self._transport = None
         if inner is not None:
             inner.connection_lost(exc)
+            self._door.served.left(inner)
 
     def stalled_since(self, now_ns: int) -> int:
         """Since when the client takes nothing of what waits to be sent; now, if it takes some or nothing waits."""
         unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
-        if unsent == 0 or unsent < self._unsent:
+        if unsent == 0 or unsent < self.unsent:
             self._unsent_ns = now_ns
-        self._unsent = unsent
+        self.unsent = unsent
         return self._unsent_ns
 
     def abort(self) -> None:

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from media.clock import SystemClock
 from web.app import build_app
 from web.config import Settings
+from web.door import REQUESTS, GuardedSite, door_of, swept
 from web.errors import SettingsError
 from web.services import SERVICES, Services
 
 # Players hold requests open for the next part; they are cut off after this.
 _GRACE_S = 3.0
+# Longer than nginx keeps a connection to its upstream server.
+_KEEP_ALIVE_S = 75.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +40,15 @@ async def serve(settings: Settings, started: Callable[[Running], Awaitable[None]
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     app = build_app(settings)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE_S)
+    # The head of a request, too, has to come within the keep-alive time.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE_S, keepalive_timeout=_KEEP_ALIVE_S)
+    clock = SystemClock()
+    door = door_of(app[REQUESTS], clock, settings.trusted_proxies)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(runner.cleanup)
         await _unless_taken(runner.setup(), "SANHUI_RTSP_PORT", settings.rtsp_port)
-        site = web.TCPSite(runner, settings.http_host, settings.http_port)
+        await stack.enter_async_context(swept(door, clock))
+        site = GuardedSite(runner, settings.http_host, settings.http_port, door)
         await _unless_taken(site.start(), "SANHUI_HTTP_PORT", settings.http_port)
         port = runner.addresses[0][1]
         host = settings.http_host

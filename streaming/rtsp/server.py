@@ -177,3 +177,6 @@ class _Served:
 
     def asked_ns(self, protocol: asyncio.Protocol) -> int | None:
         return protocol.asked_ns if isinstance(protocol, ServerConnection) else None
+
+    def left(self, protocol: asyncio.Protocol) -> None:
+        return

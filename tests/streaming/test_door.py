@@ -124,6 +124,9 @@ class Served:
     def asked_ns(self, protocol: asyncio.Protocol) -> int | None:
         return self.asked.get(protocol)
 
+    def left(self, protocol: asyncio.Protocol) -> None:
+        self.asked.pop(protocol, None)
+
     def make(self) -> asyncio.Protocol:
         served = self
 
@@ -201,3 +204,4 @@ def test_the_oldest_that_asks_for_nothing_makes_room() -> None:
     assert [wire.aborted for wire, _ in guests] == [False, True, False]
     guests[1][1].connection_lost(None)
     assert len(door) == 3
+    assert len(served.asked) == 2
