@@ -42,6 +42,14 @@ class CountyPicture:
             grouped.setdefault(organization.parent_id, []).append(organization)
         return {parent: tuple(items) for parent, items in grouped.items()}
 
+    @cached_property
+    def cameras_by_site(self) -> Mapping[str, tuple[CameraPlace, ...]]:
+        """Cameras by where they stand, in order."""
+        grouped: dict[str, list[CameraPlace]] = {}
+        for place in self.cameras.values():
+            grouped.setdefault(place.site.id, []).append(place)
+        return {site: tuple(items) for site, items in grouped.items()}
+
     def path(self, organization_id: str) -> tuple[Organization, ...]:
         """The organization and all above it, itself first; empty if it is not there."""
         found: list[Organization] = []

@@ -7,7 +7,7 @@ changes and every few seconds for all, never for one page.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -59,6 +59,7 @@ class LiveBoard:
         self.presence = presence
         self.notes_written = Counted(services.clock, span_s=60)
         self._rows = Rooms()
+        self._held: dict[str, MeetingPlace] = {}
         self._notes: dict[str, tuple[GuidanceNote, ...]] = {}
         self._talks: dict[str, Talk] = {}
         self._meetings: dict[str, _Known] = {}
@@ -130,25 +131,24 @@ class LiveBoard:
         data = live_view.room(facts, catalog, self._services.clock.utc_ns(), device=device, csrf_token=None)
         return messages.RoomState(topic=f"room/{site_id}", id=number, data=data)
 
-    def room_facts(self, site_id: str) -> RoomFacts | None:
-        """What a room's page shows; None if there is no such site."""
+    def room_facts(self, site_id: str, viewers: Mapping[str, Iterable[str]] | None = None) -> RoomFacts | None:
+        """What a room's page shows; None if there is no such site. ``viewers`` are :meth:`Viewers.by_camera`."""
         services, picture = self._services, self._services.county.picture
         site = picture.sites.get(site_id)
         village = picture.organizations.get(site.organization_id) if site is not None else None
         if site is None or village is None:
             return None
-        place = self._held_at(site_id)
+        place = self._held.get(site_id)
         meeting = place.meeting if place is not None else None
-        cameras = [item for item in picture.cameras.values() if item.site.id == site_id and item.camera.enabled]
+        cameras = [item for item in picture.cameras_by_site.get(site_id, ()) if item.camera.enabled]
         upcoming = {item.camera.id: self._rows.next.get(item.camera.id) for item in cameras}
         today = today_only(
             {key: item for key, item in upcoming.items() if item is not None},
             services.sessions.now(),
             services.settings.zone,
         )
-        people: set[str] = set()
-        for item in cameras:
-            people.update(services.viewers.of_camera(item.camera.id))
+        viewers = services.viewers.by_camera() if viewers is None else viewers
+        people = {user for item in cameras for user in viewers.get(item.camera.id, ())}
         return RoomFacts(
             site=site,
             village=village,
@@ -200,8 +200,9 @@ class LiveBoard:
         self._compare_tree()
         self._compare_cards()
         self._compare_meetings()
+        viewers = services.viewers.by_camera()
         for topic in self.hub.topics("room/"):
-            self._publish_room(topic.name.removeprefix("room/"))
+            self._publish_room(topic.name.removeprefix("room/"), viewers)
 
     async def _refresh(self) -> None:
         self._stale = False
@@ -214,6 +215,9 @@ class LiveBoard:
             self._stale, self._changed = True, changed | self._changed
             raise
         before, self._rows = self._rows, rows
+        # Of two that run at one site, the room's page shows the one that began first.
+        places = sorted(rows.places.values(), key=lambda place: place.meeting.started_utc_ns or 0, reverse=True)
+        self._held = {place.site.id: place for place in places}
         notes: dict[str, list[GuidanceNote]] = {}
         for note in found:
             notes.setdefault(note.meeting_id, []).append(note)
@@ -300,22 +304,18 @@ class LiveBoard:
             for render in events_render.differences(before, after, self._services.county.picture):
                 self.hub.publish(topic.name, render)
 
-    def _publish_room(self, site_id: str) -> None:
+    def _publish_room(self, site_id: str, viewers: Mapping[str, Iterable[str]] | None = None) -> None:
         name = f"room/{site_id}"
         if not self.hub.known(name):
             self._rooms.pop(site_id, None)
             return
-        facts = self.room_facts(site_id)
+        facts = self.room_facts(site_id, viewers)
         if facts is None or self._rooms.get(site_id) == facts:
             return
         self._rooms[site_id] = facts
         self.hub.publish(name, events_render.room(facts, self._services.clock.utc_ns()))
 
     # Facts.
-
-    def _held_at(self, site_id: str) -> MeetingPlace | None:
-        held = [place for place in self._rows.places.values() if place.site.id == site_id]
-        return min(held, key=lambda place: place.meeting.started_utc_ns or 0, default=None)
 
     def _camera_facts(self, place: CameraPlace) -> CameraFacts:
         camera_id = place.camera.id

@@ -52,6 +52,7 @@ class Presence:
         self._database = database
         self._clock = clock
         self._stretches: dict[tuple[str, str], _Stretch] = {}
+        self._here: dict[str, tuple[Attendance, ...]] = {}
         self._away = False
 
     async def close_forgotten(self) -> None:
@@ -61,10 +62,10 @@ class Presence:
 
     def of(self, meeting_id: str) -> tuple[Attendance, ...]:
         """Who looks in now."""
-        return self.by_meeting().get(meeting_id, ())
+        return self._here.get(meeting_id, ())
 
-    def by_meeting(self) -> Mapping[str, tuple[Attendance, ...]]:
-        """Who looks in now, by meeting. Entries differ only where somebody came or left."""
+    def _by_meeting(self) -> dict[str, tuple[Attendance, ...]]:
+        """Entries differ only where somebody came or left."""
         found: defaultdict[str, list[Attendance]] = defaultdict(list)
         for (meeting_id, _), stretch in self._stretches.items():
             if stretch.here:
@@ -88,6 +89,7 @@ class Presence:
                 stretch.here = False
                 stretch.entry = replace(stretch.entry, seen_utc_ns=now, to_utc_ns=now)
                 stretch.dirty = True
+        self._here = self._by_meeting()
         await self._save(now)
         for key in [key for key, item in self._stretches.items() if self._is_over(item, now)]:
             del self._stretches[key]
