@@ -3,9 +3,11 @@
 #   make demo STORE=minio DB=postgres    the same on a real MinIO and a real PostgreSQL
 #   make test                            everything CI checks
 #   make fuzz RUNS=1000000               coverage-guided fuzzing of everything that reads bytes from outside (Linux)
+#   make soak MOMENTS=200                each fault of docs/reliability.md at so many random moments
 #   make lint · make format · make bench · make openapi · make lock · make clean
 
 PYTHON ?= python3
+MOMENTS ?= 200
 STORE ?= directory
 DB ?= sqlite
 VENV := .venv
@@ -24,10 +26,10 @@ UI_SOURCES := $(shell find $(UI) -type f -not -path '*/node_modules/*' -not -pat
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled lint lint-ui format fuzz bench openapi lock system-packages clean
+.PHONY: help demo test test-compiled lint lint-ui format fuzz soak bench openapi lock system-packages clean
 
 help:
-	@sed -n '2,7p' Makefile | cut -c3-
+	@sed -n '2,8p' Makefile | cut -c3-
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) tools/check_python.py
@@ -89,6 +91,10 @@ $(VENV)/.fuzz: $(VENV)/.ready
 
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz.run --runs $(RUNS) $(FUZZ_FLAGS)
+
+soak: $(VENV)/.ready
+	$(BIN)/python -m tools.servers --prepare
+	$(BIN)/pytest tests/faults --moments $(MOMENTS) --timeout 7200 $(SOAK_FLAGS)
 
 bench: $(COMPILED)/.ready
 	@for program in $(BENCHES); do $(RUN_COMPILED) $(BIN)/python -m bench.$$program $(BENCH_FLAGS) || exit 1; done

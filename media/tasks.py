@@ -10,8 +10,9 @@ from media.unit import NS_PER_S
 _log = logging.getLogger(__name__)
 
 _MAX_KINDS = 200
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 60.0
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
+"""What fails is cheap to begin anew, and what it is there for should not wait."""
 
 
 class Failures:
@@ -47,7 +48,7 @@ class Failures:
 
 async def lasting(name: str, work: Callable[[], Awaitable[None]], failures: Failures) -> None:
     """Run ``work`` until it ends by itself or is cancelled; on any exception, note it and begin again, after pauses
-    that double up to a minute while it fails again at once."""
+    that double up to some seconds while it fails again at once."""
     loop = asyncio.get_running_loop()
     pause_s = _FIRST_PAUSE_S
     while True:

@@ -260,8 +260,6 @@ class Recording:
             return
         file.end_segment(duration_ns)
         self._segments += 1
-        if file.segments:
-            self.trouble = ""
         self._tools.metrics.segments += 1
         if duration_ns is not None:
             self._media_end = segment.start_utc_ns + duration_ns
@@ -353,12 +351,18 @@ class Recording:
         spool = closing.result()
         if spool is not None:
             self._tools.uploader.submit(spool)
-        self._durable_end = self._durable_until(file)
+        # This file's alone: later ones may be on disk already, and must not hide what this one lacks.
+        self._durable_end = max([self._durable_end, *(item.facts.end_utc_ns for item in file.segments[-1:])])
+        # Until a whole object is on disk: who looks now and then must see it too.
+        if file.failed is not None:
+            self.trouble = refusal_code(file.failed)
+        elif spool is not None:
+            self.trouble = ""
         if file.failed is None or file in self._settled_failures:
             self._settled_failures.discard(file)
             return
         # It was closed before the disk's refusal was known here: what it lost ends where the next object begins.
-        end = self._object_start if self._file is not None else self._media_end
+        end = next((item.start_utc_ns for item in self.files if item.start_utc_ns is not None), self._media_end)
         if end > self._durable_end:
             self._book.cover(self._durable_end, end, GapCause.STORAGE_LOST)
             self._tell("media-lost", self._durable_end, cause=GapCause.STORAGE_LOST.value)

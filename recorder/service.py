@@ -68,7 +68,10 @@ class RecorderService:
             merge_gaps_s=self._settings.recording.merge_gaps_s,
             retry_s=self._settings.retry_s,
         )
-        self._uploader = Uploader(database, store, self._spool, self._ledger, self._settings.upload, self._metrics)
+        self._failures = Failures(clock)
+        self._uploader = Uploader(
+            database, store, self._spool, self._ledger, self._settings.upload, self._metrics, self._failures
+        )
         self._tools = RecordingTools(
             spool=self._spool,
             uploader=self._uploader,
@@ -85,7 +88,6 @@ class RecorderService:
         self.on_change: list[Callable[[str], None]] = []
         self._database_away = False
         self._machine = MachineWatch(spool_dir, disks, clock, self._settings.spool.disk_warn_bytes)
-        self._failures = Failures(clock)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> "RecorderService":
@@ -126,7 +128,8 @@ class RecorderService:
     def warnings(self) -> tuple[str, ...]:
         """Codes of what an operator should look at now: ``spool-half-full``, ``spool-full``, ``spool-damaged``,
         ``disk-low``, ``disk-full``, ``disk-fails``, ``files-exhausted``, ``store-away``, ``store-full``,
-        ``store-refuses``, ``store-damages``, ``database-away``, ``clock-stepped``, ``task-failed``."""
+        ``store-refuses``, ``store-damages``, ``upload-behind``, ``database-away``, ``clock-stepped``,
+        ``task-failed``."""
         found = set(self._uploader.troubles | self._machine.warnings)
         found.update(item.recording.trouble for item in self._running.values() if item.recording.trouble)
         if self._spool.disk_full:
@@ -139,6 +142,9 @@ class RecorderService:
             found.add("spool-full")
         if self._uploader.damaged_files:
             found.add("spool-damaged")
+        oldest_ns = self._uploader.oldest_utc_ns()
+        if oldest_ns is not None and self._lag_s(oldest_ns) > self._settings.lag_warn_s:
+            found.add("upload-behind")
         if self._ledger.away or self._database_away:
             found.add("database-away")
         return tuple(sorted(found))

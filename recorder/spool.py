@@ -35,6 +35,7 @@ from recorder.spool_writer import (
     set_aside_file,
 )
 from recorder.state import SpoolSettings
+from storage.directory_store import make_folders
 from storage.records import GapRecord
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ class OpenSpoolFile:
     """One object in progress, as its recording's task sees it. Owned by the event loop; every call only queues.
 
     ``segments`` are those on disk (``fdatasync`` done). ``failed`` is set when the disk refused to take bytes: what was
-    written since the last whole segment is cut off, and nothing more is taken.
+    written since the last whole segment is cut off, and nothing more is taken. ``start_utc_ns`` is where its first
+    segment begins.
     """
 
     def __init__(self, spool: "Spool", header: SpoolHeader, path: Path, after: "OpenSpoolFile | None") -> None:
@@ -61,6 +63,7 @@ class OpenSpoolFile:
         self.failed: OSError | None = None
         self.bytes = 4096 + 2 * len(header.init)
         self.media_bytes = 0
+        self.start_utc_ns: int | None = None
         self.closed: asyncio.Future[SpoolFile | None] = asyncio.get_running_loop().create_future()
         self._spool = spool
         self._closing = False
@@ -68,6 +71,8 @@ class OpenSpoolFile:
 
     def start_segment(self, sequence: int, start_utc_ns: int, *, discontinuity: bool) -> None:
         """A segment begins."""
+        if self.start_utc_ns is None:
+            self.start_utc_ns = start_utc_ns
         self._spool.put(StartOp(self, sequence, start_utc_ns, discontinuity), 0)
 
     def part(self, part: Part) -> GapCause | None:
@@ -243,7 +248,7 @@ class Spool:
 
 def _locked(directory: Path) -> int:
     """Make the directory and lock it for this process; the kernel lets go of it however the process ends."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folders(directory)
     lock = os.open(directory / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

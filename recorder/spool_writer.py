@@ -158,6 +158,7 @@ class SpoolWriter(threading.Thread):
         self._report = report
         self._files: dict[SpoolOwner, _Written] = {}
         self._reports: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+        self._told: set[object] = set()
 
     def stop(self) -> None:
         """Write all that is queued, then end. Open files stay as they are, to be recovered."""
@@ -192,12 +193,20 @@ class SpoolWriter(threading.Thread):
         for file in self._files.values():
             os.close(file.fd)
 
+    def _is_news(self, kind: object) -> bool:
+        """Whether the log does not yet say so: one line for all files, until one is written whole again."""
+        if kind in self._told:
+            return False
+        self._told.add(kind)
+        return True
+
     def _safely(self, owner: SpoolOwner, step: Callable[..., None], *arguments: object) -> None:
         try:
             step(*arguments)
         except Exception as error:  # noqa: BLE001 - see below
             # A fault with one file must not silence all other rooms; to its recording it is a disk that refuses.
-            _log.exception("spool writer failed on %s", owner.path.name)
+            if self._is_news(type(error).__name__):
+                _log.exception("spool writer failed on %s", owner.path.name)
             refusal = OSError(errno.EIO, type(error).__name__)
             file = self._files.get(owner)
             if file is not None:
@@ -213,7 +222,8 @@ class SpoolWriter(threading.Thread):
                 try:
                     file = self._open(operation)
                 except OSError as error:
-                    _log.error("no spool file for %s: %s", operation.owner.header.recording, error.strerror)
+                    if self._is_news(error.errno):
+                        _log.error("no spool file for %s: %s", operation.owner.header.recording, error.strerror)
                     self._reports.append((operation.owner.fail, (error,)))
                     self._reports.append((operation.owner.finished, (None, operation.owner.path, 0)))
                     return
@@ -239,9 +249,10 @@ class SpoolWriter(threading.Thread):
         owner.following = (header.number, header.chain)
         folder = owner.path.parent
         folder.mkdir(exist_ok=True)
+        head = MAGIC + frame(Kind.HEADER, header.to_payload())
         path, fd = _create(folder / f"{header.number:06d}.spool")
         file = _Written(owner, path, header, fd, object_offset=len(header.init))
-        self._add(file, MAGIC + frame(Kind.HEADER, header.to_payload()))
+        self._add(file, head)
         file.whole = file.size
         return file
 
@@ -321,7 +332,8 @@ class SpoolWriter(threading.Thread):
     def _give_up(self, file: _Written, error: OSError) -> None:
         """The disk does not take more: keep what is whole and on disk, let the rest become a gap."""
         path = file.path
-        _log.error("spool file %s cannot be written: %s", path.name, error.strerror)
+        if self._is_news(error.errno):
+            _log.error("spool file %s cannot be written: %s", path.name, error.strerror)
         del file.segments[len(file.segments) - len(file.fresh) :]
         del file.gaps[file.durable_gaps :]
         self._reports.append((file.owner.fail, (error,)))
@@ -329,7 +341,8 @@ class SpoolWriter(threading.Thread):
             os.ftruncate(file.fd, file.durable)
         except OSError as again:
             # The tail is then cut off by whoever reads the file: its last segment has no end.
-            _log.warning("spool file %s cannot be cut: %s", path.name, again.strerror)
+            if self._is_news(again.errno):
+                _log.warning("spool file %s cannot be cut: %s", path.name, again.strerror)
         file.size = file.durable
         self._close(file)
 
@@ -343,9 +356,12 @@ class SpoolWriter(threading.Thread):
             try:
                 remove_file(path)
             except OSError as error:
-                _log.warning("empty spool file %s cannot be removed: %s", path.name, error.strerror)
+                if self._is_news(error.errno):
+                    _log.warning("empty spool file %s cannot be removed: %s", path.name, error.strerror)
             self._reports.append((file.owner.finished, (None, path, 0)))
             return
+        if file.closing:
+            self._told.clear()
         result = SpoolFile(
             path, file.header, tuple(file.segments), tuple(file.gaps), file.size, file.size, closed=True, cut=False
         )

@@ -61,7 +61,8 @@ class RecorderSettings:
     A meeting ends by itself ``end_grace_s`` after its planned end, and ``longest_s`` after its start where it has none
     (or was started after it). Ending one waits until ``last_part_s`` after its end for the part that covers it, and up
     to ``end_wait_s`` more for its last object to be stored; leaving the service up to ``shutdown_s`` for all.
-    ``retry_s`` is how soon gaps and story are tried again.
+    ``retry_s`` is how soon gaps and story are tried again. Objects that wait longer than ``lag_warn_s`` for the store
+    are told to the operator.
     """
 
     spool: SpoolSettings = field(default_factory=SpoolSettings)
@@ -75,6 +76,7 @@ class RecorderSettings:
     end_wait_s: float = 5.0
     shutdown_s: float = 5.0
     retry_s: float = 1.0
+    lag_warn_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)

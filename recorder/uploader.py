@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TypeVar
 
+from media.tasks import Failures, lasting
 from media.unit import NS_PER_S, GapCause
 from recorder.errors import SpoolDamagedError
 from recorder.facts import tracks_to_json
@@ -71,6 +72,7 @@ class Uploader:
         ledger: Ledger,
         settings: UploadSettings,
         metrics: RecorderMetrics,
+        failures: Failures,
     ) -> None:
         self._database = database
         self._store = store
@@ -78,6 +80,7 @@ class Uploader:
         self._ledger = ledger
         self._settings = settings
         self._metrics = metrics
+        self._failures = failures
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._lines: dict[str, _Line] = {}
         self.damaged_files = 0
@@ -153,7 +156,8 @@ class Uploader:
         line = self._lines.setdefault(recording_id, _Line(deque()))
         line.jobs.append(job)
         if line.task is None:
-            line.task = asyncio.create_task(self._work(recording_id, line), name=f"upload {recording_id}")
+            work = lasting("upload", lambda: self._work(recording_id, line), self._failures)
+            line.task = asyncio.create_task(work, name=f"upload {recording_id}")
 
     async def _work(self, recording_id: str, line: _Line) -> None:
         while line.jobs:
@@ -180,10 +184,8 @@ class Uploader:
                 if trouble not in self.troubles:
                     _log.warning("%s: %s", trouble, error.code if isinstance(error, StorageError) else error.strerror)
                 line.trouble = trouble
-            except Exception:  # noqa: BLE001 - see below
-                # A fault of ours must not silence this recording's queue: it is told, and tried again.
-                if "task-failed" not in self.troubles:
-                    _log.exception("an upload failed and is tried again")
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not silence this recording's queue
+                self._failures.note("upload", error)
                 line.trouble = "task-failed"
             else:
                 line.trouble = ""

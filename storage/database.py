@@ -29,15 +29,17 @@ class Database:
     ``async with database.transaction() as repos`` is a unit of work: committed at the end, rolled back on any
     exception; raises ``ConflictError`` or ``DatabaseUnavailableError``, at a statement or at the commit. After an
     error inside it the transaction is over: catch outside. ``async with database.read() as repos`` cannot write, and
-    on SQLite does not wait for writers.
+    on SQLite does not wait for writers. A unit of work that takes longer than ``patience_s`` is given up as
+    ``DatabaseUnavailableError``: a server that hangs must not hang who asks it.
 
     SQLite takes one writer at a time: writers queue here, in order, and only another process can make them wait for
     the file.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+    def __init__(self, url: str, *, pool_size: int = 5, patience_s: float = 90.0) -> None:
         self._url = database_url(url)
         self._pool_size = pool_size
+        self._patience_s = patience_s
         self._sqlite = self._url.get_backend_name() == "sqlite"
         self._writers = asyncio.Lock()
         self._engine: AsyncEngine | None = None
@@ -96,15 +98,26 @@ class Database:
         if engine is None:
             raise DatabaseUnavailableError("the database is not open", database=self.name)
         session = AsyncSession(engine, expire_on_commit=False, autoflush=False)
+        limit = asyncio.timeout(self._patience_s)
         try:
-            with typed_errors(self.name):
-                # Begun here, so that an unreachable database shows before the caller's first statement.
-                await session.connection()
-            yield Repositories.on(session, self.name)
-            with typed_errors(self.name):
-                await session.commit()
-        finally:
-            await session.close()
+            async with limit:
+                try:
+                    with typed_errors(self.name):
+                        # Begun here, so that an unreachable database shows before the caller's first statement.
+                        await session.connection()
+                    yield Repositories.on(session, self.name)
+                    with typed_errors(self.name):
+                        await session.commit()
+                except asyncio.CancelledError:
+                    # A question is under way: nobody waits for its answer, nor for a rollback behind it.
+                    await session.invalidate()
+                    raise
+                finally:
+                    await session.close()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise DatabaseUnavailableError("the database does not answer in time", database=self.name) from None
 
     def _make_engine(self) -> AsyncEngine:
         options: dict[str, Any] = {
@@ -126,6 +139,10 @@ class Database:
             connect_args={
                 "connect_timeout": _CONNECT_TIMEOUT_S,
                 "tcp_user_timeout": 10_000,
+                # A server that has vanished while it owes an answer is missed within half a minute.
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
                 "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=utc",
                 "application_name": "sanhui",
             },

@@ -171,7 +171,7 @@ class DirectoryStore:
         return StoreUnavailableError("the directory does not answer", store=self.name, reason=reason)
 
     def _open(self) -> None:
-        self._root.mkdir(parents=True, exist_ok=True)
+        make_folders(self._root)
         temporary = self._root / _TEMPORARY
         temporary.mkdir(exist_ok=True)
         marker = self._root / _MARKER
@@ -202,7 +202,7 @@ class DirectoryStore:
             with body.open() as source:
                 _copy_synced(new_data, source)
             _write_synced(new_facts, json.dumps(facts, ensure_ascii=False, indent=1).encode())
-            self._make_folders(path.parent)
+            make_folders(path.parent)
             os.replace(new_facts, _facts_path(path))
             os.replace(new_data, path)
         finally:
@@ -214,13 +214,6 @@ class DirectoryStore:
         if found != sha256:
             raise IntegrityError("the directory holds other bytes", key=key, expected=sha256, found=found)
         return StoredObject(key=key, size=body.size, sha256=sha256, content_type=content_type, metadata=metadata)
-
-    def _make_folders(self, folder: Path) -> None:
-        if folder.is_dir():
-            return
-        self._make_folders(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync_directory(folder.parent)
 
     def _delete(self, path: Path) -> None:
         self._require_marker()
@@ -256,6 +249,15 @@ class DirectoryStore:
             elif key.startswith(prefix):
                 with contextlib.suppress(FileNotFoundError):
                     yield StoredObject(key=key, size=entry.stat().st_size, sha256="")
+
+
+def make_folders(folder: Path) -> None:
+    """Make ``folder`` and those above it, so that their names survive a power cut. Blocks. Raises OSError."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_directory(folder.parent)
 
 
 def free_bytes(path: Path) -> int:

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 from media.segmenter import SegmenterSettings
@@ -15,9 +16,9 @@ from recorder.meetings import datetime_of
 from recorder.service import RecorderService
 from recorder.state import RecorderSettings, RecordingSettings, UploadSettings
 from storage.database import Database
-from storage.directory_store import DirectoryStore
 from storage.migrate import upgrade
-from storage.objects import DirectoryStoreSettings, ObjectStore
+from storage.objects import DirectoryStoreSettings, ObjectStore, StoreSettings
+from storage.open_store import open_store
 from storage.records import (
     Camera,
     GapRecord,
@@ -45,17 +46,18 @@ FAST = RecorderSettings(
 
 
 class HandClock:
-    """A clock that a test moves."""
+    """A clock that a test moves; ``step_ns`` is by how much its wall clock alone has been set."""
 
     def __init__(self, utc_ns: int = START_NS) -> None:
         self.now_ns = utc_ns
+        self.step_ns = 0
 
     def utc_ns(self) -> int:
         """What the test says."""
-        return self.now_ns
+        return self.now_ns + self.step_ns
 
     def monotonic_ns(self) -> int:
-        """The same."""
+        """The same, but for steps."""
         return self.now_ns
 
 
@@ -91,20 +93,15 @@ class TestCamera:
     def feed(self, seconds: float) -> None:
         """Send so much video and sound at once, from where the timeline is; the clock follows."""
         assert self.stream is not None
-        frames = round(seconds * 10)
-        video = video_units(
-            self.video, frames=frames, fps=10, gop=20, size=self.size, start_s=self.second, epoch=self.epoch
-        )
-        sound: list[AccessUnit] = []
-        if self.sound is Codec.PCMA:
-            sound = g711_units(seconds=seconds, start_s=self.second, epoch=self.epoch)
-        elif self.sound is not None:
-            sound = sound_units(self.sound, seconds=seconds, start_s=self.second, epoch=self.epoch)
-        for unit in interleave(video, sound):
+        for prepared in _stretch(self.video, self.sound, seconds, self.size):
+            unit = _later(prepared, self.second, self.epoch)
             self.stream.publish(unit)
             self.sent.append(unit)
         self.second += seconds
-        self.clock.now_ns = max(self.clock.now_ns, ORIGIN_NS + int(self.second * NS_PER_S))
+        self._clock_follows()
+
+    def _clock_follows(self) -> None:
+        self.clock.now_ns = max(self.clock.now_ns, ORIGIN_NS + int(self.second * NS_PER_S) - self.clock.step_ns)
 
     def lose(self, seconds: float, cause: GapCause = GapCause.DISCONNECTED) -> Gap:
         """Nothing for a while, then it is back and says so."""
@@ -112,10 +109,31 @@ class TestCamera:
         start = ORIGIN_NS + int(self.second * NS_PER_S)
         self.second += seconds
         self.epoch += 1
-        self.clock.now_ns = max(self.clock.now_ns, ORIGIN_NS + int(self.second * NS_PER_S))
+        self._clock_follows()
         gap = Gap(start, ORIGIN_NS + int(self.second * NS_PER_S), cause)
         self.stream.publish(gap)
         return gap
+
+
+@cache
+def _stretch(video: Codec, sound: Codec | None, seconds: float, size: tuple[int, int]) -> tuple[AccessUnit, ...]:
+    """Media from second 0 on, encoded once for all tests."""
+    pictures = video_units(video, frames=round(seconds * 10), fps=10, gop=20, size=size, start_s=0.0)
+    if sound is None:
+        return tuple(pictures)
+    sounds = g711_units(seconds=seconds, start_s=0.0) if sound is Codec.PCMA else None
+    return tuple(interleave(pictures, sounds or sound_units(sound, seconds=seconds, start_s=0.0)))
+
+
+def _later(unit: AccessUnit, seconds: float, epoch: int) -> AccessUnit:
+    ticks = round(seconds * unit.track.clock_rate)
+    return replace(
+        unit,
+        pts=unit.pts + ticks,
+        dts=unit.dts + ticks,
+        utc_ns=unit.utc_ns + ticks * NS_PER_S // unit.track.clock_rate,
+        epoch=epoch,
+    )
 
 
 @dataclass
@@ -223,12 +241,24 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(folder: Path, settings: RecorderSettings = FAST, *, built: bool = False) -> AsyncIterator[House]:
-    """Open one, with one village and one camera; or one that was ``built`` before."""
-    url = f"sqlite:///{folder / 'sanhui.db'}"
-    await asyncio.to_thread(upgrade, url)
+async def house(
+    folder: Path,
+    settings: RecorderSettings = FAST,
+    *,
+    built: bool = False,
+    url: str = "",
+    objects: StoreSettings | None = None,
+) -> AsyncIterator[House]:
+    """Open one, with one village and one camera; or one that was ``built`` before. ``url`` of another database than the
+    file in its folder, ``objects`` of another store than the folder in it."""
+    url = url or f"sqlite:///{folder / 'sanhui.db'}"
+    if not built:
+        await asyncio.to_thread(upgrade, url)
     clock = HandClock()
-    async with Database(url) as database, DirectoryStore(DirectoryStoreSettings(folder / "objects")) as store:
+    async with (
+        Database(url) as database,
+        open_store(objects or DirectoryStoreSettings(folder / "objects")) as store,
+    ):
         camera = TestCamera("cam", clock)
         if built:
             yield House(folder, database, store, clock, camera, settings)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from media.tasks import Failures
 from recorder.check import check
 from recorder.gaps import Ledger
 from recorder.spool import Spool
@@ -15,7 +16,7 @@ from recorder.spool_writer import DAMAGED
 from recorder.state import RecorderMetrics, SpoolSettings, UploadSettings
 from recorder.uploader import Uploader
 from storage.records import GENESIS_HASH, GapRecord, Recording, RecordingState
-from tests.recorder.house import House, house
+from tests.recorder.house import HandClock, House, house
 from tests.recorder.test_spool import feed, header
 from tests.support.events import START_NS, segments
 from tests.support.faults import Faults, FaultyDatabase, FaultyStore, PowerCutError
@@ -54,7 +55,7 @@ class Machine:
         database = FaultyDatabase(home.database, faults)
         store = FaultyStore(home.store, faults)
         ledger = Ledger(database, self.metrics, merge_gaps_s=2, retry_s=0.01)
-        self.uploader = Uploader(database, store, self.spool, ledger, FAST, self.metrics)
+        self.uploader = Uploader(database, store, self.spool, ledger, FAST, self.metrics, Failures(HandClock()))
 
     async def live(self, *, make: bool) -> bool:
         """Recover, make two objects if asked to, upload all. False if the power was cut on the way."""
@@ -184,7 +185,7 @@ async def test_a_fault_of_our_own_is_told_and_tried_again(tmp_path: Path, monkey
         nonlocal failures
         if failures < 2:
             failures += 1
-            assert "spool-damaged" in machine.uploader.troubles or failures == 1
+            assert "task-failed" in machine.uploader.troubles or failures == 1
             raise ValueError("a fault in our own code")
         return assemble(spool)
 
@@ -242,7 +243,9 @@ async def test_uploads_of_many_recordings_stay_in_bounds(tmp_path: Path) -> None
         metrics = RecorderMetrics()
         spool = Spool(home.spool_dir, SpoolSettings())
         ledger = Ledger(home.database, metrics, merge_gaps_s=2, retry_s=0.01)
-        uploader = Uploader(home.database, Counting(home.store, Faults()), spool, ledger, FAST, metrics)
+        uploader = Uploader(
+            home.database, Counting(home.store, Faults()), spool, ledger, FAST, metrics, Failures(HandClock())
+        )
         async with spool:
             files = []
             for index in range(12):

@@ -1,0 +1,131 @@
+"""The disk of the spool is full, fails, or there are no file descriptors left: what cannot be kept is on record, what
+was kept stays, and recording goes on by itself."""
+
+import contextlib
+import errno
+import os
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recorder.state import SpoolSettings
+from tests.faults.conftest import Moments
+from tests.faults.scene import QUICK, SEGMENT_S, STEP_S, Scene, meeting_under_way
+from tests.recorder.house import house
+from tests.support.faults_disk import WatchedDisk
+
+OUTSIDE = SEGMENT_S + STEP_S
+"""Seconds that a refusal may cost beside its own time: the segment it cuts short."""
+
+
+async def assert_losses_are_on_record(scene: Scene, causes: set[str]) -> None:
+    """Whatever is not there lies in a gap, and no gap says more than what is not there."""
+    gaps = await scene.is_whole()
+    assert {gap.cause for gap in gaps} <= causes
+    named_s = sum((gap.end_utc_ns or 0) - gap.start_utc_ns for gap in gaps) / 1e9
+    assert named_s == pytest.approx(await scene.lost_s(), abs=0.5 * len(gaps))
+
+
+async def test_a_disk_that_is_full_or_fails(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, moments: Moments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recorder.spool_writer._LINGER_S", 0.005)
+    disk = WatchedDisk(tmp_path / "spool")
+    lost_s = 0.0
+    async with house(tmp_path, QUICK) as home:
+        with disk.watching():
+            async with meeting_under_way(home, caplog) as scene:
+                for chance in moments:
+                    await scene.play(chance.uniform(0.0, 5.0))
+                    number, steps = chance.choice(
+                        (
+                            (errno.ENOSPC, ("write", "create")),
+                            (errno.ENOSPC, ("create",)),
+                            (errno.EIO, ("sync",)),
+                            (errno.EROFS, ("write", "create", "sync")),
+                        )
+                    )
+                    disk.refuses = refusing(number, steps, after=chance.randrange(6))
+                    fed_s = scene.fed_s
+                    await scene.play_until_told("disk-full" if number == errno.ENOSPC else "disk-fails")
+                    await scene.play(chance.uniform(0.0, 8.0))
+                    disk.refuses = None
+                    await scene.goes_on()
+                    lost_s += scene.fed_s - fed_s
+                    await scene.play_until_calm()
+                await scene.ends()
+                assert await scene.lost_s() <= lost_s + moments.count * OUTSIDE
+                await assert_losses_are_on_record(scene, {"storage-lost"})
+
+
+def refusing(number: int, steps: tuple[str, ...], after: int) -> Callable[[str, str], None]:
+    """An error at each of these steps, but for the first ``after`` ones."""
+    left = after
+
+    def refuse(what: str, _path: str) -> None:
+        nonlocal left
+        if what in steps:
+            left -= 1
+            if left < 0:
+                raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+async def test_the_operator_hears_of_a_disk_long_before_it_is_full_and_the_rest_is_kept_for_storing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, moments: Moments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 1 << 40
+    monkeypatch.setattr("recorder.machine.free_bytes", lambda _: free)
+    settings = replace(QUICK, spool=SpoolSettings(disk_warn_bytes=5 << 30, disk_reserve_bytes=512 << 20))
+    async with house(tmp_path, settings) as home, meeting_under_way(home, caplog) as scene:
+        for chance in moments:
+            await scene.play(chance.uniform(0.0, 3.0))
+            free = chance.randrange(513 << 20, 5 << 30)
+            await scene.play_until_told("disk-low")
+            assert scene.recorder.metrics.parts_refused == 0
+            free = chance.randrange(0, 512 << 20)
+            await scene.play_until_told("disk-full")
+            await scene.play(chance.uniform(0.0, 3.0))
+            free = 1 << 40
+            await scene.desk.is_calm()
+            await scene.goes_on()
+            scene.recorder.metrics.parts_refused = 0
+        await scene.ends()
+        await assert_losses_are_on_record(scene, {"storage-lost"})
+
+
+@contextlib.contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    """This process can open nothing more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_no_file_descriptors_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, moments: Moments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recorder.spool_writer._LINGER_S", 0.005)
+    async with house(tmp_path, QUICK) as home, meeting_under_way(home, caplog) as scene:
+        for chance in moments:
+            await scene.play(chance.uniform(0.0, 5.0))
+            with no_descriptors_left():
+                await scene.play_until_told("files-exhausted")
+                await scene.play(chance.uniform(0.0, 8.0))
+            await scene.goes_on()
+            await scene.play_until_calm()
+        await scene.ends()
+        await assert_losses_are_on_record(scene, {"storage-lost"})
