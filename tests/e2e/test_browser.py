@@ -23,7 +23,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.asyncio
 
 CAMERA_PASSWORD = "p@ss:/汉字"
 VILLAGE = "柳树湾村党支部"
-TO_PICTURE_S = 2.0
+# How long it takes is measured by bench/join.py; here it must not hang.
+TO_PICTURE_S = 10.0
 BEHIND_MS = 5000
 """How old a live picture may be on screen."""
 SEEK_MS = 500
