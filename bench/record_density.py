@@ -1,10 +1,12 @@
 """CPU and memory per recorded camera: Sanhui with everything on, beside one `ffmpeg -c copy` process per camera.
 
-    python bench/record_density.py [--cameras 20] [--seconds 60] [--json]
+    python -m bench.record_density [--cameras 20] [--seconds 60] [--bitrate 2000000] [--viewers 0] [--json]
 
-The cameras are one process of their own that serves the same 1080p25 2 Mb/s H.264 + G.711A loop under N addresses.
-Ours: RTSP over TCP, fMP4, SHA-256, spool with fsync, object store (directory), rows (SQLite). The baseline writes
-4-second Matroska segments and does nothing else. Both are measured in the same run, one after the other.
+The cameras are one process of their own that serves the same 25 pictures a second of H.264 + G.711A under N addresses:
+1080p from 1 Mb/s on, below that 640×360. Ours: RTSP over TCP, fMP4, SHA-256, spool with fsync, object store
+(directory), rows (SQLite). The baseline writes 4-second Matroska segments and does nothing else. Both are measured in
+the same run, one after the other. In the end what is on record is compared with the loop that the cameras play,
+picture by picture.
 """
 
 import argparse
@@ -15,7 +17,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
 
@@ -31,35 +35,72 @@ SETTLE_S = 8.0
 MIB = 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """``cameras`` of ``bitrate`` (b/s), read every ``read_interval_s``, watched by ``viewers``, for ``seconds``."""
+
+    cameras: int
+    bitrate: int
+    viewers: int
+    seconds: float
+    read_interval_s: float
+
+    @property
+    def loop(self) -> Path:
+        """The file with what the cameras play."""
+        return Path(tempfile.gettempdir()) / f"sanhui-bench-loop-{self.bitrate}.bin"
+
+
 @contextmanager
-def cameras(count: int) -> Iterator[list[str]]:
-    """Serve ``count`` cameras from a process of its own; their addresses without log-in."""
-    loop = Path(tempfile.gettempdir()) / "sanhui-bench-loop.bin"
-    command = [sys.executable, "-m", "streaming.simulator", "--loop", str(loop), "--count", str(count)]
-    command += ["--user", USER, "--password", PASSWORD]
+def cameras(load: Load) -> Iterator[list[str]]:
+    """Serve the cameras from a process of its own; their addresses without log-in."""
+    command = [sys.executable, "-m", "streaming.simulator", "--loop", str(load.loop), "--count", str(load.cameras)]
+    command += ["--bitrate", str(load.bitrate), "--user", USER, "--password", PASSWORD]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            urls = [str(json.loads(process.stdout.readline())["url"]) for _ in range(count)]
+            urls = [str(json.loads(process.stdout.readline())["url"]) for _ in range(load.cameras)]
             yield urls
         finally:
             process.terminate()
 
 
-def ours(urls: Sequence[str], seconds: float, read_interval_s: float) -> tuple[Usage, dict[str, float]]:
+@contextmanager
+def _viewers(site: str, load: Load, taken: dict[str, int]) -> Iterator[None]:
+    if not load.viewers:
+        yield
+        return
+    command = [sys.executable, "-m", "bench.hls_viewers", site, str(load.cameras), str(load.viewers)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield
+        finally:
+            process.stdin.close()
+            taken.update(json.loads(process.stdout.readline()))
+
+
+def ours(urls: Sequence[str], load: Load) -> tuple[Usage, dict[str, Any]]:
     """Usage of the recorder process, and what it says that it did."""
-    command = [sys.executable, "-m", "bench.recording_subject", USER, PASSWORD, str(read_interval_s)]
+    command = [sys.executable, "-m", "bench.recording_subject", USER, PASSWORD]
+    command += ["--read-interval", str(load.read_interval_s), "--loop", str(load.loop), "--bitrate", str(load.bitrate)]
+    command += ["--hls"] if load.viewers else []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write("".join(f"{url}\n" for url in urls) + "\n")
         process.stdin.flush()
-        if process.stdout.readline().strip() != "recording":
+        first = process.stdout.readline()
+        if not first:
             raise RuntimeError("the recorder did not start; see above")
-        time.sleep(SETTLE_S)
-        usage = measure([process.pid], seconds)
+        taken: dict[str, int] = {}
+        with _viewers(json.loads(first)["hls"], load, taken):
+            time.sleep(SETTLE_S)
+            usage = measure([process.pid], load.seconds)
         process.stdin.close()
-        return usage, json.loads(process.stdout.readline())
+        done = json.loads(process.stdout.readline())
+        return usage, {**done, **json.loads(process.stdout.readline()), "viewers": taken}
 
 
 def baseline(urls: Sequence[str], seconds: float) -> Usage:
@@ -82,11 +123,29 @@ def baseline(urls: Sequence[str], seconds: float) -> Usage:
                 process.wait()
 
 
-def main() -> None:
-    """Entry point."""
+def _notes(done: dict[str, Any], count: int) -> list[str]:
+    threads = sorted(done["threads"].items(), key=lambda item: -item[1])
+    shares = ", ".join(f"{name} {100 * share / count:.3f}" for name, share in threads if share > 0.001)
+    notes = [
+        f"{count} cameras: {done['on_record']:,} access units on record, {done['lost']} lost in between, "
+        f"{done['strange']} that the cameras did not send; {done['objects']} objects.",
+        f"{count} cameras, CPU by thread, % of a core per camera: {shares}.",
+    ]
+    if done["viewers"]:
+        viewers = done["viewers"]
+        notes.append(
+            f"{count} cameras: viewers took {viewers['parts']:,} parts, {viewers['failures']} requests failed."
+        )
+    return notes
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cameras", type=int, nargs="+", default=[20], help="how many cameras; several make rows")
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long each is measured; two objects' worth")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long ours is measured; two objects' worth")
+    parser.add_argument("--baseline-seconds", type=float, default=60.0, help="how long ffmpeg is measured; 0 leaves it")
+    parser.add_argument("--bitrate", type=int, default=2_000_000, help="of each camera's picture, bits per second")
+    parser.add_argument("--viewers", type=int, default=0, help="viewers of live HLS besides")
     parser.add_argument(
         "--read-interval",
         type=float,
@@ -94,17 +153,21 @@ def main() -> None:
         help="how often the cameras' connections are read, in seconds; 0 whenever something comes",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
+    return parser.parse_args()
 
+
+def main() -> None:
+    """Entry point."""
+    options = _options()
     table = Table(
-        "Recording 1080p25 2 Mb/s H.264 + G.711A, per camera",
+        f"Recording H.264 of {options.bitrate / 1e6:g} Mb/s + G.711A, {options.viewers} HLS viewers, per camera",
         (
             "way",
             "cameras",
             "CPU, % of a core",
             "memory, MiB",
             "CPU, ratio to ffmpeg",
-            "lost packets",
+            "units lost",
             "overflows, gaps",
             "loop delay p99, ms",
         ),
@@ -115,23 +178,26 @@ def main() -> None:
         ],
     )
     for count in options.cameras:
-        with cameras(count) as urls:
-            usage, done = ours(urls, options.seconds, options.read_interval)
+        load = Load(count, options.bitrate, options.viewers, options.seconds, options.read_interval)
+        with cameras(load) as urls:
+            usage, done = ours(urls, load)
             if done["online"] != count:
                 raise RuntimeError(f"only {done['online']} of {count} cameras were online: {done}")
-            ffmpeg = baseline(urls, options.seconds)
-        for way, figures in (("Sanhui", usage), ("ffmpeg -c copy", ffmpeg)):
-            is_ours = figures is usage
-            table.add(
-                way,
-                count,
-                100 * figures.cpu_share / count,
-                figures.memory / count / MIB,
-                figures.cpu_share / ffmpeg.cpu_share,
-                int(done["packets_lost"]) if is_ours else "-",
-                int(done["overflows"] + done["gaps"]) if is_ours else "-",
-                done["loop_delay_p99_ms"] if is_ours else "-",
-            )
+            ffmpeg = baseline(urls, options.baseline_seconds) if options.baseline_seconds else None
+        table.add(
+            "Sanhui",
+            count,
+            100 * usage.cpu_share / count,
+            usage.memory / count / MIB,
+            usage.cpu_share / ffmpeg.cpu_share if ffmpeg is not None else "-",
+            int(done["lost"] + done["strange"] + done["packets_lost"]),
+            int(done["overflows"] + done["gaps"]),
+            done["loop_delay_p99_ms"],
+        )
+        if ffmpeg is not None:
+            cpu, memory = 100 * ffmpeg.cpu_share / count, ffmpeg.memory / count / MIB
+            table.add("ffmpeg -c copy", count, cpu, memory, 1.0, "-", "-", "-")
+        table.notes += _notes(done, count)
     table.print(as_json=options.json)
 
 

@@ -1,23 +1,30 @@
 """The process that `record_density.py` measures: cameras in, everything on, objects out.
 
 Reads camera addresses from standard input, one a line, records each as a meeting of its own until standard input is
-closed, then prints what it did as one JSON line.
+closed, then prints what it did as one JSON line, and as another what of it is on record. The first line says where
+live HLS is.
 """
 
+import argparse
 import asyncio
+import contextlib
 import gc
 import json
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import uvloop
 
+from bench.recorded_units import count_units
 from media.clock import SystemClock
 from media.stream import StreamId
+from media.testloop import cached_loop
 from recorder.service import RecorderService
 from storage.database import Database
 from storage.directory_store import DirectoryStore
@@ -27,6 +34,7 @@ from storage.records import Camera, Meeting, MeetingKind, Organization, Organiza
 from streaming.addresses import AddressGuard, AddressPolicy
 from streaming.cameras import CameraSupervisor, SupervisorSettings
 from streaming.secret import Secret
+from streaming.simulator import LOOP_S, loop_settings
 from streaming.source import CameraSource
 from web.interpreter import settle_interpreter
 
@@ -69,6 +77,28 @@ class DelayMeter:
         return ordered[int(len(ordered) * 0.99)] if ordered else 0.0
 
 
+class ThreadMeter:
+    """CPU time of the threads, by name, since it was made."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._before = self._used()
+
+    def shares(self) -> dict[str, float]:
+        """Share of one core by thread; those of a pool are added up, those that have ended are left out."""
+        passed_s = time.monotonic() - self._began
+        return {name: (used - self._before.get(name, 0.0)) / passed_s for name, used in self._used().items()}
+
+    @staticmethod
+    def _used() -> dict[str, float]:
+        used: dict[str, float] = {}
+        for thread in threading.enumerate():
+            if thread.ident is not None:
+                name = "database" if "connection_worker" in thread.name else thread.name.split("_")[0]
+                used[name] = used.get(name, 0.0) + time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+        return used
+
+
 async def _plan(database: Database, urls: Sequence[str]) -> list[str]:
     now = datetime.now(UTC)
     meetings = []
@@ -109,8 +139,8 @@ async def _until_recorded(recorder: RecorderService, meetings: Sequence[str]) ->
 
 
 async def record(
-    urls: Sequence[str], folder: Path, username: str, password: str, read_interval_s: float
-) -> dict[str, float]:
+    urls: Sequence[str], folder: Path, username: str, password: str, read_interval_s: float, *, with_hls: bool
+) -> dict[str, object]:
     """Record ``urls`` until standard input is closed; what was received, lost, stored and how late the loop ran."""
     clock = SystemClock()
     database_url = f"sqlite:///{folder / 'bench.db'}"
@@ -123,17 +153,26 @@ async def record(
         DirectoryStore(store_settings) as store,
         CameraSupervisor(clock, guard, SupervisorSettings(read_interval_s=read_interval_s)) as cameras,
         RecorderService(database, store, lambda c: cameras.stream(StreamId(c)), folder / "spool", clock) as recorder,
+        contextlib.AsyncExitStack() as stack,
     ):
+        site = ""
+        if with_hls:
+            # What it is made of takes memory that no camera needs.
+            from bench.hls_site import hls_site
+
+            site = await stack.enter_async_context(hls_site(cameras, database, store))
         meetings = await _plan(database, urls)
         await cameras.apply(
             CameraSource(f"c{number}", url, username, Secret(password)) for number, url in enumerate(urls)
         )
         await _until_recorded(recorder, meetings)
-        print("recording", flush=True)
+        print(json.dumps({"hls": site}), flush=True)
         measuring = asyncio.create_task(meter.run())
         collector = CollectorMeter()
         gc.callbacks.append(collector)
+        threads = ThreadMeter()
         await asyncio.to_thread(sys.stdin.read)
+        shares = threads.shares()
         measuring.cancel()
         statuses = cameras.statuses()
         metrics = recorder.metrics
@@ -150,18 +189,32 @@ async def record(
             "loop_delay_p99_ms": meter.p99_ms(),
             "collector_longest_ms": collector.longest_ms,
             "collector_total_ms": collector.total_ms,
+            "threads": shares,
         }
 
 
 def main() -> None:
-    """Entry point; arguments are user name and password of the cameras, and how often they are read, in seconds."""
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("username")
+    parser.add_argument("password")
+    parser.add_argument("--read-interval", type=float, required=True, help="seconds")
+    parser.add_argument("--loop", type=Path, required=True, help="what the cameras play")
+    parser.add_argument("--bitrate", type=int, required=True, help="of that, bits per second")
+    parser.add_argument("--hls", action="store_true", help="serve live HLS besides")
+    options = parser.parse_args()
     urls = []
     for line in iter(sys.stdin.readline, "\n"):
         urls.append(line.strip())
     settle_interpreter()
     with tempfile.TemporaryDirectory(prefix="sanhui-bench-") as folder:
-        username, password, read_interval = sys.argv[1:4]
-        print(json.dumps(uvloop.run(record(urls, Path(folder), username, password, float(read_interval)))), flush=True)
+        path = Path(folder)
+        done = uvloop.run(
+            record(urls, path, options.username, options.password, options.read_interval, with_hls=options.hls)
+        )
+        print(json.dumps(done), flush=True)
+        loop = cached_loop(options.loop, loop_settings(options.bitrate), LOOP_S)
+        print(json.dumps(asdict(count_units(path / "objects", path / "spool", loop))), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.table import Table as RichTable
 
+import media.rtp
+
 Value = str | int | float
 
 
 def machine() -> str:
-    """The machine's shape in a line."""
-    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    """The machine's shape in a line, and whether the packet path runs compiled (setup.py)."""
+    path = "compiled" if str(media.rtp.__file__).endswith(".so") else "not compiled"
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores, {system}, packet path {path}"
 
 
 @dataclass(slots=True)

@@ -43,10 +43,16 @@ SUB = TestSourceSettings(Codec.H264, None, 640, 360, 15, 250_000)
 """What a camera's sub stream is: small H.264, whatever the main stream, with the main stream's sound."""
 
 LOOP = TestSourceSettings(Codec.H264, Codec.PCMA, 1920, 1080, 25, 2_000_000, noise=12, label="LOOP")
+SMALL_LOOP = TestSourceSettings(Codec.H264, Codec.PCMA, 640, 360, 25, 500_000, noise=12, label="LOOP")
 LOOP_S = 20
 _LOOP_PHASES = 10
 _LOOP_GOP_NS = 2 * NS_PER_S
 _PARENT_POLL_S = 1.0
+
+
+def loop_settings(bitrate_bps: int) -> TestSourceSettings:
+    """What a loop of that bit rate shows: from 1 Mb/s on a main stream, below it a sub stream."""
+    return dataclasses.replace(LOOP if bitrate_bps >= 1_000_000 else SMALL_LOOP, bitrate=bitrate_bps)
 
 
 class SimulatedCamera:
@@ -164,6 +170,7 @@ class Options:
     user: str
     password: Secret
     loop: Path | None
+    bitrate_bps: int
     subs: bool
     with_parent: bool
 
@@ -176,6 +183,7 @@ def _options(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--user", default="", help="user name to ask for; without it everybody is let in")
     parser.add_argument("--password", default=os.environ.get("SIMULATOR_PASSWORD", ""), help="or $SIMULATOR_PASSWORD")
     parser.add_argument("--loop", type=Path, default=None, help="serve one loop, kept in this file, under all names")
+    parser.add_argument("--bitrate", type=int, default=2_000_000, help="of the loop, bits per second")
     parser.add_argument("--subs", action="store_true", help="serve a sub stream of each camera, too")
     parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one does")
     given = parser.parse_args(arguments)
@@ -186,6 +194,7 @@ def _options(arguments: Sequence[str] | None) -> Options:
         given.user,
         Secret(given.password),
         given.loop,
+        given.bitrate,
         given.subs,
         given.with_parent,
     )
@@ -204,7 +213,7 @@ async def _cameras(options: Options, clock: Clock) -> AsyncIterator[dict[str, Li
     """The stream under each path; looped cameras share a few."""
     async with contextlib.AsyncExitStack() as stack:
         if options.loop is not None:
-            loop = await asyncio.to_thread(cached_loop, options.loop, LOOP, LOOP_S)
+            loop = await asyncio.to_thread(cached_loop, options.loop, loop_settings(options.bitrate_bps), LOOP_S)
             phases = min(_LOOP_PHASES, options.count)
             streams = await stack.enter_async_context(looped_streams(loop, phases, clock))
             yield {f"/camera/{number + 1}": streams[number % phases] for number in range(options.count)}
