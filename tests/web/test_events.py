@@ -12,6 +12,7 @@ from tests.support.event_page import event_page
 from tests.web.conftest import Service
 from tests.web.live_county import running_meeting, with_cameras, write
 from web.live.events_board import BOARD
+from web.live.events_socket import SOCKETS
 
 
 @pytest.fixture
@@ -138,6 +139,17 @@ async def test_a_socket_ends_with_the_log_in_and_with_the_persons_rights(village
         assert await page.closed() == 4401
     with pytest.raises(aiohttp.WSServerHandshakeError):
         await viewer.client.ws_connect("/api/v1/events")
+
+
+async def test_an_open_socket_does_not_keep_a_log_in_alive(village: Service) -> None:
+    village.server.app[SOCKETS].beat_s = 0.05
+    viewer = await village.logged_in("viewer")
+    async with event_page(viewer.client) as page:
+        await page.subscribe("now")
+        await page.next("now")
+        village.clock.shift_s += village.services.sessions.settings.idle_s + 1
+        assert await page.closed() == 4401
+    await viewer.json("GET", "/session", 401)
 
 
 async def test_the_oldest_of_too_many_sockets_goes(village: Service) -> None:

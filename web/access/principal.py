@@ -59,6 +59,7 @@ def room_principal(
         password_hash="",
         role=Role.VIEWER,
         organization_id=site.organization_id,
+        locale="",
         password_changed_at=device.paired_at,
         created_at=device.paired_at,
     )

@@ -226,3 +226,5 @@ class Hub:
         for name in [key for key, topic in self._topics.items() if not topic.subscriptions]:
             if self._topics[name].idle_since_ns < limit:
                 del self._topics[name]
+                # What happens to it from here on is told to nobody: no earlier number is good for the next one.
+                self._number += 1

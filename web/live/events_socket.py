@@ -68,6 +68,7 @@ class EventSockets:
     def __init__(self, services: Services, board: LiveBoard) -> None:
         self._services = services
         self._board = board
+        self.beat_s: float = BEAT_S
         self._pages: OrderedDict[Page, None] = OrderedDict()
         self._filling: set[asyncio.Task[None]] = set()
 
@@ -182,7 +183,7 @@ class EventSockets:
 
     async def _beat(self, page: Page) -> None:
         while True:
-            await asyncio.sleep(BEAT_S)
+            await asyncio.sleep(self.beat_s)
             if not await self._is_valid(page):
                 page.end(CLOSE_SESSION_OVER)
                 return
