@@ -8,7 +8,7 @@ from web.api import all_operations
 from web.config import Settings
 from web.door import REQUESTS, Requests
 from web.lifetime import Seams, lifetime
-from web.live import download, events, hls, vod, whep, whip
+from web.live import download, events, hls, talk, vod, whep, whip
 from web.messages import Catalog, Catalogs, load_catalogs
 from web.services import SERVICES
 
@@ -34,8 +34,9 @@ def build_app(settings: Settings, seams: Seams | None = None) -> web.Application
     app.cleanup_ctx.append(lifetime(settings, catalogs, seams))
     whep.prepare(app)
     whip.prepare(app)
+    talk.prepare(app)
     app.add_routes(dispatch.routes(all_operations()))
-    for module in (hls, vod, download, whep, whip):
+    for module in (hls, vod, download, whep, whip, talk):
         app.add_routes(module.routes())
     app.add_routes(pages.routes())
     return app

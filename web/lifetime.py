@@ -30,7 +30,9 @@ from streaming.addresses import AddressGuard
 from streaming.cameras import CameraSupervisor
 from streaming.directory import StreamDirectory
 from streaming.hls.windows import LiveWindows
+from streaming.loudspeaker import Loudspeakers
 from streaming.rtsp.server import RtspServer
+from streaming.talk_rooms import TalkRooms
 from web.access.audit import Audit
 from web.access.devices import Devices, Pairings
 from web.access.gate import SanhuiGate
@@ -55,6 +57,7 @@ from web.derived import (
 )
 from web.live.context import LIVE, LiveContext
 from web.live.events import live_events
+from web.live.talk_desk import start_talk
 from web.live.webrtc import WEBRTC, start_webrtc
 from web.messages import Catalogs
 from web.metrics import Metrics
@@ -174,6 +177,8 @@ async def _start(
         rtsp_port=rtsp_port,
     )
     await stack.enter_async_context(live_events(app, failures))
+    if webrtc is not None:
+        await start_talk(app, media.talk, webrtc, media.wanted.source, failures, stack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,7 @@ class _Media:
     supervisor: CameraSupervisor
     wanted: WantedCameras
     directory: StreamDirectory
+    talk: TalkRooms
     recorder: RecorderService
 
 
@@ -201,7 +207,9 @@ async def _start_media(
     supervisor = await stack.enter_async_context(CameraSupervisor(clock, guard, supervisor_settings(settings)))
     wanted = WantedCameras()
     await stack.enter_async_context(_cameras_follow(county, supervisor, secrets, wanted, failures))
-    directory = StreamDirectory(supervisor.stream)
+    talk_threads = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="talk"))
+    talk = await stack.enter_async_context(TalkRooms(clock, Loudspeakers(clock, guard, talk_threads)))
+    directory = StreamDirectory(supervisor.stream, talk.stream)
     recorder = await stack.enter_async_context(
         RecorderService(
             database,
@@ -213,7 +221,7 @@ async def _start_media(
             data_folders(settings),
         )
     )
-    return _Media(guard, supervisor, wanted, directory, recorder)
+    return _Media(guard, supervisor, wanted, directory, talk, recorder)
 
 
 async def _migrate(url: str) -> None:

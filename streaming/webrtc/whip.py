@@ -34,8 +34,10 @@ _FEEDBACK = frozenset({NACK, PLI, REMB})
 @dataclass(frozen=True, slots=True)
 class IngestSettings:
     """``highest_bps`` is what a publisher may send, in bits a second; ``start_bps`` what a browser begins with. Without
-    a keyframe for ``keyframe_s`` seconds one is asked for; without media for ``silence_s`` the session is closed."""
+    a keyframe for ``keyframe_s`` seconds one is asked for; without media for ``silence_s`` the session is closed.
+    ``sound_only`` is for a voice, which is Opus: pictures are not taken."""
 
+    sound_only: bool = False
     highest_bps: int = 2_500_000
     start_bps: int = 1_200_000
     keyframe_s: float = 2.0
@@ -59,8 +61,10 @@ def choose(offer: Offer, settings: IngestSettings) -> tuple[dict[str, Choice], t
     choices: dict[str, Choice] = {}
     media: list[MediaDescription] = []
     for kind, names in (("video", _VIDEO), ("audio", _AUDIO)):
+        if settings.sound_only and kind == "video":
+            continue
         section = offer.first(kind, receives=False)
-        codec = _codec(section, names) if section is not None else None
+        codec = _codec(section, names[:1] if settings.sound_only else names) if section is not None else None
         if section is None or codec is None:
             continue
         choices[section.mid] = Choice(

@@ -24,6 +24,7 @@ class Scope(StrEnum):
     USERS_WRITE = "users:write"
     AUDIT_READ = "audit:read"
     GUIDANCE_NOTE = "guidance:note"
+    GUIDANCE_TALK = "guidance:talk"
     ROOMS_PAIR = "rooms:pair"
     ROOM_SEE = "room:see"
     ROOM_ANSWER = "room:answer"
@@ -61,6 +62,7 @@ ROLE_SCOPES: Mapping[Role, frozenset[Scope]] = {
         Scope.RECORDINGS_DOWNLOAD,
         Scope.CAMERAS_READ,
         Scope.GUIDANCE_NOTE,
+        Scope.GUIDANCE_TALK,
         Scope.ROOMS_PAIR,
     },
     Role.ARCHIVIST: _SEE | {Scope.RECORDINGS_PLAY, Scope.RECORDINGS_DOWNLOAD},

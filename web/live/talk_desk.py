@@ -1,0 +1,175 @@
+"""Talking into rooms, as the service has it: which rooms are open, whose session holds a floor, who is told."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from aiohttp import web
+
+from media.clock import Clock
+from media.tasks import Failures, lasting
+from storage.database import Database
+from storage.records import MeetingPlace, MeetingState
+from streaming.pushed_session import PUSHED_URL
+from streaming.source import CameraSource
+from streaming.talk import Talker
+from streaming.talk_errors import TalkClosedError, TalkError
+from streaming.talk_rooms import TalkRooms, Turn, talk_stream_id
+from streaming.webrtc.errors import SessionGoneError
+from streaming.webrtc.whip import IngestSettings
+from streaming.webrtc.whip_sessions import WhipSession, WhipSessions, WhipSettings
+from web.api.schemas.guidance import Talk, TalkSpeaker
+from web.live.events_board import BOARD
+from web.live.webrtc import WebRtc
+from web.services import SERVICES
+
+log = structlog.get_logger("web.talk")
+
+_LOOK_S = 3.0
+
+
+@dataclass
+class _Session:
+    """Whose voice comes by which session."""
+
+    talker: str
+    session: str
+
+
+@dataclass
+class TalkDesk:
+    """Owned by the application's event loop. ``cameras`` gives the source whose loudspeaker a room has; ``on_turn`` is
+    called with every turn in which something was said."""
+
+    rooms: TalkRooms
+    whip: WhipSessions
+    database: Database
+    clock: Clock
+    cameras: Callable[[str], CameraSource | None]
+    on_turn: Callable[[Turn], None] = lambda _: None
+    on_change: Callable[[str, Talk], None] = lambda *_: None
+    _sessions: dict[str, _Session] = field(default_factory=dict)
+    _closing: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def open(self, place: MeetingPlace) -> None:
+        """The meeting's room may be spoken and listened to. Raises TalkClosedError unless it runs."""
+        if place.meeting.state is not MeetingState.RUNNING:
+            raise TalkClosedError("the meeting is not running")
+        source = self.cameras(place.camera.id)
+        self.rooms.open(place.meeting.id, source if source is not None and source.url != PUSHED_URL else None)
+
+    async def speak(self, place: MeetingPlace, talker: Talker, offer: str) -> WhipSession:
+        """Take the floor and answer the offer of whose voice it is.
+
+        Raises TalkBusyError, TalkClosedError and what :meth:`WhipSessions.offer` raises.
+        """
+        self.open(place)
+        meeting_id = place.meeting.id
+        self.rooms.request(meeting_id, talker)
+        try:
+            # Whoever spoke before has lost the floor; two voices at a time cannot come.
+            await self._settled()
+            session = await self.whip.offer(talk_stream_id(meeting_id), talker.id, offer)
+        except BaseException:
+            with contextlib.suppress(TalkError):
+                self.rooms.release(meeting_id, talker.id)
+            raise
+        self._sessions[meeting_id] = _Session(talker.id, session.id)
+        task = asyncio.create_task(self._until_over(meeting_id, talker.id, session), name=f"talk {meeting_id}")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        return session
+
+    def state(self, meeting_id: str) -> Talk:
+        """Who speaks, and who waits."""
+        holding, queue = self.rooms.state(meeting_id)
+        return Talk(
+            speaker=self._shown(holding.talker, holding.since_ns) if holding is not None else None,
+            queue=[self._shown(item.talker, item.since_ns) for item in queue],
+        )
+
+    def _shown(self, talker: Talker, since_ns: int) -> TalkSpeaker:
+        since_utc_ns = self.clock.utc_ns() - self.clock.monotonic_ns() + since_ns
+        since = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=since_utc_ns // 1000)
+        return TalkSpeaker(id=talker.id, name=talker.name, office=talker.office, since=since)
+
+    @contextlib.asynccontextmanager
+    async def running(self, failures: Failures) -> AsyncIterator[None]:
+        """Close rooms with their meetings, for as long as the context is open."""
+        self.rooms.changed = lambda meeting_id: self.on_change(meeting_id, self.state(meeting_id))
+        self.rooms.lost = self._lost
+        self.rooms.ended = lambda turn: self.on_turn(turn)
+        task = asyncio.create_task(lasting("talk rooms", self._follow, failures), name="talk rooms")
+        try:
+            yield
+        finally:
+            tasks = [task, *self._closing]
+            for item in tasks:
+                item.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if not self.rooms.meetings:
+                continue
+            async with self.database.read() as repos:
+                running = {place.meeting.id for place in await repos.meetings.running()}
+            for meeting_id in self.rooms.meetings - running:
+                await self.rooms.close(meeting_id)
+
+    async def _until_over(self, meeting_id: str, talker_id: str, session: WhipSession) -> None:
+        """The floor is held for as long as the voice's session lasts."""
+        await session.publisher.peer.closed()
+        known = self._sessions.get(meeting_id)
+        if known is None or known.session != session.id:
+            # They came back on another line, or somebody else has the floor.
+            return
+        del self._sessions[meeting_id]
+        with contextlib.suppress(TalkError):
+            self.rooms.release(meeting_id, talker_id)
+
+    def _lost(self, meeting_id: str, talker: Talker) -> None:
+        """The floor is no longer theirs: nor is the line."""
+        known = self._sessions.get(meeting_id)
+        if known is None or known.talker != talker.id:
+            return
+        del self._sessions[meeting_id]
+        task = asyncio.create_task(self._close(known.session), name=f"talk over {meeting_id}")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _close(self, session_id: str) -> None:
+        with contextlib.suppress(SessionGoneError):
+            await self.whip.close(session_id)
+
+    async def _settled(self) -> None:
+        ending = [task for task in self._closing if task.get_name().startswith("talk over ")]
+        if ending:
+            await asyncio.wait(ending, timeout=5)
+
+
+TALK = web.AppKey("talk", TalkDesk)
+
+
+async def start_talk(
+    app: web.Application,
+    rooms: TalkRooms,
+    webrtc: WebRtc,
+    cameras: Callable[[str], CameraSource | None],
+    failures: Failures,
+    stack: contextlib.AsyncExitStack,
+) -> None:
+    """Let officials speak into rooms until the stack is left. After the services and the live board."""
+    services, board = app[SERVICES], app[BOARD]
+    limits = WhipSettings(max_sessions=200, ingest=IngestSettings(sound_only=True, highest_bps=128_000))
+    whip = await stack.enter_async_context(
+        WhipSessions(webrtc.port, rooms.pushed, services.clock, limits, certificates=webrtc.certificates)
+    )
+    desk = TalkDesk(rooms, whip, services.database, services.clock, cameras)
+    desk.on_change = board.talk_changed
+    await stack.enter_async_context(desk.running(failures))
+    app[TALK] = desk
