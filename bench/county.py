@@ -28,7 +28,7 @@ from argon2 import PasswordHasher
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.county_rows import CountyRows, load
+from bench.county_rows import TOPICS, CountyRows, load
 from bench.table import Table
 from bench.viewer import Viewer, p95
 from storage.database import Database
@@ -98,6 +98,14 @@ def pages(viewer: Viewer, rows: CountyRows) -> dict[str, list[float]]:
         "meetings of a plain day": lambda: f"/api/v1/meetings?day={dice.choice(plain)}",
         f"meetings of a theme day, {rows.rooms} of them": lambda: f"/api/v1/meetings?day={dice.choice(theme)}",
         "a month's calendar": lambda: f"/api/v1/calendar?month={dice.choice(plain):%Y-%m}",
+        "archive, first page": lambda: "/api/v1/archive?state=ended",
+        "archive, a page years back": lambda: f"/api/v1/archive?cursor={dice.choice(rows.held).start_ns // 1000}-0",
+        "search, a village": lambda: f"/api/v1/archive?search={quote(rows.village(dice.randrange(rows.rooms)))}",
+        "search, a word in titles": lambda: f"/api/v1/archive?search={quote(dice.choice(TOPICS))}",
+        "search, village and word": lambda: (
+            "/api/v1/archive?search=" + quote(f"{rows.village(dice.randrange(rows.rooms))} {dice.choice(TOPICS)}")
+        ),
+        "search, nothing found": lambda: f"/api/v1/archive?search={quote('没有这个')}",
         "a meeting's page": lambda: f"/api/v1/meetings/{dice.choice(rows.played).id}",
     }
     found = {what: [viewer.get(address())[1] for _ in range(PAGES)] for what, address in asked.items()}

@@ -29,6 +29,7 @@ SEGMENT_S = 4
 OBJECT_S = 32
 """The recorder closes an object at the first segment end after 30 s; segments are 4 s."""
 MEETING_S = 5400
+OBJECT_BYTES = 8_300_000
 TITLES = {
     MeetingKind.THEME_DAY: "主题党日",
     MeetingKind.COMMITTEE: "支部委员会会议",
@@ -107,6 +108,10 @@ class CountyRows:
         """Objects of one recording."""
         return -(-MEETING_S // OBJECT_S)
 
+    def village(self, room: int) -> str:
+        """The name of a room's village."""
+        return _name(room)
+
     def tables(self) -> Iterator[tuple[str, Sequence[str], Iterable[Sequence[Any]]]]:
         """Name, columns and rows of each table, in an order that satisfies foreign keys."""
         now = self.until
@@ -178,11 +183,15 @@ class CountyRows:
     def _recording_tables(self) -> Iterator[tuple[str, Sequence[str], Iterable[Sequence[Any]]]]:
         yield (
             "recording",
-            ("id", "meeting_id", "camera_id", "state", "started_utc_ns", "ended_utc_ns", "chain_head"),
+            (
+                "id", "meeting_id", "camera_id", "state", "started_utc_ns", "ended_utc_ns", "chain_head",
+                "object_count", "object_bytes", "first_utc_ns", "last_utc_ns",
+            ),
             (
                 (
                     item.recording, item.id, f"c{item.room}", "complete", item.start_ns,
-                    item.start_ns + MEETING_S * NS_PER_S, os.urandom(32).hex(),
+                    item.start_ns + MEETING_S * NS_PER_S, os.urandom(32).hex(), self.objects_each,
+                    self.objects_each * OBJECT_BYTES, item.start_ns, item.start_ns + MEETING_S * NS_PER_S,
                 )
                 for item in self.held
             ),
@@ -226,7 +235,7 @@ class CountyRows:
                     start_ns = item.start_ns + number * OBJECT_S * NS_PER_S
                     segments = _segments(start_ns, number) if item.id in played else pool[(item.room + number) % _POOL]
                     yield (
-                        item.recording, number, 0, f"recordings/{item.recording}/{number:06d}.mp4", 8_300_000,
+                        item.recording, number, 0, f"recordings/{item.recording}/{number:06d}.mp4", OBJECT_BYTES,
                         os.urandom(32).hex(), start_ns, start_ns + OBJECT_S * NS_PER_S, segments, segments[-1].chain,
                         "stored",
                     )  # fmt: skip

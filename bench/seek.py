@@ -76,6 +76,12 @@ def store_speed(server: MinioServer, folder: Path) -> float:
     return size / (time.perf_counter() - began)
 
 
+def cpu_s(pid: int) -> float:
+    """CPU seconds that a process has used."""
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
+
+
 @contextmanager
 def memory_of(pid: int) -> Iterator[list[int]]:
     """Resident bytes of a process, five times a second."""
@@ -144,18 +150,21 @@ def download(
         path = f"/meetings/{recording.meeting}/download.mp4"
         viewer.get(path, {"Range": "bytes=0-0"})
         forget(objects)
+        before = cpu_s(pid)
         with memory_of(pid) as memory:
             to_first, seconds, size = viewer.download(path)
+        used_s = cpu_s(pid) - before
         later = memory[len(memory) // 4 :]
         speed = size / seconds
         table.notes.append(
             f"MP4 of all, {sound}: {size / MB:,.0f} MB at {speed / MB:.0f} MB/s, {speed / alone:.2f} of MinIO's own"
-            f" client; first byte after {to_first * 1000:.0f} ms; memory of the service {min(later) / MIB:.0f} to"
-            f" {max(later) / MIB:.0f} MiB."
+            f" client; first byte after {to_first * 1000:.0f} ms; the service used {used_s:.1f} s of CPU for it"
+            f" ({size / used_s / MB:.0f} MB a second of it) and {min(later) / MIB:.0f} to {max(later) / MIB:.0f} MiB."
         )
         table.extra |= {
             f"{sound}: download_mb_s": speed / MB,
             f"{sound}: download_bytes": size,
+            f"{sound}: service_cpu_s": used_s,
             f"{sound}: memory_min_mib": min(later) / MIB,
             f"{sound}: memory_max_mib": max(later) / MIB,
         }

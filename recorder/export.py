@@ -266,12 +266,19 @@ class Mp4Export:
         self._known: dict[tuple[str, int, int, str], Mp4] = {}
         self._silence: bytes | None = None
 
-    async def open(self, meeting_id: str, start_utc_ns: int | None = None, end_utc_ns: int | None = None) -> Mp4:
+    async def open(
+        self,
+        meeting_id: str,
+        start_utc_ns: int | None = None,
+        end_utc_ns: int | None = None,
+        *,
+        camera_id: str | None = None,
+    ) -> Mp4:
         """The meeting's recording so far, or the segments that overlap [start, end), as one file.
 
         Raises NothingRecordedError, ExportError, SegmentGoneError, StorageError members.
         """
-        recorded = await self._playback.meetings.load(meeting_id)
+        recorded = await self._playback.meetings.load(meeting_id, camera_id=camera_id)
         places = recorded.span(start_utc_ns, end_utc_ns)
         if not places:
             raise NothingRecordedError("nothing is recorded in this span", meeting=meeting_id)

@@ -39,6 +39,7 @@ class Playback:
 
     Addresses in playlists are relative to the playlist: ``video/{sequence}.m4s``, ``video/init-{period}.mp4``, the same
     below ``sound/``, and ``ts/{sequence}.ts``; ``query`` (``"?…"``) is put behind the names of media playlists.
+    ``camera_id`` names one of a meeting's cameras; without it, the first that recorded something is played.
     """
 
     def __init__(
@@ -57,9 +58,9 @@ class Playback:
 
     # Playlists
 
-    async def master_playlist(self, meeting_id: str, *, query: str = "") -> str:
+    async def master_playlist(self, meeting_id: str, *, query: str = "", camera_id: str | None = None) -> str:
         """Multivariant playlist of the meeting's recording (so far). Raises NothingRecordedError."""
-        recorded = await self.meetings.load(meeting_id)
+        recorded = await self.meetings.load(meeting_id, camera_id=camera_id)
         periods = _periods(recorded)
         video = next((period.video for period in periods if period.video is not None), None)
         sound = [self._played(period.audio) for period in periods if period.audio is not None]
@@ -87,16 +88,25 @@ class Playback:
         name: RenditionName,
         start_utc_ns: int | None = None,
         end_utc_ns: int | None = None,
+        *,
+        camera_id: str | None = None,
     ) -> str:
         """fMP4 media playlist of all, or of the segments that overlap [start, end). Raises NothingRecordedError."""
-        recorded = await self.meetings.load(meeting_id)
+        recorded = await self.meetings.load(meeting_id, camera_id=camera_id)
         places = recorded.span(start_utc_ns, end_utc_ns)
         entry = self._video_entry if name == "video" else self._sound_entry
         return self._text(recorded, [entry(recorded, place, place == places.start) for place in places], end_utc_ns)
 
-    async def ts_playlist(self, meeting_id: str, start_utc_ns: int | None = None, end_utc_ns: int | None = None) -> str:
+    async def ts_playlist(
+        self,
+        meeting_id: str,
+        start_utc_ns: int | None = None,
+        end_utc_ns: int | None = None,
+        *,
+        camera_id: str | None = None,
+    ) -> str:
         """Version 3 playlist of MPEG-TS segments, sound and picture together. Raises NothingRecordedError."""
-        recorded = await self.meetings.load(meeting_id)
+        recorded = await self.meetings.load(meeting_id, camera_id=camera_id)
         places = recorded.span(start_utc_ns, end_utc_ns)
         entries = [
             SegmentEntry(
@@ -154,9 +164,9 @@ class Playback:
 
     # Media
 
-    async def init(self, meeting_id: str, name: RenditionName, period: int) -> bytes:
+    async def init(self, meeting_id: str, name: RenditionName, period: int, *, camera_id: str | None = None) -> bytes:
         """Init segment of a period. Raises SegmentGoneError."""
-        recorded = await self.meetings.load(meeting_id)
+        recorded = await self.meetings.load(meeting_id, camera_id=camera_id)
         found = next((item for item in _periods(recorded) if item.number == period), None)
         if found is None:
             raise SegmentGoneError("no such period", sequence=period)
@@ -167,9 +177,11 @@ class Playback:
             raise SegmentGoneError("no such rendition", sequence=period)
         return found.init[track.id]
 
-    async def segment(self, meeting_id: str, name: RenditionName, sequence: int) -> bytes:
+    async def segment(
+        self, meeting_id: str, name: RenditionName, sequence: int, *, camera_id: str | None = None
+    ) -> bytes:
         """A segment's bytes: the archive's own, or AAC derived from them. Raises SegmentGoneError, StorageError."""
-        recorded = await self.meetings.load(meeting_id, sequence=sequence)
+        recorded = await self.meetings.load(meeting_id, camera_id=camera_id, sequence=sequence)
         place = recorded.place(sequence)
         segment = recorded.segments[place]
         if name == "sound" and self._derives(segment.period):
@@ -182,9 +194,9 @@ class Playback:
             raise SegmentGoneError("the segment has nothing of this rendition", sequence=sequence)
         return data
 
-    async def ts_segment(self, meeting_id: str, sequence: int) -> bytes:
+    async def ts_segment(self, meeting_id: str, sequence: int, *, camera_id: str | None = None) -> bytes:
         """A segment as MPEG-TS. Raises as :meth:`segment`."""
-        recorded = await self.meetings.load(meeting_id, sequence=sequence)
+        recorded = await self.meetings.load(meeting_id, camera_id=camera_id, sequence=sequence)
         place = recorded.place(sequence)
         segment = recorded.segments[place]
         video = await self.meetings.read(recorded, segment, VIDEO_TRACK_ID)

@@ -102,6 +102,14 @@ class RecordingRepository(Repository):
         query = select(RecordingPeriodRow).where(RecordingPeriodRow.recording_id == recording_id)
         return await self._all(RecordingPeriod, query.order_by(RecordingPeriodRow.number))
 
+    async def period_spans(self, recording_id: str) -> Mapping[int, tuple[int, int]]:
+        """From when to when each period's stored objects reach, by its number."""
+        query = select(
+            MediaObjectRow.period, func.min(MediaObjectRow.start_utc_ns), func.max(MediaObjectRow.end_utc_ns)
+        ).where(MediaObjectRow.recording_id == recording_id, MediaObjectRow.state == ObjectState.STORED)
+        rows = await self._execute(query.group_by(MediaObjectRow.period))
+        return {number: (first, last) for number, first, last in rows}
+
     async def totals(self, recording_id: str) -> RecordingTotals:
         """Counts over its stored objects and its gaps. Raises ``RecordNotFoundError``."""
         found = await self.totals_of([recording_id])

@@ -80,16 +80,21 @@ async def record(
     state: RecordingState = RecordingState.COMPLETE,
     tables: bool = True,
     store_only: int | None = None,
+    beside: RecordedMeeting | None = None,
 ) -> RecordedMeeting:
-    """Record ``stretches`` as one meeting. Each stretch is cut by a segmenter of its own, as after a restart.
+    """Record ``stretches`` as one meeting, or by another camera ``beside`` one that is recorded. Each stretch is cut by
+    a segmenter of its own, as after a restart.
 
     Only the first ``store_only`` segments are stored, if that is given; the others are in the result alone.
     """
-    meeting = county.meeting()
+    meeting = county.meeting() if beside is None else beside.meeting
     row = recording(meeting, state=state)
+    if beside is not None:
+        row = replace(row, camera_id=county.cameras[1].id, started_utc_ns=row.started_utc_ns + 1)
     cuts = [segment for n, items in enumerate(stretches) for segment in cut(items, first=1000 + 1000 * n)]
     async with database.transaction() as repos:
-        await repos.meetings.add(meeting)
+        if beside is None:
+            await repos.meetings.add(meeting)
         await repos.recordings.add(row)
     periods: list[Period] = []
     result = RecordedMeeting(meeting, row, [], {})

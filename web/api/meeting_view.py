@@ -1,7 +1,7 @@
 """One meeting as its page and the lists show it: recording, playback addresses, and what the person may do."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from media.stream import StreamId
 from media.unit import NS_PER_S, AudioTrack, VideoTrack
@@ -12,12 +12,14 @@ from storage.repositories import Repositories
 from streaming.camera_status import CameraState
 from web.access.scopes import Scope
 from web.api import present
+from web.api.recorded_parts import Part, parts_of
 from web.api.schemas.common import Action
 from web.api.schemas.meetings import (
     LiveSource,
     Meeting,
     MeetingActions,
     MeetingSummary,
+    RecordedPart,
     RecordedSource,
     RecordingSummary,
 )
@@ -32,6 +34,7 @@ class RecordedFacts:
     recordings: tuple[Recording, ...] = ()
     totals: tuple[RecordingTotals, ...] = ()
     gaps: tuple[GapRecord, ...] = ()
+    parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
 
 
 async def recorded_facts(repos: Repositories, place: MeetingPlace) -> RecordedFacts:
@@ -41,7 +44,7 @@ async def recorded_facts(repos: Repositories, place: MeetingPlace) -> RecordedFa
     recordings = await repos.recordings.of_meeting(place.meeting.id)
     totals = tuple([await repos.recordings.totals(item.id) for item in recordings])
     gaps = [gap for item in recordings for gap in await repos.gaps.of_recording(item.id)]
-    return RecordedFacts(recordings, totals, tuple(gaps))
+    return RecordedFacts(recordings, totals, tuple(gaps), await parts_of(repos, recordings))
 
 
 def recording_summary(
@@ -90,6 +93,7 @@ def whole(call: Call, place: MeetingPlace, facts: RecordedFacts) -> Meeting:
     live = call.services.recorder.live_state(meeting.id)
     shown = summary(call, place, facts)
     actions = _actions(call, place, has_media=shown.recording.recorded_s > 0 or shown.recording.size_bytes > 0)
+    sources = _recorded_sources(call, place, facts) if _may_play(call, facts, live) else []
     return Meeting(
         **dict(shown),
         record=meeting.record,
@@ -98,7 +102,8 @@ def whole(call: Call, place: MeetingPlace, facts: RecordedFacts) -> Meeting:
         started_by=present.person_ref(picture, meeting.started_by),
         ended_by=present.person_ref(picture, meeting.ended_by),
         live=_live_source(call, place) if actions.watch.allowed else None,
-        playback=_recorded_source(call, place) if _may_play(call, facts, live) else None,
+        playback=sources[0] if sources else None,
+        recordings=sources,
         viewers=len(call.services.viewers.of_camera(place.camera.id)) if actions.watch.allowed else 0,
         actions=actions,
     )
@@ -129,17 +134,46 @@ def _live_source(call: Call, place: MeetingPlace) -> LiveSource:
     )
 
 
-def _recorded_source(call: Call, place: MeetingPlace) -> RecordedSource:
+def _recorded_sources(call: Call, place: MeetingPlace, facts: RecordedFacts) -> list[RecordedSource]:
+    """One for each camera, in order of their beginning; those that stored nothing yet last."""
+    stored = {item.id for item, totals in zip(facts.recordings, facts.totals, strict=True) if totals.objects}
+    ordered = sorted(facts.recordings, key=lambda item: item.id not in stored)
+    kept = [item for item in ordered if item.id in stored] or ordered[:1]
+    return [_recorded_source(call, place, item, facts.parts.get(item.id, ()), kept) for item in kept]
+
+
+def _recorded_source(
+    call: Call, place: MeetingPlace, recording: Recording, parts: tuple[Part, ...], beside: list[Recording]
+) -> RecordedSource:
     meeting = place.meeting
-    base = f"/meetings/{meeting.id}"
-    began = present.at(meeting.started_utc_ns or 0).astimezone(call.services.settings.zone)
-    title = present.title_of(meeting, call.catalog)
+    base = f"/meetings/{meeting.id}" + (f"/cameras/{recording.camera_id}" if len(beside) > 1 else "")
+    known = call.picture.cameras.get(recording.camera_id)
+    camera = known.camera if known is not None else place.camera
+    zone = call.services.settings.zone
+    title = f"{place.organization.name} {present.title_of(meeting, call.catalog)}"
+    if len(beside) > 1:
+        title += f" {camera.name}"
+
+    def name(start_ns: int) -> str:
+        return f"{title} {present.at(start_ns).astimezone(zone):%Y-%m-%d %H-%M}.mp4"
+
+    download_url = f"{base}/download.mp4"
     return RecordedSource(
-        camera=present.camera_ref(place.camera),
+        camera=present.camera_ref(camera),
         hls_url=f"{base}/vod/index.m3u8",
         ts_url=f"{base}/vod/ts.m3u8",
-        download_url=f"{base}/download.mp4",
-        download_name=f"{place.organization.name} {title} {began:%Y-%m-%d %H-%M}.mp4",
+        download_url=download_url,
+        download_name=name(meeting.started_utc_ns or 0),
+        parts=[
+            RecordedPart(
+                starts_at=present.at(part.start_ns),
+                ends_at=present.at(part.end_ns),
+                picture=part.picture,
+                download_url=f"{download_url}{part.query}",
+                download_name=name(part.start_ns),
+            )
+            for part in parts
+        ],
     )
 
 

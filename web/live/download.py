@@ -11,7 +11,7 @@ from media.unit import NS_PER_S
 from recorder.export import Mp4
 from web.live import answers
 from web.live.context import LIVE
-from web.live.vod import span_of
+from web.live.vod import MEETING_CAMERA, camera_of, span_of
 
 _CACHE = "private, no-cache"
 
@@ -29,7 +29,7 @@ async def _download(request: web.Request) -> web.StreamResponse:
     meeting = request.match_info["meeting"]
     start, end = span_of(request)
     await context.gate.download_meeting(request, meeting)
-    mp4 = await context.export.open(meeting, start, end)
+    mp4 = await context.export.open(meeting, start, end, camera_id=camera_of(request))
     title = await context.playback.meetings.title(meeting)
     headers = {
         "ETag": mp4.etag,
@@ -63,4 +63,7 @@ async def _send(answer: web.StreamResponse, mp4: Mp4, span: answers.Span) -> Non
 
 def routes() -> Sequence[web.AbstractRouteDef]:
     """The routes of this module; handlers find their services under :data:`web.live.context.LIVE`."""
-    return [web.get(r"/meetings/{meeting:[A-Za-z0-9_-]{1,64}}/download.mp4", _download)]
+    return [
+        web.get(r"/meetings/{meeting:[A-Za-z0-9_-]{1,64}}/download.mp4", _download),
+        web.get(f"{MEETING_CAMERA}/download.mp4", _download),
+    ]

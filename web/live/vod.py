@@ -1,4 +1,5 @@
-"""Recorded HLS of a meeting: ``/meetings/{meeting}/vod/index.m3u8`` and what its playlists name.
+"""Recorded HLS of a meeting: ``/meetings/{meeting}/vod/index.m3u8`` and what its playlists name; of one of several
+cameras ``/meetings/{meeting}/cameras/{camera}/vod/index.m3u8``.
 
 ``start`` and ``end`` in the query (Unix milliseconds) narrow a playlist to the segments that overlap that span.
 """
@@ -14,6 +15,7 @@ from web.live import answers
 from web.live.context import LIVE
 
 _MEETING = r"/meetings/{meeting:[A-Za-z0-9_-]{1,64}}"
+MEETING_CAMERA = _MEETING + r"/cameras/{camera:[A-Za-z0-9_-]{1,64}}"
 _RENDITION = r"{rendition:video|sound}"
 _NS_PER_MS = 1_000_000
 
@@ -36,6 +38,11 @@ def span_of(request: web.Request) -> tuple[int | None, int | None]:
     return found[0], found[1]
 
 
+def camera_of(request: web.Request) -> str | None:
+    """The camera of the address; None where it names none, for the first that recorded."""
+    return request.match_info.get("camera")
+
+
 def _rendition(request: web.Request) -> RenditionName:
     return cast(RenditionName, request.match_info["rendition"])
 
@@ -48,49 +55,55 @@ async def _master(request: web.Request) -> web.Response:
     span_of(request)
     playback, meeting = await _playback(request)
     wanted = "&".join(f"{name}={request.query[name]}" for name in ("start", "end") if name in request.query)
-    return answers.playlist(await playback.master_playlist(meeting, query=f"?{wanted}" if wanted else ""))
+    return answers.playlist(
+        await playback.master_playlist(meeting, query=f"?{wanted}" if wanted else "", camera_id=camera_of(request))
+    )
 
 
 async def _media_playlist(request: web.Request) -> web.Response:
     start, end = span_of(request)
     playback, meeting = await _playback(request)
-    return answers.playlist(await playback.media_playlist(meeting, _rendition(request), start, end))
+    return answers.playlist(
+        await playback.media_playlist(meeting, _rendition(request), start, end, camera_id=camera_of(request))
+    )
 
 
 async def _init(request: web.Request) -> web.Response:
     playback, meeting = await _playback(request)
     rendition = _rendition(request)
-    data = await playback.init(meeting, rendition, int(request.match_info["period"]))
+    data = await playback.init(meeting, rendition, int(request.match_info["period"]), camera_id=camera_of(request))
     return answers.media(request, data, _type(rendition))
 
 
 async def _segment(request: web.Request) -> web.Response:
     playback, meeting = await _playback(request)
     rendition = _rendition(request)
-    data = await playback.segment(meeting, rendition, int(request.match_info["sequence"]))
+    data = await playback.segment(meeting, rendition, int(request.match_info["sequence"]), camera_id=camera_of(request))
     return answers.media(request, data, _type(rendition))
 
 
 async def _ts_playlist(request: web.Request) -> web.Response:
     start, end = span_of(request)
     playback, meeting = await _playback(request)
-    return answers.playlist(await playback.ts_playlist(meeting, start, end))
+    return answers.playlist(await playback.ts_playlist(meeting, start, end, camera_id=camera_of(request)))
 
 
 async def _ts_segment(request: web.Request) -> web.Response:
     playback, meeting = await _playback(request)
-    data = await playback.ts_segment(meeting, int(request.match_info["sequence"]))
+    data = await playback.ts_segment(meeting, int(request.match_info["sequence"]), camera_id=camera_of(request))
     return answers.media(request, data, answers.MPEG_TS)
 
 
 def routes() -> Sequence[web.AbstractRouteDef]:
     """The routes of this module; handlers find their services under :data:`web.live.context.LIVE`."""
-    base = f"{_MEETING}/vod"
-    return [
-        web.get(f"{base}/index.m3u8", _master),
-        web.get(f"{base}/{_RENDITION}.m3u8", _media_playlist),
-        web.get(base + "/" + _RENDITION + r"/init-{period:\d{1,9}}.mp4", _init),
-        web.get(base + "/" + _RENDITION + r"/{sequence:\d{1,18}}.m4s", _segment),
-        web.get(f"{base}/ts.m3u8", _ts_playlist),
-        web.get(base + r"/ts/{sequence:\d{1,18}}.ts", _ts_segment),
-    ]
+    found: list[web.AbstractRouteDef] = []
+    for base in (f"{_MEETING}/vod", f"{MEETING_CAMERA}/vod"):
+        found += [
+            web.get(f"{base}/index.m3u8", _master),
+            web.get(f"{base}/{_RENDITION}.m3u8", _media_playlist),
+            web.get(base + "/" + _RENDITION + r"/init-{period:\d{1,9}}.mp4", _init),
+            web.get(base + "/" + _RENDITION + r"/{sequence:\d{1,18}}.m4s", _segment),
+            web.get(f"{base}/ts.m3u8", _ts_playlist),
+            web.get(base + r"/ts/{sequence:\d{1,18}}.ts", _ts_segment),
+        ]
+    return found

@@ -86,6 +86,16 @@ class LiveSource(ResponseModel):
     still_url: str
 
 
+class RecordedPart(ResponseModel):
+    """A stretch of a recording in which the picture is of one kind, as an MP4 of its own."""
+
+    starts_at: Time
+    ends_at: Time
+    picture: str = Field(description="Codec and size, such as ``H.265 2560×1440``; empty without picture")
+    download_url: str
+    download_name: str
+
+
 class RecordedSource(ResponseModel):
     """Where what a camera recorded of a meeting can be played. It grows while the meeting runs."""
 
@@ -94,6 +104,10 @@ class RecordedSource(ResponseModel):
     ts_url: str = Field(description="HLS version 3 in MPEG-TS")
     download_url: str = Field(description="One MP4 with everything; ranges are taken, so a broken download goes on")
     download_name: str
+    parts: list[RecordedPart] = Field(
+        description="More than one where the picture changed its codec or size, empty elsewhere: most players follow"
+        " an MP4 only up to such a change"
+    )
 
 
 class MeetingActions(ResponseModel):
@@ -118,6 +132,9 @@ class Meeting(MeetingSummary):
     live: LiveSource | None = Field(description="Null unless the meeting runs and the person may watch")
     playback: RecordedSource | None = Field(
         description="Null while nothing is on record, or the person may not play it"
+    )
+    recordings: list[RecordedSource] = Field(
+        description="One for each camera that recorded; ``playback`` is the first of them"
     )
     viewers: int = Field(description="Officials who look in now")
     actions: MeetingActions

@@ -1536,6 +1536,11 @@ export interface components {
             /** @description Null while nothing is on record, or the person may not play it */
             playback: components["schemas"]["RecordedSource"] | null;
             /**
+             * Recordings
+             * @description One for each camera that recorded; ``playback`` is the first of them
+             */
+            recordings: components["schemas"]["RecordedSource"][];
+            /**
              * Viewers
              * @description Officials who look in now
              */
@@ -2292,6 +2297,33 @@ export interface components {
             retry_after_s: number | null;
         };
         /**
+         * RecordedPart
+         * @description A stretch of a recording in which the picture is of one kind, as an MP4 of its own.
+         */
+        RecordedPart: {
+            /**
+             * Starts At
+             * Format: date-time
+             * @description RFC 3339 time with its offset
+             */
+            starts_at: string;
+            /**
+             * Ends At
+             * Format: date-time
+             * @description RFC 3339 time with its offset
+             */
+            ends_at: string;
+            /**
+             * Picture
+             * @description Codec and size, such as ``H.265 2560×1440``; empty without picture
+             */
+            picture: string;
+            /** Download Url */
+            download_url: string;
+            /** Download Name */
+            download_name: string;
+        };
+        /**
          * RecordedSource
          * @description Where what a camera recorded of a meeting can be played. It grows while the meeting runs.
          */
@@ -2314,6 +2346,11 @@ export interface components {
             download_url: string;
             /** Download Name */
             download_name: string;
+            /**
+             * Parts
+             * @description More than one where the picture changed its codec or size, empty elsewhere: most players follow an MP4 only up to such a change
+             */
+            parts: components["schemas"]["RecordedPart"][];
         };
         /**
          * RecordingChanged
