@@ -13,7 +13,7 @@ DB ?= sqlite
 VENV := .venv
 BIN := $(VENV)/bin
 RUNS ?= 100000
-BENCHES := packet_path record_density
+BENCHES := packet_path record_density live_latency seek county
 # All five packages, the packet path compiled by setup.py where there is a C compiler, plain Python where there is none.
 COMPILED := build/compiled
 COMPILED_SOURCES := setup.py $(shell find media streaming recorder storage web -name '*.py' -not -path '*/node_modules/*')
@@ -96,7 +96,8 @@ soak: $(VENV)/.ready
 	$(BIN)/python -m tools.servers --prepare
 	$(BIN)/pytest tests/faults --moments $(MOMENTS) --timeout 7200 $(SOAK_FLAGS)
 
-bench: $(COMPILED)/.ready
+bench: $(COMPILED)/.ready web/static/.ready
+	@$(BIN)/python -m tools.servers --prepare
 	@for program in $(BENCHES); do $(RUN_COMPILED) $(BIN)/python -m bench.$$program $(BENCH_FLAGS) || exit 1; done
 
 openapi: $(VENV)/.ready

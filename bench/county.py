@@ -1,6 +1,6 @@
 """Ten years of a county in the database: rows and bytes, and how long its pages take.
 
-    python bench/county.py [--years 10] [--rooms 300] [--share 0.02] [--database sqlite postgres] [--json]
+    python bench/county.py [--years 10] [--rooms 300] [--share 0.01] [--database sqlite postgres] [--json]
 
 Rows are generated: 300 rooms, four meetings of an hour and a half a month each. All meetings, recordings, periods and
 gaps are there; of the object index, most of all bytes, the rows of `--share` of the months, since all of it takes hours
@@ -171,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--years", type=int, default=10)
     parser.add_argument("--rooms", type=int, default=300)
-    parser.add_argument("--share", type=float, default=0.02, help="of the months whose objects have rows, 0 to 1")
+    parser.add_argument("--share", type=float, default=0.01, help="of the months whose objects have rows, 0 to 1")
     parser.add_argument("--database", nargs="+", choices=("sqlite", "postgres"), default=["sqlite", "postgres"])
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     options = parser.parse_args()
