@@ -64,6 +64,13 @@ class RecordingState(StrEnum):
     FAILED = "failed"
 
 
+class RecordingKind(StrEnum):
+    """What was recorded: a camera, or what officials said into the room."""
+
+    CAMERA = "camera"
+    GUIDANCE = "guidance"
+
+
 class ObjectState(StrEnum):
     """A row is marked ``deleting`` before its object is removed, and removed after (law 1 backwards)."""
 
@@ -229,7 +236,8 @@ class MeetingPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """One camera's recording of one meeting. ``chain_head`` is the hash of its newest committed segment."""
+    """One camera's recording of one meeting, or its recording of guidance: what was said into that camera's room.
+    ``chain_head`` is the hash of its newest committed segment."""
 
     id: str
     meeting_id: str
@@ -238,6 +246,7 @@ class Recording:
     started_utc_ns: int
     ended_utc_ns: int | None = None
     chain_head: str = GENESIS_HASH
+    kind: RecordingKind = RecordingKind.CAMERA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -424,6 +433,22 @@ class GuidanceNote:
     shown_by: str = ""
     answered_utc_ns: int | None = None
     answered_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TalkEntry:
+    """Somebody held the floor of a meeting's room. ``ended_utc_ns`` is None while they do; ``reason`` is why they no
+    longer do (released, vanished, silent, too-long, superior, closed, service-down). Name and office are kept as they
+    were called."""
+
+    id: str
+    meeting_id: str
+    talker_id: str
+    talker_name: str
+    office_name: str
+    started_utc_ns: int
+    ended_utc_ns: int | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from storage.models.base import Base
 from storage.models.county import CameraRow, OrganizationRow, SiteRow
-from storage.models.guidance import AttendanceRow, GuidanceNoteRow, RoomDeviceRow
+from storage.models.guidance import AttendanceRow, GuidanceNoteRow, RoomDeviceRow, TalkEntryRow
 from storage.models.meetings import MeetingRow, StoryRow
 from storage.models.people import AuditRow, OneTimeTokenRow, UserRow, UserSessionRow
 from storage.models.recordings import GapRow, MediaObjectRow, RecordingPeriodRow, RecordingRow
@@ -23,6 +23,7 @@ __all__ = [
     "RoomDeviceRow",
     "SiteRow",
     "StoryRow",
+    "TalkEntryRow",
     "UserRow",
     "UserSessionRow",
 ]

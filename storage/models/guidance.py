@@ -32,6 +32,22 @@ class GuidanceNoteRow(Base):
     answered_by: Mapped[str] = mapped_column(String(Id))
 
 
+class TalkEntryRow(Base):
+    """See ``records.TalkEntry``. No foreign key to the talker: the entry outlives users."""
+
+    __tablename__ = "talk_entry"
+    __table_args__ = (Index(None, "meeting_id", "started_utc_ns"), Index(None, "ended_utc_ns"))
+
+    id: Mapped[str] = mapped_column(String(Id), primary_key=True)
+    meeting_id: Mapped[str] = mapped_column(ForeignKey("meeting.id", ondelete="RESTRICT"))
+    talker_id: Mapped[str] = mapped_column(String(Id))
+    talker_name: Mapped[str] = mapped_column(String(100))
+    office_name: Mapped[str] = mapped_column(String(200))
+    started_utc_ns: Mapped[int] = mapped_column(BigInteger)
+    ended_utc_ns: Mapped[int | None] = mapped_column(BigInteger)
+    reason: Mapped[str] = mapped_column(String(32))
+
+
 class AttendanceRow(Base):
     """See ``records.Attendance``."""
 

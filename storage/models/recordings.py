@@ -7,7 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.models.base import Base, CompactJson, HexBytes, Id, InitSegments, RowId, text_enum
 from storage.models.segments import PackedSegments
-from storage.records import Json, ObjectState, RecordingState, StoredSegment
+from storage.records import Json, ObjectState, RecordingKind, RecordingState, StoredSegment
 
 _DELETING = "state = 'deleting'"
 
@@ -17,7 +17,11 @@ class RecordingRow(Base):
     a list of three hundred meetings must not add up fifty thousand rows."""
 
     __tablename__ = "recording"
-    __table_args__ = (UniqueConstraint("meeting_id", "camera_id"), Index(None, "state"), Index(None, "camera_id"))
+    __table_args__ = (
+        UniqueConstraint("meeting_id", "camera_id", "kind"),
+        Index(None, "state"),
+        Index(None, "camera_id"),
+    )
 
     id: Mapped[str] = mapped_column(String(Id), primary_key=True)
     meeting_id: Mapped[str] = mapped_column(ForeignKey("meeting.id", ondelete="RESTRICT"))
@@ -26,6 +30,7 @@ class RecordingRow(Base):
     started_utc_ns: Mapped[int] = mapped_column(BigInteger)
     ended_utc_ns: Mapped[int | None] = mapped_column(BigInteger)
     chain_head: Mapped[str] = mapped_column(HexBytes)
+    kind: Mapped[RecordingKind] = mapped_column(text_enum(RecordingKind), server_default="camera")
     object_count: Mapped[int] = mapped_column(server_default="0")
     object_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
     first_utc_ns: Mapped[int | None] = mapped_column(BigInteger)

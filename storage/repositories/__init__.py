@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage.repositories.county import CameraRepository, OrganizationRepository, SiteRepository
-from storage.repositories.guidance import AttendanceRepository, GuidanceNoteRepository, RoomDeviceRepository
+from storage.repositories.guidance import (
+    AttendanceRepository,
+    GuidanceNoteRepository,
+    RoomDeviceRepository,
+    TalkRepository,
+)
 from storage.repositories.meetings import MeetingRepository, StoryRepository
 from storage.repositories.people import (
     AuditRepository,
@@ -33,6 +38,7 @@ class Repositories:
     tokens: OneTimeTokenRepository
     audit: AuditRepository
     notes: GuidanceNoteRepository
+    talks: TalkRepository
     attendance: AttendanceRepository
     devices: RoomDeviceRepository
 
@@ -53,6 +59,7 @@ class Repositories:
             tokens=OneTimeTokenRepository(session, database),
             audit=AuditRepository(session, database),
             notes=GuidanceNoteRepository(session, database),
+            talks=TalkRepository(session, database),
             attendance=AttendanceRepository(session, database),
             devices=RoomDeviceRepository(session, database),
         )
@@ -73,6 +80,7 @@ __all__ = [
     "RoomDeviceRepository",
     "SiteRepository",
     "StoryRepository",
+    "TalkRepository",
     "UserRepository",
     "UserSessionRepository",
 ]

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import func, insert, or_, select, update
 
-from storage.models import AttendanceRow, GuidanceNoteRow, MeetingRow, RoomDeviceRow
-from storage.records import Attendance, GuidanceNote, MeetingState, RoomDevice
+from storage.models import AttendanceRow, GuidanceNoteRow, MeetingRow, RoomDeviceRow, TalkEntryRow
+from storage.records import Attendance, GuidanceNote, MeetingState, RoomDevice, TalkEntry
 from storage.repositories.base import Repository, values_of
 
 
@@ -59,6 +59,31 @@ class GuidanceNoteRepository(Repository):
             GuidanceNoteRow.id == note_id, GuidanceNoteRow.answered_utc_ns.is_(None)
         )
         return await self._changed(statement.values(answered_utc_ns=utc_ns, answered_by=device_id)) == 1
+
+
+class TalkRepository(Repository):
+    """Who spoke into a meeting's room, from when to when."""
+
+    kind = "talk entry"
+
+    async def add(self, entry: TalkEntry) -> None:
+        """Somebody has the floor now."""
+        await self._execute(insert(TalkEntryRow).values(values_of(entry)))
+
+    async def close(self, entry_id: str, utc_ns: int, reason: str) -> bool:
+        """They no longer have it. False if that is known already."""
+        statement = update(TalkEntryRow).where(TalkEntryRow.id == entry_id, TalkEntryRow.ended_utc_ns.is_(None))
+        return await self._changed(statement.values(ended_utc_ns=utc_ns, reason=reason)) == 1
+
+    async def close_forgotten(self, utc_ns: int) -> int:
+        """Close those that a crash left open, as of now; how many."""
+        statement = update(TalkEntryRow).where(TalkEntryRow.ended_utc_ns.is_(None))
+        return await self._changed(statement.values(ended_utc_ns=utc_ns, reason="service-down"))
+
+    async def of_meeting(self, meeting_id: str) -> tuple[TalkEntry, ...]:
+        """All entries in order of time."""
+        query = select(TalkEntryRow).where(TalkEntryRow.meeting_id == meeting_id)
+        return await self._all(TalkEntry, query.order_by(TalkEntryRow.started_utc_ns, TalkEntryRow.id))
 
 
 class AttendanceRepository(Repository):

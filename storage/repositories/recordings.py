@@ -29,11 +29,14 @@ from storage.records import (
     MediaObject,
     ObjectState,
     Recording,
+    RecordingKind,
     RecordingPeriod,
     RecordingState,
     RecordingTotals,
 )
 from storage.repositories.base import Repository, values_of
+
+_CAMERA = RecordingKind.CAMERA
 
 
 class RecordingRepository(Repository):
@@ -51,7 +54,16 @@ class RecordingRepository(Repository):
 
     async def find(self, meeting_id: str, camera_id: str) -> Recording | None:
         """The recording of that camera in that meeting, if there is one."""
-        query = select(RecordingRow).where(RecordingRow.meeting_id == meeting_id, RecordingRow.camera_id == camera_id)
+        query = select(RecordingRow).where(
+            RecordingRow.meeting_id == meeting_id, RecordingRow.camera_id == camera_id, RecordingRow.kind == _CAMERA
+        )
+        return await self._first(Recording, query)
+
+    async def guidance(self, meeting_id: str) -> Recording | None:
+        """The recording of what was said into the meeting's room, if there is one."""
+        query = select(RecordingRow).where(
+            RecordingRow.meeting_id == meeting_id, RecordingRow.kind == RecordingKind.GUIDANCE
+        )
         return await self._first(Recording, query)
 
     async def ids(self) -> tuple[str, ...]:
@@ -64,6 +76,11 @@ class RecordingRepository(Repository):
 
     async def of_meeting(self, meeting_id: str) -> tuple[Recording, ...]:
         """The meeting's recordings, one per camera, in order of their start."""
+        query = select(RecordingRow).where(RecordingRow.meeting_id == meeting_id, RecordingRow.kind == _CAMERA)
+        return await self._all(Recording, query.order_by(RecordingRow.started_utc_ns, RecordingRow.id))
+
+    async def all_of_meeting(self, meeting_id: str) -> tuple[Recording, ...]:
+        """The meeting's recordings of every kind, in order of their start."""
         query = select(RecordingRow).where(RecordingRow.meeting_id == meeting_id)
         return await self._all(Recording, query.order_by(RecordingRow.started_utc_ns, RecordingRow.id))
 
@@ -138,7 +155,7 @@ class RecordingRepository(Repository):
 
     async def of_meetings(self, meeting_ids: Collection[str]) -> Mapping[str, tuple[Recording, ...]]:
         """The recordings of several meetings, by meeting, as :meth:`of_meeting` gives them: one query."""
-        query = select(RecordingRow).where(RecordingRow.meeting_id.in_(meeting_ids))
+        query = select(RecordingRow).where(RecordingRow.meeting_id.in_(meeting_ids), RecordingRow.kind == _CAMERA)
         grouped: dict[str, list[Recording]] = {}
         for item in await self._all(Recording, query.order_by(RecordingRow.started_utc_ns, RecordingRow.id)):
             grouped.setdefault(item.meeting_id, []).append(item)
