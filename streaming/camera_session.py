@@ -116,7 +116,9 @@ class CameraSession(StreamSession):
                 self._failed(error)
             except Exception:
                 # A fault of ours in one camera's data must not stop its reconnecting, nor a sibling.
-                log.exception("camera %s: internal fault", self.source.camera_id)
+                problem = self.status().problem
+                if problem is None or problem.code != InternalCameraError.code:
+                    log.exception("camera %s: internal fault", self.source.camera_id)
                 self._failed(InternalCameraError("internal fault"))
             if self._clock.monotonic_ns() - started_ns >= self._reconnect.steady_s * NS_PER_S:
                 self._backoff.succeeded()

@@ -19,6 +19,7 @@ from typing import Self
 from media.clock import Clock
 from media.segmenter import SegmenterSettings
 from media.stream import LiveStream, Quality, StreamId
+from media.tasks import Failures, lasting
 from streaming.addresses import AddressGuard
 from streaming.camera_session import CameraSession, ReconnectSettings
 from streaming.camera_status import CameraState, CameraStatus, Problem
@@ -83,11 +84,12 @@ class CameraSupervisor:
         self._running: dict[StreamId, _Running] = {}
         self._listeners: list[Callable[[CameraStatus], None]] = []
         self._sampler: asyncio.Task[None] | None = None
+        self._failures = Failures(clock)
         interval_s = self._settings.read_interval_s
         self._pacer = ReadPacer(interval_s) if interval_s > 0 else None
 
     async def __aenter__(self) -> Self:
-        self._sampler = asyncio.create_task(self._sample(), name="camera rates")
+        self._sampler = asyncio.create_task(lasting("camera rates", self._sample, self._failures))
         return self
 
     async def __aexit__(
@@ -201,7 +203,8 @@ class CameraSupervisor:
         )
 
     def _start(self, session: StreamSession) -> asyncio.Task[None]:
-        return asyncio.create_task(session.run(), name=f"camera {session.source.camera_id}")
+        work = lasting("camera", session.run, self._failures)
+        return asyncio.create_task(work, name=f"camera {session.source.camera_id}")
 
     def _tell(self, status: CameraStatus) -> None:
         problem = status.problem.code if status.problem is not None else "-"
