@@ -7,8 +7,9 @@ from streaming.webrtc.errors import CodecMismatchError, PictureUnplayableError
 from streaming.webrtc.relay import Relay
 from streaming.webrtc.sdp import Offer, OfferedCodec, OfferedMedia
 
-# Each profile decodes those before it (H.264, A.2); other profiles have to be offered as they are.
-_RANKS = {66: 0, 77: 1, 100: 2}
+# Baseline, Main, High, High 10, High 4:2:2, High 4:4:4 Predictive: each decodes those before it (H.264, A.2); other
+# profiles have to be offered as they are.
+_RANKS = {66: 0, 77: 1, 100: 2, 110: 3, 122: 4, 244: 5}
 
 
 @dataclass(frozen=True, slots=True)

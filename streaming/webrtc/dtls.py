@@ -1,8 +1,9 @@
 """DTLS-SRTP (RFC 5763, RFC 5764) on aiortc's RTCDtlsTransport.
 
 aiortc does the certificate, the handshake, the fingerprint check and the keys. Packets go past it: it would parse each
-one into objects and await each one's sending. This is the only module that touches private members of aiortc;
-tests/streaming/webrtc/test_aiortc_shape.py fails loudly when they change.
+one into objects and await each one's sending. Those of one picture are protected in place, in one buffer, as they then
+leave in one system call; pylibsrtp alone would copy each one twice. This is the only module that touches private
+members of aiortc and pylibsrtp; tests/streaming/webrtc/test_aiortc_shape.py fails loudly when they change.
 """
 
 import asyncio
@@ -16,9 +17,11 @@ import pylibsrtp
 from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport, RTCIceTransport
 from aiortc.rtcdtlstransport import SRTP_AEAD_AES_128_GCM, SRTP_AES128_CM_SHA1_80, SRTP_PROFILES
 from pylibsrtp import Session
+from pylibsrtp._binding import ffi, lib  # type: ignore[import-not-found]
 
 from media.clock import Clock
 from media.unit import NS_PER_S
+from streaming.webrtc.wire import SCRATCH_BYTES, Wire
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +31,18 @@ MAX_PACKET_BYTES = 1300
 """Largest RTP or RTCP packet before protection: with IPv6, UDP and SRTP it fits networks that carry 1,400 bytes."""
 
 _RENEW_BEFORE = timedelta(days=3)
+_TAG_BYTES = {SRTP_AEAD_AES_128_GCM.openssl_profile: 16, SRTP_AES128_CM_SHA1_80.openssl_profile: 10}
 
 Role = Literal["client", "server"]
+
+
+class Scratch:
+    """The buffer that packets are protected in, one for all sessions of an event loop."""
+
+    def __init__(self) -> None:
+        self.pointer = ffi.new("unsigned char[]", SCRATCH_BYTES)
+        self.length = ffi.new("int *")
+        self.view = memoryview(ffi.buffer(self.pointer))
 
 
 class DtlsFailedError(Exception):
@@ -108,7 +121,9 @@ class DtlsSrtp:
         role: Role,
         send: Callable[[bytes], object],
         on_closed: Callable[[], None],
+        scratch: Scratch | None = None,
     ) -> None:
+        self._scratch = scratch or Scratch()
         self._remote = RTCDtlsParameters([RTCDtlsFingerprint(*item) for item in fingerprints])
         self._records = _Records(send)
         self._on_closed = on_closed
@@ -119,6 +134,8 @@ class DtlsSrtp:
         self._transport._srtp_profiles = [item for item in wanted if item in SRTP_PROFILES]  # noqa: SLF001
         self._in: Session | None = None
         self._out: Session | None = None
+        self.tag_bytes = 0
+        """What protection adds to an RTP packet."""
         self.rejected = 0
         """Packets that were not authentic, or repeated."""
 
@@ -138,6 +155,9 @@ class DtlsSrtp:
         if transport.state != "connected":
             raise DtlsFailedError("the handshake failed")
         self._in, self._out = transport._rx_srtp, transport._tx_srtp  # noqa: SLF001
+        connection = transport._ssl  # noqa: SLF001
+        assert connection is not None
+        self.tag_bytes = _TAG_BYTES[connection.get_selected_srtp_profile()]
         transport.on("statechange", self._changed)
 
     async def close(self) -> None:
@@ -161,6 +181,19 @@ class DtlsSrtp:
         assert self._out is not None
         protect = self._out.protect
         return [protect(packet) for packet in packets]
+
+    def protect_wire(self, wire: Wire) -> memoryview:
+        """RTP to SRTP of packets laid out for :attr:`tag_bytes`; good until the next call of any session. Only while
+        :attr:`connected`."""
+        assert self._out is not None
+        scratch, session = self._scratch, self._out._srtp[0]  # noqa: SLF001
+        length, pointer, protect = scratch.length, scratch.pointer, lib.srtp_protect
+        scratch.view[: wire.size] = wire.plain
+        for at, size in wire.packets:
+            length[0] = size
+            if protect(session, pointer + at, length):
+                raise pylibsrtp.Error("a packet cannot be protected")
+        return scratch.view[: wire.size]
 
     def protect_rtcp(self, packet: bytes) -> bytes:
         """RTCP to SRTCP. Only while :attr:`connected`."""

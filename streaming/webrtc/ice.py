@@ -12,6 +12,7 @@ from typing import Protocol
 from media.clock import Clock
 from media.unit import NS_PER_S
 from streaming.webrtc import stun
+from streaming.webrtc.wire import Wire
 
 CONSENT_NS = 30 * NS_PER_S
 """RFC 7675, 5.1: consent expires after 30 s."""
@@ -39,6 +40,10 @@ class Path(Protocol):
 
     def send_many(self, packets: Sequence[bytes]) -> int:
         """Send packets in order; how many went."""
+        ...
+
+    def send_wire(self, data: memoryview, wire: Wire) -> int:
+        """Send packets that lie in ``data`` as ``wire`` says; how many went. ``data`` is good during the call."""
         ...
 
 

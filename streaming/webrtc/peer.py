@@ -25,6 +25,7 @@ from streaming.webrtc.errors import SessionGoneError
 from streaming.webrtc.ice import IceCredentials, IceSession
 from streaming.webrtc.port import WebRtcPort
 from streaming.webrtc.sdp import LocalTransport, Offer
+from streaming.webrtc.wire import Wire
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,9 @@ class Peer:
         self._certificate = certificates.current()
         self._fingerprint = fingerprint_of(self._certificate)
         self._ice = IceSession(offer.ice, clock, self._packet, self._path_changed)
-        self._dtls = DtlsSrtp(self._certificate, offer.fingerprints, offer.role, self._send, self._said_goodbye)
+        self._dtls = DtlsSrtp(
+            self._certificate, offer.fingerprints, offer.role, self._send, self._said_goodbye, port.scratch
+        )
         self._has_path = asyncio.Event()
         self._is_connected = asyncio.Event()
         self._is_closed = asyncio.Event()
@@ -109,6 +112,8 @@ class Peer:
         self.counters = PeerCounters()
         self.state = PeerState.NEW
         self.reason: CloseReason | None = None
+        self.tag_bytes = 0
+        """What protection adds to an RTP packet, once connected."""
         self.on_rtp: Callable[[bytes, int], None] = _ignore
         self.on_rtcp: Callable[[bytes, int], None] = _ignore
         self.on_state: Callable[[PeerState], None] = lambda state: None
@@ -190,6 +195,20 @@ class Peer:
         counters.dropped += len(packets) - went
         return went
 
+    def send_wire(self, wire: Wire) -> int:
+        """Protect and send RTP packets laid out for :attr:`tag_bytes`; how many went. None go unless connected."""
+        path = self._ice.path
+        counters = self.counters
+        if path is None or self.state is not PeerState.CONNECTED:
+            counters.dropped += wire.count
+            return 0
+        went = path.send_wire(self._dtls.protect_wire(wire), wire)
+        counters.packets_out += went
+        counters.bytes_out += wire.size
+        if went < wire.count:
+            counters.dropped += wire.count - went
+        return went
+
     def send_rtcp(self, packet: bytes) -> bool:
         """Protect and send a compound RTCP packet; false if it did not go."""
         if self.state is not PeerState.CONNECTED:
@@ -252,6 +271,7 @@ class Peer:
             except DtlsFailedError as error:
                 log.info("webrtc: %s", error)
                 return CloseReason.HANDSHAKE
+            self.tag_bytes = self._dtls.tag_bytes
             self._enter(PeerState.CONNECTED)
             self._is_connected.set()
             while not over.done():

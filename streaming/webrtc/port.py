@@ -12,7 +12,6 @@ import errno
 import functools
 import ipaddress
 import socket
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -21,17 +20,15 @@ from typing import Any, Self
 from aioice.ice import get_host_addresses
 
 from media.clock import Clock
+from streaming.webrtc.dtls import Scratch
 from streaming.webrtc.mux import Mux, MuxSettings
 from streaming.webrtc.tcp import TcpAccess
+from streaming.webrtc.wire import Run, Wire
 
 READ_BUDGET = 64
 _PORT_ATTEMPTS = 16
 _BUFFER_BYTES = 8192
 _SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
-_UDP_SEGMENT = 103
-_MAX_SEGMENTS = 48
-_MAX_BATCH_BYTES = 60_000
-_SEGMENT_SIZE = struct.Struct("@H")
 # What a kernel or network card says that cannot cut packets.
 _NO_SEGMENTATION = {errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
 
@@ -91,7 +88,7 @@ class UdpPath:
         """The peer's address."""
         return (self._address[0], self._address[1])
 
-    def send(self, packet: bytes) -> bool:
+    def send(self, packet: bytes | memoryview) -> bool:
         """Send one packet; false if the system did not take it."""
         counters = self._port.counters
         counters.calls += 1
@@ -105,39 +102,39 @@ class UdpPath:
 
     def send_many(self, packets: Sequence[bytes]) -> int:
         """Send packets in order, runs of one size in one call; how many went."""
-        if len(packets) < 2 or not self._port.segmentation:
+        if len(packets) < 2:
             return sum(self.send(packet) for packet in packets)
-        went, at, count = 0, 0, len(packets)
-        while at < count:
-            size = len(packets[at])
-            end = at + 1
-            limit = min(count, at + min(_MAX_SEGMENTS, max(1, _MAX_BATCH_BYTES // size)))
-            while end < limit and len(packets[end]) == size:
-                end += 1
-            # The last packet of a batch may be shorter.
-            if end < limit and len(packets[end]) < size:
-                end += 1
-            went += self._send_run(packets[at:end], size)
-            at = end
+        wire = Wire(packets, 0)
+        return self.send_wire(memoryview(wire.plain), wire)
+
+    def send_wire(self, data: memoryview, wire: Wire) -> int:
+        """Send packets that lie as ``wire`` says; how many went."""
+        went = 0
+        port, counters = self._port, self._port.counters
+        for run in wire.runs:
+            count = run.count
+            try:
+                if count == 1:
+                    self._socket.sendto(data[run.start : run.end], self._address)
+                elif port.segmentation:
+                    self._socket.sendmsg((data[run.start : run.end],), run.control, 0, self._address)
+                else:
+                    went += self._one_by_one(data, run)
+                    continue
+            except OSError as error:
+                if count > 1 and error.errno in _NO_SEGMENTATION:
+                    port.segmentation = False
+                    went += self._one_by_one(data, run)
+                else:
+                    counters.refused += count
+                continue
+            counters.calls += 1
+            counters.sent += count
+            went += count
         return went
 
-    def _send_run(self, packets: Sequence[bytes], size: int) -> int:
-        count = len(packets)
-        if count == 1 or not self._port.segmentation:
-            return sum(self.send(packet) for packet in packets)
-        counters = self._port.counters
-        counters.calls += 1
-        control = [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(size))]
-        try:
-            self._socket.sendmsg(packets, control, 0, self._address)
-        except OSError as error:
-            if error.errno in _NO_SEGMENTATION:
-                self._port.segmentation = False
-                return sum(self.send(packet) for packet in packets)
-            counters.refused += count
-            return 0
-        counters.sent += count
-        return count
+    def _one_by_one(self, data: memoryview, run: Run) -> int:
+        return sum(self.send(data[at : min(at + run.size, run.end)]) for at in range(run.start, run.end, run.size))
 
 
 class WebRtcPort:
@@ -148,6 +145,7 @@ class WebRtcPort:
         self.clock = clock
         self.mux = Mux(clock, settings.mux)
         self.counters = PortCounters()
+        self.scratch = Scratch()
         self.segmentation = hasattr(socket.socket, "sendmsg")
         self.candidates: tuple[HostCandidate, ...] = ()
         self._sockets: list[socket.socket] = []

@@ -16,7 +16,7 @@ from typing import Self
 from media.clock import Clock
 from media.opus_live import OpusTranscoders
 from media.stream import LiveStream
-from media.unit import AccessUnit, AudioTrack, StreamItem, VideoTrack
+from media.unit import NS_PER_S, AccessUnit, AudioTrack, StreamItem, VideoTrack
 from streaming.webrtc.errors import StreamAwayError
 from streaming.webrtc.relay_track import Batch, RelayTrack
 from streaming.webrtc.viewer import Viewer
@@ -24,7 +24,10 @@ from streaming.webrtc.viewer import Viewer
 log = logging.getLogger(__name__)
 
 _TURN_S = 0.004
-"""Longest that handing out packets may keep the loop from cameras and everybody else."""
+"""Longest that handing out packets may keep the loop from cameras and everybody else, looked at every so many."""
+
+_LOOK_EVERY = 8
+_REPORT_NS = 2 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Relay:
         self._opus_task: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._decodable = asyncio.Event()
+        self._reported_ns = 0
         if stream.announced is not None:
             self.audio = RelayTrack(stream.announced, secrets.randbits(14))
             self._decodable.set()
@@ -147,26 +151,30 @@ class Relay:
         """Give the batch to all who are there now; who comes meanwhile begins with it in the backlog."""
         if not viewers:
             return
-        loop = asyncio.get_running_loop()
-        turn = loop.time()
-        now_ns = self._clock.utc_ns()
-        for viewer in tuple(viewers):
+        now = asyncio.get_running_loop().time
+        turn = now()
+        is_video = track.is_video
+        for number, viewer in enumerate(tuple(viewers)):
             if viewer not in viewers:
                 continue
-            if track.is_video:
+            if is_video:
                 viewer.picture(batch, track)
-                viewer.report(now_ns)
             else:
                 viewer.sound(batch, track)
-            if loop.time() - turn > _TURN_S:
+            if number % _LOOK_EVERY == 0 and now() - turn > _TURN_S:
                 await asyncio.sleep(0)
-                turn = loop.time()
+                turn = now()
         batch.distributed()
+        now_ns = self._clock.utc_ns()
+        if is_video and now_ns - self._reported_ns > _REPORT_NS:
+            self._reported_ns = now_ns
+            for viewer in tuple(viewers):
+                viewer.report(now_ns)
 
     def _begin(self, viewer: Viewer) -> None:
         if self.video is not None:
             viewer.begin(self.video)
-            viewer.report(self._clock.utc_ns(), at_once=True)
+            viewer.report(self._clock.utc_ns())
 
     async def _relay_opus(self, transcoders: OpusTranscoders) -> None:
         async with transcoders.listen(self.stream, "webrtc") as reader:

@@ -9,11 +9,11 @@ import struct
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from media.packetizer import RTP_HEADER_BYTES, Packetizer
 from media.rtp import HEADER
 from media.unit import NS_PER_S, VIDEO_TRACK_ID, AccessUnit, Track
+from streaming.webrtc.wire import Wire
 
 MTU = 1200
 """Largest RTP packet with a plain header, as WebRTC has it everywhere: it fits through tunnels too."""
@@ -27,12 +27,17 @@ _EXTENDED = struct.Struct("!BBHIIII")
 _ONE_BYTE_PROFILE = 0xBEDE_0001
 
 
-class Shape(NamedTuple):
-    """What tells one viewer's packets from another's: payload type, SSRC, id of abs-send-time (0 for none)."""
+class Shape:
+    """What tells one viewer's packets from another's: payload type, SSRC, id of abs-send-time (0 for none); ``key`` is
+    all three in one."""
 
-    payload_type: int
-    ssrc: int
-    send_time_id: int
+    __slots__ = ("key", "payload_type", "send_time_id", "ssrc")
+
+    def __init__(self, payload_type: int, ssrc: int, send_time_id: int) -> None:
+        self.payload_type = payload_type
+        self.ssrc = ssrc
+        self.send_time_id = send_time_id
+        self.key = ssrc << 16 | payload_type << 8 | send_time_id
 
 
 def send_time(now_ns: int) -> int:
@@ -57,14 +62,14 @@ class Batch:
         self.size = sum(len(payload) for payload, _, _ in packets)
         self.sent = sent
         self.starts = starts
-        self._live: dict[tuple[Shape, int, int], list[bytes]] = {}
+        self._live: dict[tuple[int, int, int, int], Wire] = {}
 
-    def live(self, shape: Shape, first: int, shift: int) -> list[bytes]:
+    def live(self, shape: Shape, first: int, shift: int, tag_bytes: int) -> Wire:
         """The packets for a viewer who gets them as they come; shared between those for whom they are the same."""
-        key = (shape, first & 0xFFFF, shift)
+        key = (shape.key, first & 0xFFFF, shift, tag_bytes)
         found = self._live.get(key)
         if found is None:
-            found = self._live[key] = self.plain(shape, first, shift, self.sent)
+            found = self._live[key] = Wire(self.plain(shape, first, shift, self.sent), tag_bytes)
         return found
 
     def distributed(self) -> None:
@@ -75,7 +80,7 @@ class Batch:
         """The packets, numbered from ``first``, their timestamps moved by ``shift``. With the same arguments they are
         the same bytes, as AES-GCM demands of packets sent again."""
         timestamp = self.timestamp + shift
-        payload_type, ssrc, extension = shape
+        payload_type, ssrc, extension = shape.payload_type, shape.ssrc, shape.send_time_id
         if not extension:
             pack = HEADER.pack
             return [

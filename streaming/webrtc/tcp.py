@@ -8,6 +8,7 @@ from typing import cast
 
 from media.clock import Clock
 from streaming.webrtc.mux import Mux
+from streaming.webrtc.wire import Wire
 
 MAX_CONNECTIONS = 1_000
 MAX_STRANGERS_PER_HOST = 64
@@ -50,6 +51,14 @@ class TcpPath:
             parts += (_LENGTH.pack(len(packet)), packet)
         transport.write(b"".join(parts))
         return len(packets)
+
+    def send_wire(self, data: memoryview, wire: Wire) -> int:
+        """Send packets that lie as ``wire`` says; all or none."""
+        found: list[bytes] = []
+        for run in wire.runs:
+            ends = range(run.start, run.end, run.size)
+            found += (bytes(data[at : min(at + run.size, run.end)]) for at in ends)
+        return self.send_many(found)
 
 
 class _Connection(asyncio.Protocol):

@@ -33,7 +33,6 @@ _KEPT_BATCHES = 256
 # libsrtp protects a packet anew only while its number is within this window (see aiortc's policy).
 _AGAIN_WITHIN = 1000
 _KEYFRAME_AGAIN_NS = NS_PER_S
-_REPORT_NS = 2 * NS_PER_S
 _MAX_REPORTS_PER_S = 100
 _MAX_AGAIN_PER_S = 1_000
 
@@ -151,7 +150,6 @@ class Viewer:
         self._credit = 0.0
         self._credited_s = 0.0
         self._keyframe_ns = 0
-        self._report_ns = 0
         self._reports_since_ns = 0
         self._reports = 0
         self._again_left = _MAX_AGAIN_PER_S
@@ -221,9 +219,7 @@ class Viewer:
             self._credit = float(PACE_BYTES)
             self._burst()
         else:
-            shift = video.monotonic(batch.timestamp)
-            first = video.note(batch, shift, batch.sent)
-            self._send(batch.live(video.shape, first, shift))
+            self._live(video, batch)
 
     def sound(self, batch: Batch, track: RelayTrack) -> None:
         """The next stretch of sound."""
@@ -231,15 +227,10 @@ class Viewer:
         if audio is None:
             return
         audio.track = track
-        shift = audio.monotonic(batch.timestamp)
-        first = audio.note(batch, shift, batch.sent)
-        self._send(batch.live(audio.shape, first, shift))
+        self._live(audio, batch)
 
-    def report(self, now_ns: int, *, at_once: bool = False) -> None:
-        """Send sender reports if they are due (RFC 3550, 6.4.1); ``now_ns`` is the wall clock."""
-        if not at_once and now_ns - self._report_ns < _REPORT_NS:
-            return
-        self._report_ns = now_ns
+    def report(self, now_ns: int) -> None:
+        """Send sender reports (RFC 3550, 6.4.1); ``now_ns`` is the wall clock."""
         for outgoing in (self.video, self.audio):
             if outgoing is None or outgoing.track is None or not outgoing.track.newest_utc_ns:
                 continue
@@ -248,10 +239,29 @@ class Viewer:
                 build_sender_report(outgoing.shape.ssrc, now_ns, clock, outgoing.packets, outgoing.octets, self._cname)
             )
 
+    def _live(self, outgoing: Outgoing, batch: Batch) -> None:
+        """Send a batch as it comes, with what it shares with other viewers' packets."""
+        shift = outgoing.shift
+        if outgoing.timestamp is not None and batch.timestamp + shift <= outgoing.timestamp:
+            shift = outgoing.monotonic(batch.timestamp)
+        first = outgoing.note(batch, shift, batch.sent)
+        wire = batch.live(outgoing.shape, first, shift, self.peer.tag_bytes)
+        if wire.fits:
+            went = self.peer.send_wire(wire)
+            self.counters.packets += went
+            if went < wire.count:
+                self._full()
+        else:
+            self._send(batch.plain(outgoing.shape, first, shift, batch.sent))
+
     def _send(self, packets: list[bytes]) -> None:
         went = self.peer.send_rtp(packets)
         self.counters.packets += went
-        if went < len(packets) and self.peer.path == "tcp" and self.video is not None and not self.video.waiting:
+        if went < len(packets):
+            self._full()
+
+    def _full(self) -> None:
+        if self.peer.path == "tcp" and self.video is not None and not self.video.waiting:
             # The connection is full. More of this GOP would be of no use.
             self.close()
             self.video.waiting = True

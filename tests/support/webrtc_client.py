@@ -18,7 +18,7 @@ from aiortc.sdp import SessionDescription
 
 from media.clock import SystemClock
 from media.rtp import RtpHeader, parse_header
-from streaming.webrtc.dtls import Certificates, DtlsSrtp, fingerprint_of
+from streaming.webrtc.dtls import Certificates, DtlsSrtp, Role, fingerprint_of
 from streaming.webrtc.ice import IceCredentials
 
 H264 = ("H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640c1f")
@@ -91,6 +91,8 @@ class Answered:
     candidates: list[tuple[str, str, int]]
     """(udp or tcp, address, port)."""
     fingerprints: list[tuple[str, str]] = field(default_factory=list)
+    active: bool = False
+    """Whether the other side begins the handshake."""
 
 
 def read_answer(text: str) -> Answered:
@@ -101,7 +103,12 @@ def read_answer(text: str) -> Answered:
     assert first.dtls is not None
     candidates = [(item.protocol.lower(), item.ip, item.port) for item in first.ice_candidates]
     prints = [(item.algorithm, item.value) for item in first.dtls.fingerprints]
-    return Answered(IceCredentials(first.ice.usernameFragment or "", first.ice.password or ""), candidates, prints)
+    return Answered(
+        IceCredentials(first.ice.usernameFragment or "", first.ice.password or ""),
+        candidates,
+        prints,
+        first.dtls.role == "client",
+    )
 
 
 class _Udp(asyncio.DatagramProtocol):
@@ -122,6 +129,8 @@ class WebRtcClient:
         self.reports: list[bytes] = []
         self.on_rtp: Callable[[Received], None] = lambda received: None
         self.lose: Callable[[RtpHeader], bool] = lambda header: False
+        self.tap: Callable[[bytes], None] | None = None
+        """Gets media as it comes from the wire instead, and nothing is decrypted."""
         self._keep = keep
         self._answered: Answered | None = None
         self._udp: asyncio.DatagramTransport | None = None
@@ -158,9 +167,8 @@ class WebRtcClient:
         await self.reach(over, local)
         if not keys:
             return
-        self._dtls = DtlsSrtp(
-            self._certificate, self._answered.fingerprints, "client", self.send, self.said_goodbye.set
-        )
+        role: Role = "server" if self._answered.active else "client"
+        self._dtls = DtlsSrtp(self._certificate, self._answered.fingerprints, role, self.send, self.said_goodbye.set)
         await self._dtls.handshake(20)
 
     async def reach(self, over: str = "udp", local: str | None = None, *, nominate: bool = True) -> None:
@@ -185,6 +193,11 @@ class WebRtcClient:
                 self.send(self.check(nominate=nominate))
                 await asyncio.sleep(0.02)
         self._tasks.append(asyncio.create_task(self._consent()))
+
+    def widen(self, size: int) -> None:
+        """Give the UDP socket a receive buffer of ``size`` bytes."""
+        assert self._udp is not None
+        self._udp.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     def renew(self, ice: IceCredentials) -> IceCredentials:
         """Begin ICE anew: the other side's new credentials in, ours out. :meth:`reach` does the rest."""
@@ -223,11 +236,19 @@ class WebRtcClient:
 
     def arrived(self, data: bytes) -> None:
         """A packet came."""
-        if data[0] < 4:
+        if self.tap is not None and data[0] >= 128:
+            self.tap(data)
+        elif data[0] < 4:
             message = stun.parse_message(data)
             if message.message_class is stun.Class.RESPONSE and self._answered is not None:
                 assert message.check_message_integrity(self._answered.ice.password.encode())
                 self._answers += 1
+            elif message.message_class is stun.Class.REQUEST:
+                reply = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, message.transaction_id)
+                # What we are seen as tells the other side nothing that it uses.
+                reply.attributes["XOR-MAPPED-ADDRESS"] = ("127.0.0.1", 9)
+                reply.add_message_integrity(self.ice.password.encode())
+                self.send(bytes(reply))
         elif data[0] < 64:
             if self._dtls is not None:
                 self._dtls.feed(data)

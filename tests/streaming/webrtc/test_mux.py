@@ -14,6 +14,7 @@ from streaming.webrtc import stun, tcp
 from streaming.webrtc.ice import MAX_PATHS, IceCredentials, IceSession
 from streaming.webrtc.mux import Mux, MuxSettings
 from streaming.webrtc.port import PortSettings, WebRtcPort
+from streaming.webrtc.wire import Wire
 from tests.support.clocks import FakeClock
 
 
@@ -33,6 +34,10 @@ class Way:
     def send_many(self, packets: Sequence[bytes]) -> int:
         self.sent += packets
         return len(packets)
+
+    def send_wire(self, data: memoryview, wire: Wire) -> int:
+        self.sent.append(bytes(data))
+        return wire.count
 
 
 class House:

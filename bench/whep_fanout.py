@@ -1,0 +1,184 @@
+"""What one more WebRTC viewer costs: Sanhui's relay beside stock aiortc, the same 1 Mb/s stream, in the same run.
+
+    python bench/whep_fanout.py [--viewers 50] [--seconds 10] [--rounds 3] [--json]
+
+The sender is a process of its own, this one has the viewers: each does ICE and DTLS as a browser does, then counts
+datagrams and looks for gaps in their sequence numbers. Processor time of the sender, all of it, is divided by the
+packets that arrived. The two take turns; the least of the rounds counts, as other work on the machine only adds.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import uvloop
+
+from bench.table import Table
+from tests.support.webrtc_client import H264_BASELINE, WebRtcClient
+
+MIB = 1024 * 1024
+SETTLE_S = 3.0
+
+
+class Subject:
+    """The sending process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """One line there, one line back."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(question).encode() + b"\n")
+        return await self.read()
+
+    async def read(self) -> dict[str, Any]:
+        """The next line."""
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(self._process.stdout.readline(), 120)
+        if not line:
+            raise RuntimeError("the sender has ended; see above")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+@contextlib.asynccontextmanager
+async def subject(kind: str) -> AsyncIterator[Subject]:
+    """Start a sender, stop it at the end."""
+    loop = Path(tempfile.gettempdir()) / "sanhui-bench-whep.bin"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "bench.whep_subject",
+        kind,
+        str(loop),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=1 << 20,
+    )
+    found = Subject(process)
+    try:
+        await found.read()
+        yield found
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+class Counter:
+    """Counts one viewer's datagrams, and those that never came."""
+
+    def __init__(self) -> None:
+        self.packets = 0
+        self.missing = 0
+        self._highest = -1
+
+    def take(self, packet: bytes) -> None:
+        """A datagram of media."""
+        if 192 <= packet[1] <= 223:
+            return
+        self.packets += 1
+        sequence = packet[2] << 8 | packet[3]
+        if self._highest >= 0:
+            ahead = (sequence - self._highest) & 0xFFFF
+            if ahead >= 0x8000:
+                self.missing -= 1
+                return
+            self.missing += ahead - 1
+        self._highest = sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One round: microseconds of the sender's processor time per packet and viewer, those in the kernel, bytes of its
+    memory per viewer, packets that arrived, packets that did not."""
+
+    us: float
+    kernel_us: float
+    memory: float
+    packets: int
+    missing: int
+
+
+async def measure(kind: str, viewers: int, seconds: float) -> Result:
+    """One round with one sender."""
+    async with subject(kind) as sender, contextlib.AsyncExitStack() as stack:
+        # The first viewer starts what all share.
+        counters = [await join(sender, stack)]
+        before = await sender.ask({"usage": True})
+        for _ in range(viewers - 1):
+            counters.append(await join(sender, stack))
+        await asyncio.sleep(SETTLE_S)
+        began = await sender.ask({"usage": True})
+        packets = sum(counter.packets for counter in counters)
+        missing = sum(counter.missing for counter in counters)
+        await asyncio.sleep(seconds)
+        ended = await sender.ask({"usage": True})
+        packets = sum(counter.packets for counter in counters) - packets
+        missing = sum(counter.missing for counter in counters) - missing
+        us = (ended["cpu_s"] - began["cpu_s"]) / packets * 1e6
+        kernel_us = (ended["system_s"] - began["system_s"]) / packets * 1e6
+        memory = (ended["memory"] - before["memory"]) / max(1, viewers - 1)
+        return Result(us, kernel_us, memory, packets, missing)
+
+
+async def join(sender: Subject, stack: contextlib.AsyncExitStack) -> Counter:
+    """One more viewer."""
+    client = await stack.enter_async_context(WebRtcClient(keep=False))
+    answer = await sender.ask({"offer": client.offer(video=(H264_BASELINE,), audio=())})
+    await client.connect(answer["answer"])
+    client.widen(1 << 20)
+    counter = Counter()
+    client.tap = counter.take
+    return counter
+
+
+async def run(arguments: argparse.Namespace) -> Table:
+    """All rounds."""
+    results: dict[str, list[Result]] = {"ours": [], "aiortc": []}
+    for _ in range(arguments.rounds):
+        for kind, found in results.items():
+            began = time.monotonic()
+            found.append(await measure(kind, arguments.viewers, arguments.seconds))
+            print(f"{kind}: {found[-1]} ({time.monotonic() - began:.0f} s)", file=sys.stderr)
+    table = Table(
+        f"{arguments.viewers} WebRTC viewers of one 1 Mb/s stream",
+        ("sender", "µs CPU per packet and viewer", "in the kernel", "MiB per viewer", "packets", "lost"),
+    )
+    least = {kind: min(found, key=lambda item: item.us) for kind, found in results.items()}
+    for kind, item in least.items():
+        lost = sum(found.missing for found in results[kind])
+        packets = sum(found.packets for found in results[kind])
+        memory = min(found.memory for found in results[kind]) / MIB
+        table.add(kind, round(item.us, 2), round(item.kernel_us, 2), round(memory, 3), packets, lost)
+    ratio = least["aiortc"].us / least["ours"].us
+    table.notes.append(f"Stock aiortc takes {ratio:.1f} times as much. Least of {arguments.rounds} rounds in turns.")
+    table.extra = {"ratio": round(ratio, 2), "ours_us": least["ours"].us, "aiortc_us": least["aiortc"].us}
+    return table
+
+
+def main() -> None:
+    """Read the arguments, run, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--viewers", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    uvloop.run(run(arguments)).print(as_json=arguments.json)
+
+
+if __name__ == "__main__":
+    main()
