@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
 PATIENCE_S = 20.0
+_KEPT = 1000
 
 
 class EventPage:
@@ -17,15 +19,17 @@ class EventPage:
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         self.socket = socket
         self.ids: dict[str, str] = {}
-        self.seen: list[dict[str, Any]] = []
+        self.seen: deque[dict[str, Any]] = deque(maxlen=_KEPT)
 
     async def subscribe(self, topic: str, **more: Any) -> None:
         """Ask for a topic."""
         await self.socket.send_json({"type": "subscribe", "topic": topic, **more})
 
-    async def next(self, kind: str, where: Callable[[Any], bool] = lambda _: True) -> Any:
+    async def next(
+        self, kind: str, where: Callable[[Any], bool] = lambda _: True, patience_s: float | None = PATIENCE_S
+    ) -> Any:
         """The next message of that type that ``where`` likes; others are kept in ``seen``."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             while True:
                 message = await self.socket.receive()
                 assert message.type is WSMsgType.TEXT, (message.type, message.data, self.seen)
