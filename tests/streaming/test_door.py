@@ -3,9 +3,6 @@
 import asyncio
 import contextlib
 import ipaddress
-import resource
-import socket
-from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -13,36 +10,11 @@ import pytest
 from streaming.door import Door, DoorLimits
 from tests.streaming.test_rtsp_server_protocol import UNITS, Site, closed, site
 from tests.support.clocks import FakeClock
+from tests.support.crowd import crowd, many_files
 from tests.support.rtp_feed import of_track
 from tests.support.rtsp_talk import RtspTalk, rtsp_talk
 
 CROWD = 10_000
-
-
-@contextlib.contextmanager
-def many_files() -> Iterator[int]:
-    """As many open files as the system lets us have; how many connections of :data:`CROWD` that is enough for."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * CROWD if hard == resource.RLIM_INFINITY else min(2 * CROWD, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-    try:
-        yield min(CROWD, wanted - 2000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-async def crowd(port: int, count: int, stack: contextlib.ExitStack) -> list[socket.socket]:
-    """So many connections from 250 addresses of loopback, that say nothing."""
-    connected = []
-    for number in range(count):
-        sock = stack.enter_context(socket.socket())
-        sock.setblocking(False)
-        sock.bind((f"127.0.{1 + number % 10}.{1 + number // 10 % 25}", 0))
-        sock.connect_ex(("127.0.0.1", port))
-        connected.append(sock)
-        if number % 100 == 99:
-            await asyncio.sleep(0)
-    return connected
 
 
 async def goes_on(here: Site, viewer: RtspTalk, pictures: int = 20) -> None:
@@ -58,7 +30,8 @@ async def goes_on(here: Site, viewer: RtspTalk, pictures: int = 20) -> None:
 async def test_ten_thousand_that_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streaming.rtsp.server._SWEEP_S", 0.05)
     limits = DoorLimits(total=300, per_address=100)
-    with many_files() as count, contextlib.ExitStack() as stack:
+    with many_files(2 * CROWD) as files, contextlib.ExitStack() as stack:
+        count = min(CROWD, files - 2000)
         async with site(limits=limits) as here, rtsp_talk(here.url) as viewer:
             here.publish(UNITS)
             await viewer.play_interleaved(1)

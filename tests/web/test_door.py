@@ -12,6 +12,7 @@ from aiohttp import web
 
 from streaming.door import Door, DoorLimits
 from tests.support.clocks import FakeClock
+from tests.support.crowd import crowd
 from tests.web.conftest import settings
 from web.app import build_app
 from web.door import REQUESTS, GuardedSite, door_of, swept
@@ -64,18 +65,8 @@ async def answered(place: Place) -> None:
 
 async def test_a_crowd_that_says_nothing_and_one_that_dawdles(place: Place) -> None:
     with contextlib.ExitStack() as stack:
-        sockets = []
-        for number in range(2000):
-            sock = stack.enter_context(socket.socket())
-            sock.setblocking(False)
-            sock.bind((f"127.0.1.{1 + number % 200}", 0))
-            sock.connect_ex(("127.0.0.1", place.port))
-            sockets.append(sock)
-            if number % 50 == 49:
-                await asyncio.sleep(0)
-                for dawdling in sockets[-50::2]:
-                    with contextlib.suppress(OSError):
-                        dawdling.send(b"GET / HTTP/1.1\r\nX-")
+        for says in (b"", b"GET / HTTP/1.1\r\nX-") * 4:
+            await crowd(place.port, 250, stack, says)
             assert len(place.door) <= LIMITS.total
         await answered(place)
         place.clock.advance(LIMITS.first_request_s + 1)
