@@ -12,6 +12,8 @@ STORE ?= directory
 DB ?= sqlite
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests wait more than they compute: two processes on two cores take about half the time of one. 0: all in one process.
+WORKERS ?= 2
 RUNS ?= 100000
 BENCHES := packet_path record_density live_latency seek county
 # All five packages, the packet path compiled by setup.py where there is a C compiler, plain Python where there is none.
@@ -78,7 +80,7 @@ system-packages: $(VENV)/.ready
 
 test: lint lint-ui system-packages web/static/.ready
 	$(BIN)/python -m tools.servers --prepare
-	$(BIN)/pytest $(PYTEST_FLAGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_FLAGS)
 	$(MAKE) test-compiled
 
 # The tests above run the sources. What is compiled from them must pass the packet path's tests too.
