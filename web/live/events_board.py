@@ -248,9 +248,15 @@ class LiveBoard:
         return _Known(place, tuple(recordings), notes)
 
     async def _reread(self, meeting_id: str, known: _Known) -> None:
-        with contextlib.suppress(RecordNotFoundError):
+        try:
             fresh = await self._known(meeting_id)
-            known.place, known.recordings, known.notes = fresh.place, fresh.recordings, fresh.notes
+        except RecordNotFoundError:
+            return
+        except DatabaseError:
+            self._changed.add(meeting_id)
+            self._stale = True
+            return
+        known.place, known.recordings, known.notes = fresh.place, fresh.recordings, fresh.notes
 
     async def _look(self) -> None:
         """An open page of a running meeting is a look; so who looks where goes on record."""
