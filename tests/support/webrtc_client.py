@@ -185,7 +185,7 @@ class WebRtcClient:
                 lambda: _Udp(self), remote_addr=(host, port), local_addr=bind, family=family
             )
         else:
-            reader, self._writer = await asyncio.open_connection(host, port)
+            reader, self._writer = await asyncio.open_connection(host, port, limit=16 * 1024)
             self._tasks.append(asyncio.create_task(self._frames(reader)))
         before = self._answers
         async with asyncio.timeout(20):
@@ -198,6 +198,11 @@ class WebRtcClient:
         """Give the UDP socket a receive buffer of ``size`` bytes."""
         assert self._udp is not None
         self._udp.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+    def stop_reading(self) -> None:
+        """Read no more of the TCP connection."""
+        assert self._writer is not None
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     def renew(self, ice: IceCredentials) -> IceCredentials:
         """Begin ICE anew: the other side's new credentials in, ours out. :meth:`reach` does the rest."""
