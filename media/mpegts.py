@@ -7,6 +7,7 @@ at 0 and ends at 15. Tables are repeated, and one large PES packet is spread thi
 """
 
 import struct
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -222,6 +223,7 @@ class _Writer:
         self._out: list[bytes | memoryview] = []
         self._counters = {0: 0, PMT_PID: 0, VIDEO_PID: 0, AUDIO_PID: 0}
         self._last_pcr: int | None = None
+        self._tables_due: deque[int] = deque()
         self._heads = {
             pid: [struct.pack(">BHB", 0x47, pid, 0x10 | count) for count in range(16)] for pid in (VIDEO_PID, AUDIO_PID)
         }
@@ -231,18 +233,20 @@ class _Writer:
         start = order[0].at if order else 0
         length = order[-1].at - start if order else 0
         repeats = 16 * -(-max(1, length // _TABLE_INTERVAL) // 16)
-        done = 0
+        self._tables_due = deque(start + number * length // repeats for number in range(repeats))
         for pes in order:
-            while done < repeats and start + done * length // repeats <= pes.at:
-                self._write_tables()
-                done += 1
             if pes.pcr is not None:
                 self._keep_clock(pes.pcr)
+            self._write_tables_due(pes.at)
             self._write_pes(pes)
-        while done < repeats:
-            self._write_tables()
-            done += 1
+        self._write_tables_due(start + length)
         return b"".join(self._out)
+
+    def _write_tables_due(self, at: int) -> None:
+        """The tables that stand before what is decoded at a time."""
+        while self._tables_due and self._tables_due[0] <= at:
+            self._tables_due.popleft()
+            self._write_tables()
 
     def _write_tables(self) -> None:
         for pid, payload in zip((0, PMT_PID), self._tables, strict=True):
@@ -254,6 +258,7 @@ class _Writer:
         last = self._last_pcr
         if last is not None and pcr - last < 60 * TS_CLOCK:
             for between in range(last + _PCR_INTERVAL, pcr, _PCR_INTERVAL):
+                self._write_tables_due(between + _PCR_DELAY)
                 # Without payload, so the counter stands still (2.4.3.3).
                 count = (self._counters[self._clock_pid] - 1) & 15
                 head = struct.pack(">BHB", 0x47, self._clock_pid, 0x20 | count)

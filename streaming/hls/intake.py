@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from media.fmp4 import fragment
+from media.fmp4_read import read_fragments
 from media.segments import Chunk, Part, Period, SegmentEnd, SegmentEvent, SegmentStart
-from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, Track
-from streaming.hls.rendition import Rendition, WindowPart
+from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, Codec, Track
+from streaming.hls.rendition import HOLE_S, Rendition, WindowPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,14 @@ class Intake:
             if chunk is None or segment.track is None:
                 continue
             if not segment.parts:
-                segment.start_utc_ns = self._utc_ns(chunk, segment.track)
+                begins_utc_ns = self._utc_ns(chunk, segment.track)
+                # Sound that comes late leaves a hole in a segment, which starts where all its renditions do.
+                if abs(begins_utc_ns - segment.start_utc_ns) <= HOLE_S * NS_PER_S:
+                    segment.start_utc_ns = begins_utc_ns
             independent = part.independent or track_id == AUDIO_TRACK_ID
-            rendition.append(WindowPart(chunk.data, chunk.dts, chunk.duration / segment.track.clock_rate, independent))
+            anew = not segment.parts and (segment.discontinuity or self._opened == 1)
+            longest_s = rendition.part_target_s if anew else None
+            rendition.append(_window_part(chunk, segment.track, longest_s, independent=independent))
         self._open_s += part.duration_ns / NS_PER_S
         first = self._settings.first_segments_s
         short = self._opened <= len(first) and self._open_s >= first[self._opened - 1]
@@ -112,3 +119,16 @@ class Intake:
 
     def _utc_ns(self, chunk: Chunk, track: Track) -> int:
         return self._timeline_utc_ns + chunk.dts * NS_PER_S // track.clock_rate
+
+
+def _window_part(chunk: Chunk, track: Track, longest_s: float | None, *, independent: bool) -> WindowPart:
+    """The archive's bytes. Where sound begins before the first picture, as after a reconnect, AAC frames that would
+    make the part longer than ``longest_s`` are left out: nobody sees what they belong to."""
+    seconds = chunk.duration / track.clock_rate
+    if longest_s is None or track.codec is not Codec.AAC or seconds <= longest_s + 1e-6:
+        return WindowPart(chunk.data, chunk.dts, seconds, independent)
+    kept = read_fragments(chunk.data, track.id)
+    while len(kept) > 1 and sum(sample.duration for sample in kept) / track.clock_rate > longest_s + 1e-6:
+        kept.pop(0)
+    duration = sum(sample.duration for sample in kept)
+    return WindowPart(fragment(0, track.id, kept), kept[0].dts, duration / track.clock_rate, independent)

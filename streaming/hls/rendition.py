@@ -5,13 +5,21 @@ a window opens, so that a player has whole segments at once, and those of camera
 outgrows the target duration that a playlist must keep for life (RFC 8216, 6.2.1). Parts are the archive's bytes.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from media.playlist import InitMap, MediaPlaylist, PartEntry, RenditionReport, SegmentEntry, ServerControl
-from media.unit import Track
+from media.transcode import AAC_FRAME
+from media.unit import AudioTrack, Codec, Track
 
+LEAST_LISTED_TARGETS = 3
+"""No segment is taken from a playlist that would be shorter than this without it, in target durations (6.2.2)."""
+SHORTEST_PART = 0.85
+"""Of the part target; all but a segment's last part are at least that long (RFC 8216bis, 4.4.4.9)."""
+HOLE_S = 0.5
+"""Renditions never end at the same moment; what is further off than this is missing."""
 HOLD_BACK_PARTS = 3
 """PART-HOLD-BACK in part targets; RFC 8216bis, 4.4.3.8 wants at least two and recommends three."""
 
@@ -30,7 +38,7 @@ class WindowPart:
 class WindowSegment:
     """A segment in a window. ``init`` is the number in its init segment's address. ``track`` None: nothing in it.
 
-    ``gap_s`` is how long a whole segment without parts lasts.
+    ``gap_s`` is how long a whole segment without parts lasts, or one with a hole.
     """
 
     msn: int
@@ -44,8 +52,14 @@ class WindowSegment:
 
     @property
     def duration_s(self) -> float:
-        """Seconds, so far."""
-        return sum(part.duration_s for part in self.parts) or self.gap_s
+        """Seconds, so far. A segment with a hole lasts as long as if it were whole, lest the renditions come apart."""
+        whole = self.complete and (not self.parts or self.has_hole)
+        return self.gap_s if whole else sum(part.duration_s for part in self.parts)
+
+    @property
+    def has_hole(self) -> bool:
+        """Whether it is whole, and a stretch of it is missing: sound that began late, or broke off."""
+        return self.complete and abs(sum(part.duration_s for part in self.parts) - self.gap_s) > HOLE_S
 
     @property
     def data(self) -> bytes:
@@ -60,8 +74,9 @@ class WindowSegment:
 
 @dataclass(frozen=True, slots=True)
 class RenditionSettings:
-    """``listed`` whole segments are in the playlist, the newest ``with_parts`` of them with their parts; ``linger``
-    more can still be fetched (RFC 8216, 6.2.2)."""
+    """``listed`` whole segments are in the playlist, more where they are short; the newest ``with_parts`` of them with
+    their parts; ``linger`` more can still be fetched (RFC 8216, 6.2.2). ``part_target_s`` is the longest a part may
+    be."""
 
     name: str
     part_target_s: float
@@ -72,10 +87,15 @@ class RenditionSettings:
 
 
 class Rendition:
-    """Segments of one rendition, oldest first. Owned by the window's task, or by its sound's."""
+    """Segments of one rendition, oldest first. Owned by the window's task, or by its sound's. ``leader`` is the one
+    whose parts say where this one's end."""
 
-    def __init__(self, settings: RenditionSettings) -> None:
+    def __init__(self, settings: RenditionSettings, leader: "Rendition | None" = None) -> None:
         self.settings = settings
+        self.part_target_s = settings.part_target_s
+        """EXT-X-PART-INF's PART-TARGET: settled with the first playlist, the same ever after."""
+        self._settled = False
+        self._leader = leader
         self.segments: deque[WindowSegment] = deque()
         self.version = 0
         self.unlisted_discontinuities = 0
@@ -101,7 +121,7 @@ class Rendition:
         self.version += 1
 
     def end(self, gap_s: float) -> None:
-        """Close the open segment, which counts as ``gap_s`` seconds of nothing if it has no part."""
+        """Close the open segment, which lasts ``gap_s`` seconds, whatever there is in it."""
         segment = self.segments[-1]
         segment.complete = True
         segment.gap_s = gap_s
@@ -123,12 +143,39 @@ class Rendition:
     def _prune(self) -> None:
         last = self.segments[-1]
         first = max(self.segments[0].msn, last.msn + last.complete - self.settings.listed)
+        first = min(first, self._least_listed())
         for segment in self.segments:
             if self.first_listed <= segment.msn < first and segment.discontinuity:
                 self.unlisted_discontinuities += 1
         self.first_listed = max(first, self.first_listed)
         while self.segments[0].msn < self.first_listed - self.settings.linger:
             self.segments.popleft()
+
+    def _least_listed(self) -> int:
+        """The number of the newest segment that must be the first one listed, lest too little is left."""
+        left = LEAST_LISTED_TARGETS * self.settings.target_s
+        seconds = 0.0
+        for segment in reversed(self.segments):
+            seconds += segment.duration_s if segment.complete else 0.0
+            if seconds >= left:
+                return segment.msn
+        return self.segments[0].msn
+
+    def settle_part_target(self) -> float:
+        """What PART-TARGET is from the first playlist on: lower where pictures come so slowly that parts stay well
+        below what they may be. AAC frames do not divide a picture's part: one frame more or less is in each, and the
+        more of it is the target."""
+        if self._settled:
+            return self.part_target_s
+        self._settled = True
+        longest = max((part.duration_s for segment in self.segments for part in segment.parts), default=0.0)
+        track = next((segment.track for segment in self.segments if segment.track is not None), None)
+        if self._leader is not None and isinstance(track, AudioTrack) and track.codec is Codec.AAC:
+            frame_s = AAC_FRAME / track.clock_rate
+            self.part_target_s = math.ceil(self._leader.settle_part_target() / frame_s - 1e-9) * frame_s
+        elif 0 < longest < SHORTEST_PART * self.part_target_s:
+            self.part_target_s = math.ceil(longest * 1e6) / 1e6
+        return self.part_target_s
 
     # Reading
 
@@ -182,6 +229,7 @@ class Rendition:
     def playlist(self, reports: Sequence[RenditionReport] = (), *, ended: bool) -> MediaPlaylist:
         """The low-latency playlist of now."""
         settings = self.settings
+        self.settle_part_target()
         whole = self.listed()
         detailed = whole[-settings.with_parts].msn if len(whole) >= settings.with_parts else 0
         entries = [self._entry(segment, parts=segment.msn >= detailed) for segment in whole]
@@ -194,10 +242,10 @@ class Rendition:
             target_duration_s=settings.target_s,
             ended=ended,
             independent_segments=False,
-            part_target_s=settings.part_target_s,
+            part_target_s=self.part_target_s,
             server_control=ServerControl(
                 can_block_reload=True,
-                part_hold_back_s=HOLD_BACK_PARTS * settings.part_target_s,
+                part_hold_back_s=HOLD_BACK_PARTS * self.part_target_s,
                 hold_back_s=3.0 * settings.target_s,
             ),
             open_segment=self._entry(last, parts=True) if last is not None and last.parts else None,
@@ -219,7 +267,8 @@ class Rendition:
                 PartEntry(f"{name}/{segment.msn}.{index}.m4s", part.duration_s, part.independent)
                 for index, part in enumerate(segment.parts)
             )
-            if parts
+            # Parts that do not add up to their segment would say that the hole is not there.
+            if parts and not segment.has_hole
             else (),
         )
 

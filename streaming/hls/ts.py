@@ -38,8 +38,8 @@ class TsSegments:
     def playlist(self, *, with_video: bool, with_sound: bool, ended: bool) -> MediaPlaylist:
         """The playlist of now."""
         main = self._video if with_video else self._sound
-        segments = [segment for segment, _ in self.ready(with_video=with_video, with_sound=with_sound)]
-        first = segments[0].msn if segments else main.next_msn
+        pairs = self.ready(with_video=with_video, with_sound=with_sound)
+        first = pairs[0][0].msn if pairs else main.next_msn
         return MediaPlaylist(
             segments=[
                 SegmentEntry(
@@ -47,8 +47,9 @@ class TsSegments:
                     duration_s=segment.duration_s,
                     start_utc_ns=segment.start_utc_ns,
                     discontinuity=segment.discontinuity,
+                    gap=not segment.parts and (partner is None or not partner.parts),
                 )
-                for segment in segments
+                for segment, partner in pairs
             ],
             media_sequence=first,
             discontinuity_sequence=main.discontinuities_before(first),

@@ -73,8 +73,7 @@ class LiveWindow:
         self._sound_task: asyncio.Task[None] | None = None
         self._texts: dict[str, tuple[tuple[int, ...], str]] = {}
         self._video = self._rendition("video", settings.part_s)
-        # AAC frames of cameras do not divide a part; G.711 packets neither.
-        self._raw_sound = self._rendition("sound", settings.part_s * 1.1)
+        self._raw_sound = self._rendition("sound", settings.part_s, self._video)
         frame_s = AAC_FRAME / settings.aac.rate
         self._aac_sound = self._rendition("sound", math.ceil(settings.part_s / frame_s - 1e-9) * frame_s)
         cuts = CutSettings(settings.part_s, settings.target_s, settings.first_segments_s)
@@ -84,7 +83,7 @@ class LiveWindow:
             for sound in (self._raw_sound, self._aac_sound)
         }
 
-    def _rendition(self, name: RenditionName, part_target_s: float) -> Rendition:
+    def _rendition(self, name: RenditionName, part_target_s: float, leader: Rendition | None = None) -> Rendition:
         settings = self._settings
         return Rendition(
             RenditionSettings(
@@ -94,7 +93,8 @@ class LiveWindow:
                 listed=settings.segments,
                 with_parts=settings.segments_with_parts,
                 linger=settings.linger,
-            )
+            ),
+            leader,
         )
 
     # Reading the stream
@@ -337,7 +337,7 @@ class LiveWindow:
 
     async def _block(self, rendition: Rendition, msn: int, part: int | None) -> None:
         last = rendition.segments[-1]
-        part_s = rendition.settings.part_target_s
+        part_s = rendition.part_target_s
         part_limit = math.ceil(3 / part_s) if part_s < 1 else 3
         too_far = msn > last.msn + 2 or (
             part is not None and msn == rendition.next_msn and part > rendition.next_part - 1 + part_limit

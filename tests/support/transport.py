@@ -1,6 +1,15 @@
 """Reads a transport stream packet by packet and checks what ISO/IEC 13818-1 demands of every multiplexer."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
+
+PMT_PID = 0x1000
+CLOCK = 90_000
+PCR_LIMIT = CLOCK // 10
+"""Clock references at least every 100 ms (ISO/IEC 13818-1, 2.7.2)."""
+TABLE_LIMIT = CLOCK // 2
+"""PAT and PMT at least every 500 ms, as DVB players count on (ETSI TR 101 290, 1.3 and 1.5)."""
+_HOLE = 60 * CLOCK
 
 
 @dataclass
@@ -11,6 +20,7 @@ class Seen:
     pids: set[int] = field(default_factory=set)
     clock_references: list[int] = field(default_factory=list)
     tables_at: list[int] = field(default_factory=list)
+    maps_at: list[int] = field(default_factory=list)
     counters: dict[int, int] = field(default_factory=dict)
 
 
@@ -38,6 +48,27 @@ def examine(data: bytes) -> Seen:
             if length and packet[5] & 0x10:
                 base = int.from_bytes(packet[6:10], "big") << 1 | packet[10] >> 7
                 seen.clock_references.append(base)
+        if pid == PMT_PID:
+            seen.maps_at.append(seen.clock_references[-1] if seen.clock_references else -1)
         if pid == 0:
             seen.tables_at.append(seen.clock_references[-1] if seen.clock_references else -1)
     return seen
+
+
+def problems(data: bytes) -> list[str]:
+    """Everything that is wrong with a segment: its packets, and how often clock and tables come. A stretch of more
+    than a minute without media is a hole, not a slow clock."""
+    seen = examine(data)
+    found = list(seen.problems)
+    for what, times, limit in (
+        ("clock references", seen.clock_references, PCR_LIMIT),
+        ("PAT", [time for time in seen.tables_at if time >= 0], TABLE_LIMIT),
+        ("PMT", [time for time in seen.maps_at if time >= 0], TABLE_LIMIT),
+    ):
+        steps = [(after - before) % (1 << 33) for before, after in pairwise(times)]
+        widest = max((step for step in steps if step < _HOLE), default=0)
+        if widest > limit:
+            found.append(f"{what} {widest / CLOCK:.3f} s apart, {limit / CLOCK} s allowed")
+    if seen.clock_references and seen.tables_at[:1] != [-1]:
+        found.append("no PAT at the beginning")
+    return found
