@@ -28,6 +28,8 @@ ARGUMENTS = (
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
 )
+FAKE_DEVICES = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+"""A camera whose picture turns, and a microphone that beeps each second."""
 PATIENCE_MS = 30_000
 _BUILD_LIMIT_S = 300
 
@@ -140,11 +142,11 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    """A headless Chromium."""
+async def chromium(*more: str) -> AsyncIterator[Browser]:
+    """A headless Chromium; :data:`FAKE_DEVICES` gives it a camera and a microphone."""
     require_browser()
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *more])
         try:
             yield browser
         finally:

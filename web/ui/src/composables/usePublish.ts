@@ -36,6 +36,8 @@ export function usePublish(url: () => string | null) {
         video: { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 25, max: 30 } },
         audio: { echoCancellation: true, noiseSuppression: true },
       });
+      // A weak line takes pictures away, never sharpness: a recording keeps one size, and faces and papers stay legible.
+      for (const track of preview.value.getVideoTracks()) track.contentHint = "detail";
       const opened = await openRtc(address, {
         send: preview.value,
         onState: (now) => {

@@ -1,0 +1,135 @@
+"""A village with only a TV box and a USB camera: paired by a number, it sends its meeting and is guided."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Locator, Page, expect
+
+from tests.e2e import county
+from tests.support.browser import FAKE_DEVICES, PATIENCE_MS, chromium, desk, require_browser, require_desk
+from tests.support.ffmpeg_player import play
+from tests.support.service import PASSWORD, Person, ServiceProcess, running_service
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
+
+VILLAGE = "柳树湾村党支部"
+NOTE = "请先清点到会人数，再开始表决"
+AUDIBLE = 0.05
+BRIGHT = """() => {
+  const video = document.querySelector("video");
+  const canvas = new OffscreenCanvas(64, 36);
+  const context = canvas.getContext("2d", {willReadFrequently: true});
+  context.drawImage(video, 0, 0, 64, 36);
+  const pixels = context.getImageData(0, 0, 64, 36).data;
+  let sum = 0;
+  for (let n = 1; n < pixels.length; n += 4) sum += pixels[n];
+  return sum / (pixels.length / 4);
+}"""
+
+
+@dataclass
+class Room:
+    service: ServiceProcess
+    person: Person
+    site: str
+    meeting: str
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def room(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Room]:
+    require_browser()
+    await asyncio.to_thread(require_desk)
+    folder = tmp_path_factory.mktemp("room")
+    async with running_service(folder, {"SANHUI_RECONCILE_S": "1"}) as service, Person(service.url) as person:
+        await person.set_up(await service.setup_token())
+        town = await county.add_town(person)
+        branch, site = await county.add_room(person, town, VILLAGE)
+        await county.add_camera(person, site, "whip:")
+        official = {"username": "wang", "display_name": "王敏", "role": "official", "password": PASSWORD}
+        await person.call("POST", "/users", {**official, "organization_id": town})
+        yield Room(service, person, site, await county.plan_meeting(person, branch, 0.5))
+
+
+async def pair(tv: Page, room: Room) -> None:
+    """Enter the number on the screen at the desk, once."""
+    digits = tv.locator(".code span")
+    await expect(digits).to_have_count(6, timeout=PATIENCE_MS)
+    code = "".join(await digits.all_text_contents())
+    await room.person.call("POST", f"/sites/{room.site}/devices", {"code": code})
+    await expect(tv.locator("h1")).to_have_text(VILLAGE, timeout=PATIENCE_MS)
+
+
+async def log_in(page: Page, room: Room) -> None:
+    await page.goto(f"{room.service.url}/login")
+    await page.locator("input[name=username]").fill("wang")
+    await page.locator("input[name=password]").fill(PASSWORD)
+    await page.locator("button[type=submit]").click()
+    await page.wait_for_url("**/now")
+
+
+async def moves(page: Page) -> None:
+    """The picture comes, goes on, and is not black."""
+    await page.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
+    before = await page.evaluate("() => document.querySelector('video').currentTime")
+    await page.wait_for_function("before => document.querySelector('video').currentTime > before + 0.5", arg=before)
+    assert await page.evaluate(BRIGHT) > 10
+
+
+async def note_on_record(page: Page) -> Locator:
+    return page.locator(".story li").filter(has_text=NOTE)
+
+
+async def test_a_room_sends_itself_and_is_guided(room: Room, tmp_path: Path) -> None:
+    async with (
+        chromium(*FAKE_DEVICES) as browser,
+        desk(browser, tmp_path / "tv", 1280, 720) as tv,
+        desk(browser, tmp_path / "desk") as official,
+    ):
+        await tv.page.goto(f"{room.service.url}/room")
+        await pair(tv.page, room)
+        await expect(tv.page.locator(".what")).to_contain_text("支部党员大会", timeout=PATIENCE_MS)
+        await tv.page.keyboard.press("1")
+        await county.recorded(room.person, room.meeting, 3)
+        await expect(tv.page.locator(".status")).to_contain_text("正在录制", timeout=PATIENCE_MS)
+
+        await log_in(official.page, room)
+        await official.page.goto(f"{room.service.url}/meetings/{room.meeting}")
+        await moves(official.page)
+        assert await official.loudness(6) > AUDIBLE
+        await expect(tv.page.locator(".status")).to_contain_text("清溪镇党委", timeout=PATIENCE_MS)
+
+        await official.page.keyboard.press("n")
+        await official.page.locator(".note-form textarea").fill(NOTE)
+        await official.page.get_by_role("button", name="发送").click()
+        await expect(tv.page.locator(".note .text")).to_have_text(NOTE, timeout=PATIENCE_MS)
+        await tv.page.keyboard.press("Enter")
+        await expect(tv.page.locator(".note")).to_have_count(0, timeout=PATIENCE_MS)
+        on_record = await note_on_record(official.page)
+        await expect(on_record).to_contain_text("已收到", timeout=PATIENCE_MS)
+
+        await room.person.call("POST", f"/meetings/{room.meeting}/end")
+        await expect(official.page.locator(".marks")).to_contain_text("录像", timeout=PATIENCE_MS)
+        await on_record.get_by_role("button").click()
+        await moves(official.page)
+        meeting = await county.filed(room.person, room.meeting)
+        await it_is_whole(room, meeting, tmp_path)
+    wrong = [line for line in (*tv.console, *official.console) if line.startswith("error") and "401" not in line]
+    assert wrong == []
+
+
+async def it_is_whole(room: Room, meeting: Any, folder: Path) -> None:
+    """What the room sent plays as any recording does, with its sound."""
+    address = room.service.url + meeting["playback"]["hls_url"]
+    played = await play(address, folder, cookie=room.person.cookie_header)
+    assert played.complaints == ()
+    seconds = meeting["recording"]["recorded_s"]
+    # A busy machine takes pictures away, never sharpness.
+    assert played.frames > 2 * seconds
+    notes = (await room.person.call("GET", f"/meetings/{room.meeting}/notes"))["items"]
+    assert [note["text"] for note in notes] == [NOTE]
+    assert notes[0]["shown_at"] <= notes[0]["answered_at"]
