@@ -2,7 +2,8 @@
 
 The cameras of the bench play one loop round and round, and no two pictures of it are alike. So the pictures on record,
 compared byte for byte, must run through the loop without leaving one out; how many they leave out is what was lost.
-Sound comes in units of one length; what is missing of it is seen by its decode times.
+Sound comes in units of one length; what is missing of it is seen by decode times, and by units that last longer, since
+the segmenter lets one last until the next begins.
 """
 
 import zlib
@@ -13,7 +14,8 @@ from pathlib import Path
 from media.fmp4_read import read_fragments
 from media.testloop import TestLoop
 from media.unit import AUDIO_TRACK_ID, VIDEO_TRACK_ID
-from recorder.spool_format import read_pieces, read_spool
+from recorder.spool_format import read_pieces
+from recorder.spool_read import read_spool
 
 TRACKS = (VIDEO_TRACK_ID, AUDIO_TRACK_ID)
 
@@ -50,7 +52,7 @@ def _pieces(objects: Path, spool: Path) -> Iterator[dict[int, bytes]]:
             yield {track: read_pieces(path, pieces) for track, pieces in segment.pieces.items()}
 
 
-def _count(run: _Run, media: dict[int, bytes], places: dict[int, int]) -> None:
+def _count(run: _Run, media: dict[int, bytes], places: dict[int, int], sound_ticks: int) -> None:
     counted = run.counted
     for sample in read_fragments(media.get(VIDEO_TRACK_ID, b""), VIDEO_TRACK_ID):
         place = places.get(zlib.crc32(sample.data))
@@ -62,9 +64,9 @@ def _count(run: _Run, media: dict[int, bytes], places: dict[int, int]) -> None:
         run.picture = place
         counted.on_record += 1
     for sample in read_fragments(media.get(AUDIO_TRACK_ID, b""), AUDIO_TRACK_ID):
-        if run.sound_end >= 0 and sample.duration:
-            # Times are slewed by a few ticks: half a unit is no unit.
-            counted.lost += max(0, round((sample.dts - run.sound_end) / sample.duration))
+        # Times are slewed by a few ticks: half a unit is no unit.
+        hole = sample.dts - run.sound_end if run.sound_end >= 0 else 0
+        counted.lost += max(0, round((hole + sample.duration - sound_ticks) / sound_ticks))
         run.sound_end = sample.dts + sample.duration
         counted.on_record += 1
 
@@ -75,11 +77,12 @@ def count_units(objects: Path, spool: Path, loop: TestLoop) -> Counted:
     places = {zlib.crc32(unit.data): place for place, unit in enumerate(pictures)}
     if len(places) != len(pictures):
         raise ValueError("two pictures of the loop are alike")
+    sound_ticks = next(unit.duration for unit in loop.units if unit.track.id == AUDIO_TRACK_ID)
     total = Counted()
     for folder in sorted(objects.glob("recordings/*")):
         run = _Run()
         for media in _pieces(folder, spool / folder.name):
-            _count(run, media, places)
+            _count(run, media, places, sound_ticks)
         total.on_record += run.counted.on_record
         total.lost += run.counted.lost
         total.strange += run.counted.strange
