@@ -22,7 +22,7 @@ RUN pip install --no-cache-dir --quiet -r /tmp/install/runtime.lock \
 USER sanhui
 WORKDIR /var/lib/sanhui
 VOLUME /var/lib/sanhui
-EXPOSE 8080 8554
+EXPOSE 8080 8554 8189/udp 8189/tcp
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]
 ENTRYPOINT ["sanhui"]
