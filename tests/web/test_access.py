@@ -20,7 +20,7 @@ EXPECTED = {
     Role.SYSTEM_ADMINISTRATOR: READ | RUN | {"organizations:write", "cameras:write", "rooms:pair"},
     Role.SECURITY_ADMINISTRATOR: {"self", "organizations:read", "users:read", "users:write", "audit:read"},
     Role.AUDITOR: {"self", "organizations:read", "users:read", "audit:read"},
-    Role.OFFICIAL: READ | RUN | {"guidance:note", "rooms:pair"},
+    Role.OFFICIAL: READ | RUN | {"guidance:note", "guidance:talk", "rooms:pair"},
     Role.ARCHIVIST: READ | {"recordings:play", "recordings:download"},
     Role.VIEWER: READ | {"live:watch", "recordings:play"},
 }
@@ -35,7 +35,7 @@ def test_a_right_that_no_longer_exists_is_left_out() -> None:
         Scope.CAMERAS_WRITE
     }
     # All but guiding, which is the officials', and what only the device of a room may.
-    assert set(Scope) - ROOM_SCOPES - {Scope.GUIDANCE_NOTE} == scopes_of(
+    assert set(Scope) - ROOM_SCOPES - {Scope.GUIDANCE_NOTE, Scope.GUIDANCE_TALK} == scopes_of(
         Role.SYSTEM_ADMINISTRATOR, FIRST_ADMINISTRATOR_EXTRA
     )
 
