@@ -12,7 +12,7 @@ STORE ?= directory
 DB ?= sqlite
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests wait more than they compute: two processes on two cores take about half the time of one. 0: all in one process.
+# Tests wait more than they compute, so two processes share them. 0: all in one process.
 WORKERS ?= 2
 RUNS ?= 100000
 BENCHES := packet_path record_density live_latency seek county

@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import re
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e import county
+from tests.support.crowd import crowd, many_files
 from tests.support.fake_camera import Behaviour, fake_camera, plain_server
 from tests.support.ports import free_port
 from tests.support.service import Person, ServiceProcess, running_service, until
@@ -184,6 +187,30 @@ async def test_the_probe_of_a_good_and_of_a_refused_camera_tells_no_password(tow
     status, refused = await town.ask("POST", "/cameras/probe", {"address": pasted})
     assert status == 200
     assert '"camera-credentials-refused"' in refused
+
+
+@in_module
+async def test_crowds_at_both_doors(town: Town) -> None:
+    """Thousands of connections that say nothing, half a request or far too much, while the good camera is recorded:
+    people are answered, and the test below finds no gap."""
+    heads = (b"", b"OPTIONS * RTSP/1.0\r\n", b"GET / HTTP/1.1\r\nX: ", b"\x16\x03\x01", b"A" * 100_000)
+    with many_files(12_000) as files, contextlib.ExitStack() as stack:
+        each = min(1000, (files - 1000) // 10)
+        for port in (town.service.rtsp_port, town.service.port):
+            for says in heads:
+                await crowd(port, each, stack, says)
+        status, _ = await town.ask("GET", "/now")
+        assert status == 200
+        async with Person(town.service.url) as late:
+            await late.log_in()
+        await asyncio.to_thread(_describe, town.service.rtsp_port)
+
+
+def _describe(port: int) -> None:
+    """A decoder that comes now is answered."""
+    with socket.create_connection(("127.0.0.1", port), 30) as decoder:
+        decoder.sendall(b"DESCRIBE rtsp://127.0.0.1/live/none RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+        assert decoder.recv(100).startswith(b"RTSP/1.0 401")
 
 
 @in_module
