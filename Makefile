@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 # Tests wait more than they compute, so two processes share them. 0: all in one process.
 WORKERS ?= 2
 RUNS ?= 100000
-BENCHES := packet_path record_density live_latency seek county
+BENCHES := packet_path record_density live_latency seek county whep_fanout join glass
 # All five packages, the packet path compiled by setup.py where there is a C compiler, plain Python where there is none.
 COMPILED := build/compiled
 COMPILED_SOURCES := setup.py $(shell find media streaming recorder storage web -name '*.py' -not -path '*/node_modules/*')

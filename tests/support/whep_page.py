@@ -56,8 +56,8 @@ _PICTURE = """
   });
 })
 """
-# When beeps begin and when the picture flashes, both in ms of the page's clock.
-_MEETING_OF_SENSES = """
+# When beeps begin, Unix ms, and the loudest sample.
+_LISTEN = """
 seconds => new Promise(resolve => {
   const video = document.querySelector("video");
   const context = new AudioContext();
@@ -65,30 +65,19 @@ seconds => new Promise(resolve => {
   analyser.fftSize = 256;
   context.createMediaStreamSource(video.srcObject).connect(analyser);
   const samples = new Float32Array(analyser.fftSize);
-  const canvas = new OffscreenCanvas(32, 18);
-  const pen = canvas.getContext("2d", {willReadFrequently: true});
-  const beeps = [], levels = [];
-  let loud = false, quiet = performance.now(), peak = 0;
+  const beeps = [];
+  let loud = true, since = performance.now(), peak = 0;
   const until = performance.now() + seconds * 1000;
-  const look = () => {
-    pen.drawImage(video, 0, 0, 32, 18);
-    const pixels = pen.getImageData(0, 0, 32, 18).data;
-    let sum = 0;
-    for (let n = 1; n < pixels.length; n += 4) sum += pixels[n];
-    levels.push([performance.now(), sum / (pixels.length / 4)]);
-    if (performance.now() < until) video.requestVideoFrameCallback(look);
-  };
-  video.requestVideoFrameCallback(look);
   const listen = setInterval(() => {
     analyser.getFloatTimeDomainData(samples);
     let level = 0;
     for (const sample of samples) level = Math.max(level, Math.abs(sample));
     peak = Math.max(peak, level);
     const now = performance.now();
-    if (level > 0.05) { if (!loud && now - quiet > 200) beeps.push(now); loud = true; quiet = now; }
+    if (level > 0.05) { if (!loud && now - since > 200) beeps.push(Date.now()); loud = true; since = now; }
     else loud = false;
-    if (now > until) { clearInterval(listen); context.close(); resolve({beeps, levels, peak}); }
-  }, 5);
+    if (now > until) { clearInterval(listen); context.close(); resolve({beeps, peak}); }
+  }, 4);
 })
 """
 _STATS = """
@@ -129,10 +118,10 @@ class WhepPage:
         grey: NDArray[np.uint8] = np.frombuffer(base64.b64decode(found["grey"]), np.uint8).reshape(270, 480)
         return read_clock(grey), int(found["shown"])
 
-    async def senses(self, seconds: float) -> tuple[list[float], list[tuple[float, float]], float]:
-        """When beeps began (ms), how bright the picture was when (ms, level), the loudest sample."""
-        found: dict[str, Any] = await self.page.evaluate(_MEETING_OF_SENSES, seconds)
-        return found["beeps"], [(at, level) for at, level in found["levels"]], found["peak"]
+    async def sound_delays(self, seconds: float) -> list[float]:
+        """How long after the whole second each beep was heard, ms; the test source beeps at whole seconds."""
+        found: dict[str, Any] = await self.page.evaluate(_LISTEN, seconds)
+        return [float(at % 1000) for at in found["beeps"]]
 
     async def stats(self) -> dict[str, Any]:
         """What the browser counts: ``video``, ``audio`` (inbound), ``pair``."""
