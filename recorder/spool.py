@@ -18,7 +18,8 @@ from typing import Final
 from media.segments import Part
 from media.unit import GapCause
 from recorder.errors import SpoolError, SpoolInUseError
-from recorder.spool_format import CHUNK, FRAME, SpooledSegment, SpoolFile, SpoolHeader, read_spool
+from recorder.spool_format import CHUNK, FRAME, SpooledSegment, SpoolFile, SpoolHeader
+from recorder.spool_read import read_spool, scan_spool
 from recorder.spool_writer import (
     DAMAGED,
     CloseOp,
@@ -279,7 +280,8 @@ def _recover_all(directory: Path) -> list[SpoolFile]:
 def _recovered(path: Path, directory: Path) -> SpoolFile | None:
     """What a spool file holds; None where that is nothing, and the file out of the way. Raises OSError."""
     try:
-        spool = read_spool(path)
+        # A long outage leaves thousands of closed files: media in them is looked at when it is stored.
+        spool = scan_spool(path) or read_spool(path)
     except (KeyError, TypeError, ValueError, struct.error) as error:
         # Every frame was whole, so this is no damage: another version of Sanhui wrote it.
         _log.error("spool file %s is not understood (%s) and is set aside", path.name, type(error).__name__)

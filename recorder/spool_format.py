@@ -14,19 +14,19 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 from io import RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from media.errors import ContainerError
 from media.fmp4_read import read_fragments
 from media.unit import NS_PER_S, Codec, Track, VideoTrack
 from recorder.chain import chain_after
 from recorder.errors import SpoolDamagedError
-from recorder.facts import segment_from_json, segment_to_json, tracks_from_json, tracks_to_json
+from recorder.facts import segment_to_json, tracks_from_json, tracks_to_json
 from recorder.sample_table import SampleTable, table_of, tables_box
 from storage.records import GapRecord, StoredSegment, TrackRange
 
@@ -117,8 +117,8 @@ class SpooledSegment:
 @dataclass(frozen=True, slots=True)
 class SpoolFile:
     """What a spool file holds. ``segments`` are whole, unless the file was read with an open one (see
-    :func:`read_spool`); ``valid_bytes`` is where the first broken frame begins; ``closed`` says that the close frame
-    is there; ``cut`` that the last segment had no end frame."""
+    :func:`recorder.spool_read.read_spool`); ``valid_bytes`` is where the first broken frame begins; ``closed`` says
+    that the close frame is there; ``cut`` that the last segment had no end frame."""
 
     path: Path
     header: SpoolHeader
@@ -129,15 +129,12 @@ class SpoolFile:
     closed: bool
     cut: bool
     torn_inside: bool = False
-    """Set by who knows that more was written behind the last valid frame than a torn tail."""
+    """Something in the middle is damaged, or more was written behind the last valid frame than a torn tail."""
 
     @property
     def chain(self) -> str:
         """The hash after the last segment."""
         return self.segments[-1].facts.chain if self.segments else self.header.chain
-
-
-_KINDS = frozenset(int(kind) for kind in Kind)
 
 
 def frame_head(kind: Kind, *payload: bytes | memoryview) -> bytes:
@@ -229,75 +226,6 @@ class SegmentBuilder:
 def segment_bytes(segment: StoredSegment) -> int:
     """Bytes of all tracks of a segment."""
     return sum(item.size for item in segment.ranges)
-
-
-def _frames(file: BinaryIO) -> Iterator[tuple[Kind, bytes, int, int]]:
-    """Frames up to the first broken one: kind, payload, offset of the payload, offset after the frame."""
-    at = len(MAGIC)
-    while True:
-        head = file.read(FRAME.size)
-        if len(head) < FRAME.size:
-            return
-        length, kind, checksum = FRAME.unpack(head)
-        if kind not in _KINDS or length > MAX_PAYLOAD:
-            return
-        payload = file.read(length)
-        if len(payload) < length or zlib.crc32(payload, zlib.crc32(bytes((kind,)))) != checksum:
-            return
-        yield Kind(kind), payload, at + FRAME.size, at + FRAME.size + length
-        at += FRAME.size + length
-
-
-def read_spool(path: Path) -> SpoolFile | None:
-    """Read a spool file up to its first broken frame, checking every CRC; hashes are checked by :func:`assemble`.
-
-    A segment without end frame is ended where its last chunk ends (``cut``). None if not even the header is whole.
-    Blocks; call it in a thread. Raises OSError.
-    """
-    header: SpoolHeader | None = None
-    segments: list[SpooledSegment] = []
-    gaps: list[GapRecord] = []
-    builder: SegmentBuilder | None = None
-    closed = False
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        if file.read(len(MAGIC)) != MAGIC:
-            return None
-        valid = len(MAGIC)
-        position = 0
-        for kind, payload, offset, after in _frames(file):
-            if header is None:
-                if kind is not Kind.HEADER:
-                    return None
-                header = SpoolHeader.from_payload(payload)
-                position = len(header.init)
-            elif kind is Kind.SEGMENT_START:
-                start = json.loads(payload)
-                builder = SegmentBuilder(start["sequence"], start["start_utc_ns"], start["discontinuity"])
-            elif kind is Kind.CHUNK and builder is not None:
-                _, _, track_id, dts, duration, samples, _ = CHUNK.unpack_from(payload)
-                data = memoryview(payload)[CHUNK.size :]
-                builder.add(track_id, dts, duration, samples, data, offset + CHUNK.size)
-            elif kind is Kind.SEGMENT_END and builder is not None:
-                facts = segment_from_json(json.loads(payload))
-                previous = segments[-1].facts.chain if segments else header.chain
-                built = builder.end(header, previous, position, facts.duration_ns)
-                segments.append(SpooledSegment(facts, built.pieces))
-                position += segment_bytes(facts)
-                builder = None
-            elif kind is Kind.GAP:
-                gaps.append(GapRecord(**json.loads(payload)))
-            elif kind is Kind.CLOSE:
-                closed = True
-            valid = after
-    if header is None:
-        return None
-    cut = builder is not None and not builder.empty
-    if builder is not None and cut:
-        previous = segments[-1].facts.chain if segments else header.chain
-        segments.append(builder.end(header, previous, position, builder.shown_ns(header.tracks)))
-    return SpoolFile(path, header, tuple(segments), tuple(gaps), valid, size, closed, cut)
 
 
 def read_pieces(path: Path, pieces: tuple[tuple[int, int], ...]) -> bytes:

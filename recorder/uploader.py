@@ -24,6 +24,7 @@ from recorder.machine import NO_FILES
 from recorder.manifest import CONTENT_TYPE, build_manifest, manifest_key
 from recorder.spool import Spool
 from recorder.spool_format import Assembled, SpoolFile, assemble
+from recorder.spool_read import read_spool
 from recorder.state import RecorderMetrics, UploadSettings
 from storage.database import Database
 from storage.errors import (
@@ -204,7 +205,7 @@ class Uploader:
             await self._spool.remove(spool)
             return
         try:
-            assembled = await asyncio.to_thread(assemble, spool)
+            spool, assembled = await asyncio.to_thread(_assembled, spool)
         except SpoolDamagedError as error:
             await self._give_up(spool, error.code)
             return
@@ -219,6 +220,8 @@ class Uploader:
             await self._give_up(spool, error.code)
             return
         if spool.torn_inside:
+            _log.error("spool file %s of %s is damaged; what is whole is kept", spool.path.name, spool.header.recording)
+            self.damaged_files += 1
             await self._spool.set_aside(spool)
         else:
             await self._spool.remove(spool)
@@ -327,6 +330,18 @@ class Uploader:
         if found is None or found.sha256 != hashlib.sha256(manifest).hexdigest():
             # One may be there from before a crash, when a gap was not yet known; it says less than the rows do now.
             await self._store.put(key, manifest, metadata, CONTENT_TYPE)
+
+
+def _assembled(spool: SpoolFile) -> tuple[SpoolFile, Assembled]:
+    """The object of a spool file; where it is damaged, of what is whole in it. Raises OSError, SpoolDamagedError."""
+    try:
+        return spool, assemble(spool)
+    except SpoolDamagedError:
+        found = read_spool(spool.path)
+        if found is None or not found.segments or not found.torn_inside:
+            raise
+        # Gaps that are known already have their rows, and are found again by their times.
+        return found, assemble(found)
 
 
 def _trouble_of(error: StorageError | OSError) -> str:

@@ -29,10 +29,10 @@ from recorder.spool_format import (
     end_payload,
     frame,
     gap_payload,
-    read_spool,
     segment_bytes,
     start_payload,
 )
+from recorder.spool_read import read_spool
 from storage.records import GENESIS_HASH, GapRecord
 from streaming.hls.errors import HlsError
 from tests.fuzz.harness import Input, Target, piece

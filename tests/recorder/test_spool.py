@@ -22,8 +22,8 @@ from recorder.spool_format import (
     SpoolHeader,
     assemble,
     read_pieces,
-    read_spool,
 )
+from recorder.spool_read import read_spool, scan_spool
 from recorder.spool_writer import DAMAGED
 from recorder.state import SpoolSettings
 from storage.records import GENESIS_HASH, GapRecord
@@ -164,9 +164,45 @@ async def test_a_flipped_bit_is_never_read_as_media(tmp_path: Path) -> None:
     for at in range(len(data)):
         broken.write_bytes(data[:at] + bytes((data[at] ^ 0x10,)) + data[at + 1 :])
         found = read_spool(broken)
-        if found is not None:
-            assert found.valid_bytes <= at
-            assert not found.closed
+        if found is None:
+            continue
+        assert found.torn_inside or (found.valid_bytes <= at and not found.closed)
+        # What is left is what was written, to the octet, and its links hold.
+        assembled = assemble(found)
+        assert hashlib.sha256(assembled.open().read()).hexdigest() == assembled.sha256
+        for item in found.segments:
+            (original,) = [one for one in whole.segments if one.facts.sequence == item.facts.sequence]
+            for part in item.facts.ranges:
+                before = read_pieces(whole.path, original.pieces[part.track_id])
+                assert before.startswith(read_pieces(broken, item.pieces[part.track_id]))
+
+
+async def test_damage_in_the_middle_costs_the_rest_of_its_segment_and_is_a_gap(tmp_path: Path) -> None:
+    whole = await written(tmp_path / "whole", 3, parts=4)
+    damaged = whole.segments[1]
+    data = bytearray(whole.path.read_bytes())
+    data[damaged.pieces[1][2][0]] ^= 1
+    broken = tmp_path / "broken.spool"
+    broken.write_bytes(data)
+    found = read_spool(broken)
+    assert found is not None
+    assert [item.facts.sequence for item in found.segments] == [item.facts.sequence for item in whole.segments]
+    first, cut, last = (item.facts for item in found.segments)
+    assert first == whole.segments[0].facts
+    assert cut.end_utc_ns == damaged.facts.start_utc_ns + damaged.facts.duration_ns // 2
+    assert last.discontinuity
+    (gap,) = (gap for gap in found.gaps if gap.cause == "storage-lost")
+    assert (gap.start_utc_ns, gap.end_utc_ns) == (cut.end_utc_ns, last.start_utc_ns)
+    assert assemble(found).size > 0
+
+
+async def test_a_closed_file_is_scanned_by_its_small_frames_and_gives_the_same(tmp_path: Path) -> None:
+    whole = await written(tmp_path, 3)
+    assert scan_spool(whole.path) == read_spool(whole.path)
+    data = whole.path.read_bytes()
+    for size in range(0, len(data) - 1, 7):
+        whole.path.write_bytes(data[:size])
+        assert scan_spool(whole.path) is None
 
 
 async def test_zeros_behind_the_last_frame_are_a_torn_tail(tmp_path: Path) -> None:
@@ -220,7 +256,7 @@ async def test_what_cannot_be_read_is_kept_and_keeps_nobody_waiting(
             feed(file, segments(2, part_bytes=200_000))
             await closed(file)
     broken, _, good, unread = (file.path for file in files)
-    # The first chunk is damaged, all behind it is not.
+    # The first chunk is damaged, all behind it is not: that shows, and is dealt with, when it is stored.
     data = bytearray(broken.read_bytes())
     data[10_000] ^= 1
     broken.write_bytes(data)
@@ -236,8 +272,12 @@ async def test_what_cannot_be_read_is_kept_and_keeps_nobody_waiting(
 
     monkeypatch.setattr(SpoolHeader, "from_payload", of_this_version)
     async with Spool(tmp_path, SpoolSettings()) as spool:
-        assert [item.path for item in await spool.recover()] == [good]
-    assert {path.parent.name for path in (tmp_path / DAMAGED).rglob("*.spool")} == {"broken", "foreign"}
+        assert [item.path for item in await spool.recover()] == [broken, good]
+    assert {path.parent.name for path in (tmp_path / DAMAGED).rglob("*.spool")} == {"foreign"}
+    found = read_spool(broken)
+    assert found is not None
+    assert found.torn_inside
+    assert len(found.segments) == 1
     assert unread.exists()
 
 
