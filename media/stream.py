@@ -159,6 +159,13 @@ class LiveStream:
         """Nothing comes until somebody reads again: forget the cached GOP, which nobody may take for live then."""
         self._gop = GopCache()
 
+    def pause(self) -> None:
+        """Nothing comes for a while, and nothing is missing: close the open segment, forget what is cached."""
+        if self._segmenter is not None:
+            for event in self._segmenter.flush():
+                self._segments.publish(event)
+        self._gop = GopCache()
+
     def end(self) -> None:
         """The stream is over for good: close the open segment, let readers finish."""
         if self._segmenter is not None:

@@ -17,7 +17,15 @@ from recorder.state import RecordingSettings
 from storage.database import Database
 from storage.errors import ObjectNotFoundError
 from storage.objects import ObjectStore
-from storage.records import GENESIS_HASH, GapRecord, MediaObject, ObjectState, Recording, RecordingState
+from storage.records import (
+    GENESIS_HASH,
+    GapRecord,
+    MediaObject,
+    ObjectState,
+    Recording,
+    RecordingKind,
+    RecordingState,
+)
 
 _HOLE_NS = int(RecordingSettings().tolerance_s * NS_PER_S)
 """Shorter holes are the unevenness of clocks, not missing media; the recorder takes no gap for them either."""
@@ -140,7 +148,7 @@ class _Checker:
             await self._orphans(_PREFIX)
         else:
             async with self._database.read() as repos:
-                recordings = await repos.recordings.of_meeting(self._meeting_id)
+                recordings = await repos.recordings.all_of_meeting(self._meeting_id)
             for recording in recordings:
                 await self._orphans(f"{_PREFIX}{recording.id}/")
         return self._report
@@ -181,7 +189,9 @@ class _Checker:
             self._find(FindingCode.PERIOD_MISSING, recording_id, detail=str(number))
         if recording.chain_head != walk.chain:
             self._find(FindingCode.CHAIN_HEAD, recording_id, detail=recording.chain_head)
-        self._report.findings.extend(check_holes(recording, walk.spans, gaps))
+        if recording.kind is not RecordingKind.GUIDANCE:
+            # Guidance is spoken now and then: between two turns nothing is missing.
+            self._report.findings.extend(check_holes(recording, walk.spans, gaps))
         if recording.state is RecordingState.COMPLETE:
             await self._manifest(recording, rows)
 
@@ -189,7 +199,7 @@ class _Checker:
         """Recordings without an object have gaps and manifests to check all the same."""
         async with self._database.read() as repos:
             if self._meeting_id is not None:
-                ids = [item.id for item in await repos.recordings.of_meeting(self._meeting_id)]
+                ids = [item.id for item in await repos.recordings.all_of_meeting(self._meeting_id)]
             else:
                 ids = list(await repos.recordings.ids())
         for recording_id in ids:
@@ -241,14 +251,17 @@ class _Checker:
             return
         async with self._database.read() as repos:
             notes = await repos.notes.of_meetings([recording.meeting_id])
+            talks = await repos.talks.of_meeting(recording.meeting_id)
         try:
             manifest = json.loads(data)
             listed = [(item["key"], item["sha256"]) for item in manifest["objects"]]
             written = [(item["id"], item["text"], item["at_utc_ns"]) for item in manifest.get("notes", ())]
+            spoken = [(item["id"], item["name"], item["started_utc_ns"]) for item in manifest.get("talks", ())]
         except (ValueError, KeyError, TypeError, AttributeError):
-            listed, written = [], []
+            listed, written, spoken = [], [], []
         stored = [(row.key, row.sha256) for row in rows if row.state is ObjectState.STORED]
-        if listed != stored or written != [(note.id, note.text, note.at_utc_ns) for note in notes]:
+        said = [(talk.id, talk.talker_name, talk.started_utc_ns) for talk in talks]
+        if listed != stored or spoken != said or written != [(n.id, n.text, n.at_utc_ns) for n in notes]:
             self._find(FindingCode.MANIFEST_DIFFERS, recording.id, key=key)
 
     async def _orphans(self, prefix: str) -> None:

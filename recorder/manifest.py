@@ -28,6 +28,7 @@ from storage.records import (
     MediaObject,
     Recording,
     RecordingPeriod,
+    TalkEntry,
 )
 
 CONTENT_TYPE = "application/json"
@@ -46,6 +47,7 @@ def build_manifest(
     gaps: Sequence[GapRecord],
     notes: Sequence[GuidanceNote] = (),
     attendance: Sequence[Attendance] = (),
+    talks: Sequence[TalkEntry] = (),
 ) -> bytes:
     """The manifest's octets: the same for the same rows."""
     value: dict[str, Any] = {
@@ -53,6 +55,7 @@ def build_manifest(
         "recording": recording.id,
         "meeting": recording.meeting_id,
         "camera": recording.camera_id,
+        "content": recording.kind.value,
         "started_utc_ns": recording.started_utc_ns,
         "ended_utc_ns": recording.ended_utc_ns,
         "periods": [
@@ -106,16 +109,26 @@ def build_manifest(
                 "office": entry.office_name,
                 "superior": entry.superior,
                 "from_utc_ns": entry.from_utc_ns,
-                "to_utc_ns": _until(entry, recording),
+                "to_utc_ns": _end(entry.to_utc_ns, recording),
             }
             for entry in attendance
+        ],
+        "talks": [
+            {
+                "id": talk.id,
+                "name": talk.talker_name,
+                "office": talk.office_name,
+                "started_utc_ns": talk.started_utc_ns,
+                "ended_utc_ns": _end(talk.ended_utc_ns, recording),
+            }
+            for talk in talks
         ],
         "chain": {"first": GENESIS_HASH, "last": objects[-1].chain if objects else GENESIS_HASH},
     }
     return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1).encode()
 
 
-def _until(entry: Attendance, recording: Recording) -> int | None:
-    """Whoever looked until the end is noticed to be gone a moment after it."""
-    ends = [utc_ns for utc_ns in (entry.to_utc_ns, recording.ended_utc_ns) if utc_ns is not None]
+def _end(known_utc_ns: int | None, recording: Recording) -> int | None:
+    """Whoever looked or spoke until the end is noticed to be gone a moment after it."""
+    ends = [utc_ns for utc_ns in (known_utc_ns, recording.ended_utc_ns) if utc_ns is not None]
     return min(ends, default=None)

@@ -12,6 +12,7 @@ from storage.records import (
     MeetingPlace,
     MeetingState,
     Recording,
+    RecordingKind,
     RecordingState,
     StoryEntry,
     new_id,
@@ -46,12 +47,16 @@ def wants_recording(place: MeetingPlace) -> bool:
 
 def plan_of(place: MeetingPlace, recording: Recording) -> RecordingPlan:
     """What to record, with the names that make the archive readable without the database."""
+    guidance = recording.kind is RecordingKind.GUIDANCE
     return RecordingPlan(
         recording=recording.id,
         meeting=place.meeting.id,
         camera=recording.camera_id,
+        stream=guidance_stream(place.meeting.id) if guidance else "",
+        intermittent=guidance,
         metadata={
             "title": place.meeting.title,
+            "content": recording.kind.value,
             "kind": place.meeting.kind.value,
             "organization": place.organization.name,
             "site": place.site.name,
@@ -68,6 +73,31 @@ def ends_at(meeting: Meeting, grace_s: float, longest_s: float) -> int | None:
     if meeting.planned_end is not None and utc_ns_of(meeting.planned_end) > meeting.started_utc_ns:
         return utc_ns_of(meeting.planned_end) + int(grace_s * NS_PER_S)
     return meeting.started_utc_ns + int(longest_s * NS_PER_S)
+
+
+def guidance_stream(meeting_id: str) -> str:
+    """Under which name the stream of what is said into a meeting's room is found."""
+    return f"talk:{meeting_id}"
+
+
+async def add_guidance_recording(database: Database, meeting_id: str, utc_ns: int) -> tuple[MeetingPlace, Recording]:
+    """The recording of what is said into a running meeting's room, added where there is none; it lasts as long as the
+    meeting. Raises MeetingStateError, RecordNotFoundError, DatabaseError."""
+    async with database.transaction() as repos:
+        place = await repos.meetings.place(meeting_id)
+        if place.meeting.state is not MeetingState.RUNNING:
+            raise MeetingStateError("the meeting is not running", meeting=meeting_id, state=place.meeting.state.value)
+        known = await repos.recordings.guidance(meeting_id)
+        if known is None:
+            known = Recording(
+                id=new_id(),
+                meeting_id=meeting_id,
+                camera_id=place.meeting.camera_id,
+                started_utc_ns=utc_ns,
+                kind=RecordingKind.GUIDANCE,
+            )
+            await repos.recordings.add(known)
+    return place, known
 
 
 async def begin(database: Database, meeting_id: str, utc_ns: int, by: str, *, late_ns: int) -> Begun:
@@ -144,7 +174,7 @@ async def finish(database: Database, meeting_id: str, utc_ns: int, by: str) -> t
         await repos.story.add(
             StoryEntry(meeting_id=meeting_id, at_utc_ns=utc_ns, kind="meeting-ended", params={"by": by})
         )
-        recordings = await repos.recordings.of_meeting(meeting_id)
+        recordings = await repos.recordings.all_of_meeting(meeting_id)
         for recording in recordings:
             if recording.state is RecordingState.RECORDING:
                 await repos.recordings.set_state(recording.id, RecordingState.FINISHING, utc_ns)

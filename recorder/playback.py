@@ -26,6 +26,7 @@ from media.playlist import (
 from media.transcode import AAC_FRAME, AacSettings, aac_track
 from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, AudioTrack, Codec, VideoTrack
 from recorder.errors import SegmentGoneError
+from recorder.guidance import GuidanceSound
 from recorder.recorded import Recorded, RecordedMeetings, RecordedPeriod, RecordedSegment, Spooled
 from recorder.sound import RecordedSound
 from storage.database import Database
@@ -55,6 +56,7 @@ class Playback:
         self._aac = aac or AacSettings()
         self.meetings = RecordedMeetings(database, store, spooled, clock or SystemClock())
         self.sound = RecordedSound(self.meetings, executor, self._aac)
+        self.guidance = GuidanceSound(self.meetings, executor, self._aac)
 
     # Playlists
 

@@ -7,7 +7,7 @@ from media.unit import NS_PER_S
 from recorder.meetings import datetime_of, ends_at, utc_ns_of, wants_recording
 from recorder.state import RecorderSettings
 from storage.database import Database
-from storage.records import Meeting, MeetingPlace, Recording, RecordingState
+from storage.records import Meeting, MeetingPlace, Recording, RecordingKind, RecordingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,10 @@ def compare(
             known = _of_camera(by_meeting.get(place.meeting.id, ()), place.meeting.camera_id)
             if known is None or (known.state is RecordingState.RECORDING and known.id not in recorded):
                 record.append((place, known))
+            for guidance in by_meeting.get(place.meeting.id, ()):
+                lost = guidance.state is RecordingState.RECORDING and guidance.id not in recorded
+                if guidance.kind is RecordingKind.GUIDANCE and lost:
+                    record.append((place, guidance))
     running = {place.meeting.id for place in rows.running}
     # Without a planned end a meeting cannot be overdue by plan; yet nobody expects last week's to begin now.
     oldest = utc_ns - int(settings.longest_s * NS_PER_S)
@@ -80,4 +84,5 @@ def compare(
 
 
 def _of_camera(recordings: Sequence[Recording], camera_id: str) -> Recording | None:
-    return next((recording for recording in recordings if recording.camera_id == camera_id), None)
+    of_kind = (recording for recording in recordings if recording.kind is RecordingKind.CAMERA)
+    return next((recording for recording in of_kind if recording.camera_id == camera_id), None)

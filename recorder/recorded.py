@@ -38,6 +38,10 @@ class Spooled(Protocol):
         ...
 
 
+# In the place of a camera's id, which it cannot be.
+_GUIDANCE = "(guidance)"
+
+
 class RecordedMeetings:
     """Reads what is recorded, and keeps the newest few indexes for :attr:`keep_s` seconds, those of recordings that
     still change for :attr:`keep_running_s`.
@@ -77,6 +81,22 @@ class RecordedMeetings:
         self._known.move_to_end(key)
         while len(self._known) > self._cached:
             self._known.popitem(last=False)
+        return recorded
+
+    async def guidance(self, meeting_id: str) -> Recorded | None:
+        """What was said into the meeting's room so far; None if nothing was. Raises DatabaseError."""
+        key = (meeting_id, _GUIDANCE)
+        known = self._known.get(key)
+        if known is not None:
+            age_s = (self._clock.monotonic_ns() - known[0]) / NS_PER_S
+            if age_s < (self.keep_s if known[1].settled else self.keep_running_s):
+                return known[1]
+        async with self._database.read() as repositories:
+            found = await repositories.recordings.guidance(meeting_id)
+        if found is None:
+            return None
+        recorded = await self._read_index(found.id)
+        self._known[key] = (self._clock.monotonic_ns(), recorded)
         return recorded
 
     def forget(self, meeting_id: str) -> None:

@@ -30,12 +30,20 @@ _LIMITS = ReaderLimits(max_bytes=64 * 1024 * 1024, max_items=10_000)
 
 @dataclass(frozen=True, slots=True)
 class RecordingPlan:
-    """What is to be recorded. ``metadata`` goes to the store with each object."""
+    """What is to be recorded. ``metadata`` goes to the store with each object. ``stream`` names the stream where it is
+    not the camera's own. ``intermittent``: nothing is missing while nothing comes (guidance is spoken now and then)."""
 
     recording: str
     meeting: str
     camera: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    stream: str = ""
+    intermittent: bool = False
+
+    @property
+    def source(self) -> str:
+        """Whose stream is recorded: as ``streams`` knows it."""
+        return self.stream or self.camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +136,11 @@ class Recording:
 
     async def run(self) -> None:
         """Record until cancelled; then, or on any error, what is on its way is spooled and the object closed."""
-        if self._resume_cause is GapCause.SERVICE_DOWN:
+        if self._resume_cause is GapCause.SERVICE_DOWN and not self.plan.intermittent:
             self._begin_gap(GapCause.SERVICE_DOWN)
         try:
             while True:
-                stream = self._tools.streams(self.plan.camera)
+                stream = self._tools.streams(self.plan.source)
                 if stream is None:
                     self._look_for_absence()
                     await asyncio.sleep(_NO_STREAM_POLL_S)
@@ -156,6 +164,8 @@ class Recording:
         still being made. Where media is missing anyway there is nothing to wait for."""
         if self._since is None or self._book.open_gap is not None or self._media_end >= utc_ns:
             return
+        if self.plan.intermittent:
+            return
         self._end_ns = utc_ns
         self._end_reached.clear()
         with contextlib.suppress(TimeoutError):
@@ -164,7 +174,8 @@ class Recording:
 
     def end(self, utc_ns: int) -> None:
         """The meeting is over: settle the gap that lasts. After :meth:`run` has ended."""
-        if self._book.open_gap is None and utc_ns - self._media_end > self._tolerance_ns:
+        missing = utc_ns - self._media_end > self._tolerance_ns and not self.plan.intermittent
+        if self._book.open_gap is None and missing:
             self._book.begin(self._media_end, self._cause_of_hole())
         self._book.finish(utc_ns)
         self._tools.ledger.changed()
@@ -375,6 +386,10 @@ class Recording:
         quiet_ns = self._tools.clock.monotonic_ns() - self._arrival_ns
         if self._book.open_gap is not None or quiet_ns < self._settings.away_s * NS_PER_S:
             return
+        if self.plan.intermittent:
+            if self._file is not None:
+                self._file.sync()
+            return
         self._begin_gap(self._cause_of_hole())
         if self._file is not None:
             self._file.sync()
@@ -418,6 +433,8 @@ class Recording:
         closed: GapRecord | None = None
         if self._book.open_gap is not None:
             self._gap_ends(start)
+        elif self.plan.intermittent and self._hole_cause not in (GapCause.OVERLOADED, GapCause.STORAGE_LOST):
+            pass
         elif hole > (0 if self._resume_cause is GapCause.SERVICE_DOWN else self._tolerance_ns):
             closed = self._book.cover(self._media_end, start, self._hole_cause or GapCause.SILENT)
         elif self._hole_cause in (GapCause.OVERLOADED, GapCause.STORAGE_LOST) and hole > 0:
@@ -425,7 +442,7 @@ class Recording:
         if closed is not None and self._file is not None:
             self._file.gap(closed)
             self._tools.ledger.changed()
-        if self._since is None:
+        if self._since is None and not self.plan.intermittent:
             # The open segment may have begun before the meeting did.
             self._tell("recording-runs", max(start, self._begin))
         self._hole_cause = None

@@ -167,6 +167,24 @@ class RecorderService:
         if completions:
             await asyncio.wait(completions, timeout=self._settings.end_wait_s)
 
+    async def record_guidance(self, meeting_id: str) -> bool:
+        """Somebody speaks into a running meeting's room: record it, from the meeting's stream of guidance. False where
+        the meeting is not to be recorded. Once is enough for a meeting; more does no harm.
+
+        Raises MeetingStateError, RecordNotFoundError, DatabaseError.
+        """
+        async with self._deciding:
+            if any(item.meeting == meeting_id and item.recording.plan.intermittent for item in self._running.values()):
+                return True
+            async with self._database.read() as repos:
+                place = await repos.meetings.place(meeting_id)
+            if not meetings.wants_recording(place):
+                return False
+            now = self._clock.utc_ns()
+            place, row = await meetings.add_guidance_recording(self._database, meeting_id, now)
+            await self._resume(place, row)
+        return True
+
     async def reconcile(self) -> Todo:
         """Compare what should run with what does, and make it so; what there was to do. Runs by itself every few
         seconds. Raises DatabaseError."""
@@ -192,7 +210,11 @@ class RecorderService:
 
     def live_state(self, meeting_id: str) -> LiveState | None:
         """What a running meeting's page shows; None if it is not being recorded here."""
-        running = [item.recording for item in self._running.values() if item.meeting == meeting_id]
+        running = [
+            item.recording
+            for item in self._running.values()
+            if item.meeting == meeting_id and not item.recording.plan.intermittent
+        ]
         if not running:
             return None
         states = tuple(recording.state for recording in running)
@@ -311,7 +333,7 @@ class RecorderService:
         book = self._ledger.book(row.id)
         if still_open and book.open_gap is None:
             book.adopt(still_open[-1])
-        if point.cause is GapCause.SERVICE_DOWN:
+        if point.cause is GapCause.SERVICE_DOWN and row.kind is records.RecordingKind.CAMERA:
             self._ledger.tell(place.meeting.id, self._clock.utc_ns(), "recording-resumed", {"camera": row.camera_id})
         self._launch(place, row, point)
 

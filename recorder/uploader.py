@@ -312,11 +312,12 @@ class Uploader:
                 gaps = await repos.gaps.of_recording(recording_id)
                 notes = await repos.notes.of_meetings([recording.meeting_id])
                 attendance = await repos.attendance.of_meeting(recording.meeting_id)
+                talks = await repos.talks.of_meeting(recording.meeting_id)
         except RecordNotFoundError:
             return
         if recording.state is RecordingState.COMPLETE:
             return
-        manifest = await asyncio.to_thread(build_manifest, recording, periods, objects, gaps, notes, attendance)
+        manifest = await asyncio.to_thread(build_manifest, recording, periods, objects, gaps, notes, attendance, talks)
         metadata = {"recording": recording.id, "meeting": recording.meeting_id, "camera": recording.camera_id}
         await self._put_manifest(manifest_key(recording_id), manifest, metadata)
         async with self._database.transaction() as repos:

@@ -11,19 +11,20 @@ says who does), so nobody hears himself come back; browsers' echo cancellation d
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from media.clock import Clock
 from media.codecs.opus import OPUS_CLOCK_RATE
+from media.description import MediaDescription
 from media.stream import LiveStream, StreamId
 from media.unit import AccessUnit, AudioTrack, Codec, StreamItem
 from streaming.camera_status import CameraState, CameraStatus
 from streaming.errors import StreamingError
 from streaming.loudspeaker import Loudspeakers
-from streaming.pushed_session import PUSHED_URL, PushedSession
+from streaming.pushed_session import PUSHED_URL, PushedFeed, PushedSession
 from streaming.source import CameraSource
 from streaming.talk import Ended, Floor, Holding, Talker, TalkSettings, Waiting
 from streaming.talk_errors import TalkClosedError
@@ -51,13 +52,14 @@ def meeting_of(stream_id: StreamId) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Somebody has spoken into a room. Times are UTC, Unix nanoseconds."""
+    """Somebody's turn to speak into a room is over; ``spoke`` if anything was heard. UTC, Unix nanoseconds."""
 
     meeting_id: str
     talker: Talker
     start_utc_ns: int
     end_utc_ns: int
     reason: str
+    spoke: bool
 
 
 class _Voice(PushedSession):
@@ -71,6 +73,17 @@ class _Voice(PushedSession):
         if isinstance(item, AccessUnit):
             self._heard(len(item.data) > _SILENT_BYTES)
         super().take(item)
+
+    @contextlib.contextmanager
+    def feeding(self, media: Sequence[MediaDescription | None]) -> Iterator[PushedFeed]:
+        with super().feeding(media) as feed:
+            try:
+                yield feed
+            finally:
+                for item in feed.receiver.flush():
+                    self.take(item)
+                # The recorder has the last words now, not with the next turn's first.
+                self.stream.pause()
 
     def _came(self, first: AccessUnit) -> None:
         self._newest_utc_ns = first.utc_ns
@@ -104,8 +117,8 @@ class _Room:
 class TalkRooms:
     """The rooms of this node that may be spoken to. An async context manager; owned by one event loop.
 
-    ``changed`` is called with a meeting's id when its floor has changed; ``ended`` with every turn in which something
-    was said, and ``lost`` with a talker who lost the floor without letting go (their session is to be closed).
+    ``changed`` is called with a meeting's id when its floor has changed; ``ended`` with every turn that is over,
+    and ``lost`` with a talker who lost the floor without letting go (their session is to be closed).
     Neither may block.
     """
 
@@ -219,11 +232,9 @@ class TalkRooms:
     def _over(self, room: _Room, ended: Ended) -> None:
         room.spoke_ns = self._clock.monotonic_ns()
         self.lost(room.meeting_id, ended.talker)
-        if not ended.spoke:
-            return
         to_utc_ns = self._clock.utc_ns() - self._clock.monotonic_ns()
         start, end = ended.since_ns + to_utc_ns, ended.until_ns + to_utc_ns
-        self.ended(Turn(room.meeting_id, ended.talker, start, end, ended.reason.value))
+        self.ended(Turn(room.meeting_id, ended.talker, start, end, ended.reason.value, ended.spoke))
 
     async def _tick_forever(self) -> None:
         while True:

@@ -5,7 +5,19 @@ from web.operations import Operation
 
 def all_operations() -> tuple[Operation, ...]:
     """Every operation, in the order in which the description shows them."""
-    from web.api import cameras, events, meeting_lists, meetings, notes, now, organizations, rooms, session, users
+    from web.api import (
+        cameras,
+        events,
+        meeting_lists,
+        meetings,
+        notes,
+        now,
+        organizations,
+        rooms,
+        session,
+        talks,
+        users,
+    )
 
-    modules = (session, now, meetings, meeting_lists, notes, events, rooms, cameras, organizations, users)
+    modules = (session, now, meetings, meeting_lists, notes, talks, events, rooms, cameras, organizations, users)
     return tuple(operation for module in modules for operation in module.operations.all)

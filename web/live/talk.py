@@ -14,6 +14,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from media.stream import Quality
+from recorder.errors import RecorderError
 from storage.errors import StorageError
 from storage.records import MeetingPlace, OrganizationLevel, StoryEntry
 from streaming.talk import Rank, Talker
@@ -97,9 +98,13 @@ async def _speak(request: web.Request) -> web.Response:
         request.remote or "",
         detail={"name": place.meeting.title},
     )
+    spoken = desk.entry_for(place.meeting.id, talker)
     try:
+        await services.recorder.record_guidance(place.meeting.id)
         async with services.database.transaction() as repos:
             await repos.audit.add(entry)
+            if spoken is not None:
+                await repos.talks.add(spoken)
             await repos.story.add(
                 StoryEntry(
                     meeting_id=place.meeting.id,
@@ -108,11 +113,13 @@ async def _speak(request: web.Request) -> web.Response:
                     params={"name": talker.name, "user": talker.id, "office": talker.office},
                 )
             )
-    except StorageError:
+    except (StorageError, RecorderError):
         # Nobody speaks off the record.
         with contextlib.suppress(SessionGoneError):
             await desk.whip.close(session.id)
         raise
+    if spoken is not None:
+        desk.on_record(spoken)
     location = f"/live/meetings/{place.meeting.id}/talk/{session.id}"
     return created(webrtc, location, session.etag, session.answer)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,8 @@ from aiohttp import web
 from media.clock import Clock
 from media.tasks import Failures, lasting
 from storage.database import Database
-from storage.records import MeetingPlace, MeetingState
+from storage.errors import DatabaseError
+from storage.records import MeetingPlace, MeetingState, TalkEntry, new_id
 from streaming.pushed_session import PUSHED_URL
 from streaming.source import CameraSource
 from streaming.talk import Talker
@@ -29,6 +31,9 @@ from web.services import SERVICES
 log = structlog.get_logger("web.talk")
 
 _LOOK_S = 3.0
+_RETRY_S = 2.0
+_CLOSE_S = 5.0
+_MOST_UNWRITTEN = 1_000
 
 
 @dataclass
@@ -41,17 +46,18 @@ class _Session:
 
 @dataclass
 class TalkDesk:
-    """Owned by the application's event loop. ``cameras`` gives the source whose loudspeaker a room has; ``on_turn`` is
-    called with every turn in which something was said."""
+    """Owned by the application's event loop. ``cameras`` gives the source whose loudspeaker a room has."""
 
     rooms: TalkRooms
     whip: WhipSessions
     database: Database
     clock: Clock
     cameras: Callable[[str], CameraSource | None]
-    on_turn: Callable[[Turn], None] = lambda _: None
     on_change: Callable[[str, Talk], None] = lambda *_: None
     _sessions: dict[str, _Session] = field(default_factory=dict)
+    _entries: dict[str, TalkEntry] = field(default_factory=dict)
+    _over: deque[tuple[str, int, str]] = field(default_factory=lambda: deque(maxlen=_MOST_UNWRITTEN))
+    _written: asyncio.Event = field(default_factory=asyncio.Event)
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
 
     def open(self, place: MeetingPlace) -> None:
@@ -83,6 +89,59 @@ class TalkDesk:
         task.add_done_callback(self._closing.discard)
         return session
 
+    def entry_for(self, meeting_id: str, talker: Talker) -> TalkEntry | None:
+        """The entry to write of who has just got the floor; None if it is written: they only changed their line."""
+        known = self._entries.get(meeting_id)
+        if known is not None and known.talker_id == talker.id:
+            return None
+        return TalkEntry(
+            id=new_id(),
+            meeting_id=meeting_id,
+            talker_id=talker.id,
+            talker_name=talker.name,
+            office_name=talker.office,
+            started_utc_ns=self.clock.utc_ns(),
+        )
+
+    def on_record(self, entry: TalkEntry) -> None:
+        """The entry is written. It is closed when the turn is over, at once if it is already."""
+        holding, _ = self.rooms.state(entry.meeting_id)
+        if holding is not None and holding.talker.id == entry.talker_id:
+            self._entries[entry.meeting_id] = entry
+        else:
+            self._close_entry(entry, self.clock.utc_ns(), "vanished")
+
+    def _turn_over(self, turn: Turn) -> None:
+        entry = self._entries.get(turn.meeting_id)
+        if entry is not None and entry.talker_id == turn.talker.id:
+            del self._entries[turn.meeting_id]
+            self._close_entry(entry, turn.end_utc_ns, turn.reason)
+
+    def _close_entry(self, entry: TalkEntry, utc_ns: int, reason: str) -> None:
+        self._over.append((entry.id, max(utc_ns, entry.started_utc_ns), reason))
+        self._written.set()
+
+    async def _write(self) -> None:
+        """Ends of turns go to the database; what it does not take is tried again."""
+        async with self.database.transaction() as repos:
+            await repos.talks.close_forgotten(self.clock.utc_ns())
+        while True:
+            await self._written.wait()
+            self._written.clear()
+            await self._write_over()
+
+    async def _write_over(self) -> None:
+        while self._over:
+            entry_id, utc_ns, reason = self._over[0]
+            try:
+                async with self.database.transaction() as repos:
+                    await repos.talks.close(entry_id, utc_ns, reason)
+            except DatabaseError:
+                self._written.set()
+                await asyncio.sleep(_RETRY_S)
+                return
+            self._over.popleft()
+
     def state(self, meeting_id: str) -> Talk:
         """Who speaks, and who waits."""
         holding, queue = self.rooms.state(meeting_id)
@@ -101,15 +160,26 @@ class TalkDesk:
         """Close rooms with their meetings, for as long as the context is open."""
         self.rooms.changed = lambda meeting_id: self.on_change(meeting_id, self.state(meeting_id))
         self.rooms.lost = self._lost
-        self.rooms.ended = lambda turn: self.on_turn(turn)
-        task = asyncio.create_task(lasting("talk rooms", self._follow, failures), name="talk rooms")
+        self.rooms.ended = self._turn_over
+        lives = [
+            asyncio.create_task(lasting("talk rooms", self._follow, failures), name="talk rooms"),
+            asyncio.create_task(lasting("talk entries", self._write, failures), name="talk entries"),
+        ]
         try:
             yield
         finally:
-            tasks = [task, *self._closing]
-            for item in tasks:
+            for meeting_id in self.rooms.meetings:
+                await self.rooms.close(meeting_id)
+            for item in lives:
                 item.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # Lines end with their rooms.
+            closing = list(self._closing)
+            if closing:
+                await asyncio.wait(closing, timeout=_CLOSE_S)
+            for item in closing:
+                item.cancel()
+            await asyncio.gather(*lives, *closing, return_exceptions=True)
+            await self._write_over()
 
     async def _follow(self) -> None:
         while True:

@@ -1,6 +1,7 @@
 """Recorded HLS of a meeting: ``/meetings/{meeting}/vod/index.m3u8`` and what its playlists name; of one of several
 cameras ``/meetings/{meeting}/cameras/{camera}/vod/index.m3u8``.
 
+``guidance.m3u8`` is what was said into the room, in step with the picture: a sound of its own beside it.
 ``start`` and ``end`` in the query (Unix milliseconds) narrow a playlist to the segments that overlap that span.
 """
 
@@ -82,6 +83,23 @@ async def _segment(request: web.Request) -> web.Response:
     return answers.media(request, data, _type(rendition))
 
 
+async def _guidance_playlist(request: web.Request) -> web.Response:
+    playback, meeting = await _playback(request)
+    return answers.playlist(await playback.guidance.playlist(meeting, camera_id=camera_of(request)))
+
+
+async def _guidance_init(request: web.Request) -> web.Response:
+    playback, _ = await _playback(request)
+    return answers.media(request, playback.guidance.init(), answers.AUDIO_MP4)
+
+
+async def _guidance_segment(request: web.Request) -> web.Response:
+    playback, meeting = await _playback(request)
+    sequence = int(request.match_info["sequence"])
+    data = await playback.guidance.segment(meeting, sequence, camera_id=camera_of(request))
+    return answers.media(request, data, answers.AUDIO_MP4)
+
+
 async def _ts_playlist(request: web.Request) -> web.Response:
     start, end = span_of(request)
     playback, meeting = await _playback(request)
@@ -103,6 +121,9 @@ def routes() -> Sequence[web.AbstractRouteDef]:
             web.get(f"{base}/{_RENDITION}.m3u8", _media_playlist),
             web.get(base + "/" + _RENDITION + r"/init-{period:\d{1,9}}.mp4", _init),
             web.get(base + "/" + _RENDITION + r"/{sequence:\d{1,18}}.m4s", _segment),
+            web.get(f"{base}/guidance.m3u8", _guidance_playlist),
+            web.get(f"{base}/guidance/init.mp4", _guidance_init),
+            web.get(base + r"/guidance/{sequence:\d{1,18}}.m4s", _guidance_segment),
             web.get(f"{base}/ts.m3u8", _ts_playlist),
             web.get(base + r"/ts/{sequence:\d{1,18}}.ts", _ts_segment),
         ]

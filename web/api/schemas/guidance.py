@@ -86,6 +86,30 @@ class TalkSpeaker(ResponseModel):
     since: Time = Field(description="Since when they speak, or wait")
 
 
+class TalkTurn(ResponseModel):
+    """Somebody spoke into the room of a meeting, or could have."""
+
+    id: Id
+    person: PersonRef
+    office: str
+    starts_at: Time
+    ends_at: Time | None = Field(description="Null while they speak")
+    reason: str = Field(
+        description="Why it ended: released, vanished, silent, too-long, superior, closed, service-down; empty while it"
+        " lasts"
+    )
+
+
+class TalkRecord(ResponseModel):
+    """All that was spoken into the room of a meeting, in order of time."""
+
+    items: list[TalkTurn]
+    track_url: str | None = Field(
+        description="HLS of what was said, in step with the meeting's playback: played beside it, second for second."
+        " Null where nothing was recorded, or the person may not play it"
+    )
+
+
 class Talk(ResponseModel):
     """Who speaks into the room. One at a time."""
 

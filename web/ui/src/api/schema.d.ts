@@ -342,6 +342,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/meetings/{meeting_id}/talks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who spoke into the room of a meeting, in order of time, and the sound of it.
+         * @description Scope: `meetings:read`.
+         */
+        get: operations["list_talks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/events": {
         parameters: {
             query?: never;
@@ -2781,6 +2801,19 @@ export interface components {
             data: components["schemas"]["Talk"];
         };
         /**
+         * TalkRecord
+         * @description All that was spoken into the room of a meeting, in order of time.
+         */
+        TalkRecord: {
+            /** Items */
+            items: components["schemas"]["TalkTurn"][];
+            /**
+             * Track Url
+             * @description HLS of what was said, in step with the meeting's playback: played beside it, second for second. Null where nothing was recorded, or the person may not play it
+             */
+            track_url: string | null;
+        };
+        /**
          * TalkSpeaker
          * @description Somebody who speaks into the room, or waits to.
          */
@@ -2797,6 +2830,33 @@ export interface components {
              * @description Since when they speak, or wait
              */
             since: string;
+        };
+        /**
+         * TalkTurn
+         * @description Somebody spoke into the room of a meeting, or could have.
+         */
+        TalkTurn: {
+            /** Id */
+            id: string;
+            person: components["schemas"]["PersonRef"];
+            /** Office */
+            office: string;
+            /**
+             * Starts At
+             * Format: date-time
+             * @description RFC 3339 time with its offset
+             */
+            starts_at: string;
+            /**
+             * Ends At
+             * @description Null while they speak
+             */
+            ends_at: string | null;
+            /**
+             * Reason
+             * @description Why it ended: released, vanished, silent, too-long, superior, closed, service-down; empty while it lasts
+             */
+            reason: string;
         };
         /**
          * Timeline
@@ -4435,6 +4495,64 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PresenceRecord"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_talks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                meeting_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TalkRecord"];
                 };
             };
             /** @description Unauthorized */
