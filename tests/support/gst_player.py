@@ -1,7 +1,8 @@
 """GStreamer's playbin as a player: run by the system's Python, which has its bindings. Prints one JSON object.
 
-Plays an address, seeks once when some pictures have come, plays to the end. ``before`` and ``after`` are the numbers
-that :func:`tests.support.encoded.numbered_picture` drew into the pictures.
+Plays an address, seeks once when some pictures have come, plays to the end or until enough pictures were seen.
+``before`` and ``after`` are the numbers that
+:func:`tests.support.encoded.numbered_picture` drew into the pictures.
 """
 
 import argparse
@@ -33,7 +34,8 @@ def number_of(sample: "Gst.Sample") -> int:
 
 
 class Player:
-    def __init__(self, url: str, seek_s: float | None) -> None:
+    def __init__(self, url: str, seek_s: float | None, pictures: int | None) -> None:
+        self.wanted = pictures
         self.seek_s = seek_s
         self.before: list[int] = []
         self.after: list[int] = []
@@ -57,6 +59,8 @@ class Player:
     def picture(self, sink: "GstApp.AppSink") -> "Gst.FlowReturn":
         number = number_of(sink.emit("pull-sample"))
         (self.after if self.sought else self.before).append(number)
+        if self.wanted is not None and len(self.after) == self.wanted:
+            GLib.idle_add(self.loop.quit)
         if not self.sought and len(self.before) == 25:
             GLib.idle_add(self.seek)
         return Gst.FlowReturn.OK
@@ -99,6 +103,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
     parser.add_argument("--seek", type=float)
+    parser.add_argument("--pictures", type=int)
     options = parser.parse_args()
     Gst.init(None)
-    raise SystemExit(Player(options.url, options.seek).run())
+    raise SystemExit(Player(options.url, options.seek, options.pictures).run())

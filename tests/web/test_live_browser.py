@@ -1,5 +1,6 @@
 """Chromium with hls.js plays what the media handlers serve: live within two seconds, recorded over a gap, the MP4."""
 
+import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator
@@ -13,8 +14,10 @@ from playwright.async_api import Page, async_playwright
 from tests.recorder.recordings import archive, record, stretch, with_gap
 from tests.support.live_feed import live_stream, looped, until
 from tests.support.media_site import KEY, media_site
+from tests.web.test_live_loss import losing_site
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+
 HLS_JS = Path(__file__).parents[2] / "web/ui/node_modules/hls.js/dist/hls.min.js"
 
 pytestmark = [
@@ -99,6 +102,22 @@ async def test_live_is_on_screen_within_two_seconds_and_goes_on() -> None:
             assert not [error for error in later["errors"] if error.startswith("true")]
             assert later["latency"] < 4
             assert len(later["buffered"]) == 1
+
+
+async def test_live_goes_on_by_itself_after_the_camera_was_away() -> None:
+    async with losing_site() as (url, lose), page_at(url) as page:
+        await page.add_script_tag(path=HLS_JS)
+        await page.evaluate(_PLAY, [f"{url}/live/camera/index.m3u8", {"lowLatencyMode": True}])
+        await page.wait_for_function("window.first", timeout=20_000)
+        lose()
+        numbers = [(await look(page))["number"]]
+        async with asyncio.timeout(60):
+            while numbers[-1] < numbers[0] + 350:
+                await asyncio.sleep(0.1)
+                seen = await look(page)
+                numbers.append(seen["number"])
+        assert numbers == sorted(numbers)
+        assert not [error for error in seen["errors"] if error.startswith("true")]
 
 
 async def test_a_recording_plays_over_its_gap_and_seeks(tmp_path: Path) -> None:
