@@ -41,6 +41,7 @@ from web.access.rtsp_gate import RtspGate, stream_of
 from web.access.rtsp_recordings import RtspRecordings
 from web.access.sessions import Sessions
 from web.access.stream_access import StreamPasswords
+from web.access.view_tokens import VIEW_TOKENS
 from web.camera_pins import CameraPins
 from web.camera_sources import Addresses, WantedCameras, sources_of
 from web.config import Settings
@@ -149,6 +150,7 @@ async def _start(
     )
     if webrtc is not None:
         app[WEBRTC] = webrtc
+        app[VIEW_TOKENS] = webrtc.tokens
     app[SERVICES] = Services(
         settings=settings,
         clock=clock,

@@ -150,7 +150,12 @@ async def test_anothers_session_cannot_be_touched(house: House) -> None:
 
 async def test_players_elsewhere_bring_a_token_of_one_camera(house: House) -> None:
     user = house.service.services.county.picture.users["u-east"]
-    token = house.webrtc.tokens.issue(user, house.camera_id).token
+    official, archivist = await house.service.logged_in("east"), await house.service.logged_in("archivist")
+    path = f"/cameras/{house.camera_id}/view-token"
+    issued = await official.json("POST", path, 201)
+    token = issued["token"]
+    assert issued["whep_url"].endswith(house.path)
+    await archivist.json("POST", path, 403)
     other = house.webrtc.tokens.issue(user, "another").token
     player = house.service.browser()
     async with WebRtcClient() as client, asyncio.timeout(LIMIT_S):

@@ -9,6 +9,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from aiohttp import web
+
 from media.clock import Clock
 from media.unit import NS_PER_S
 from storage.records import User
@@ -70,3 +72,6 @@ class ViewTokens:
             return None
         scopes = frozenset({Scope.LIVE_WATCH}) & scopes_of(user.role, user.scopes)
         return Principal(user, scopes, key, "", held.expires_at, by_cookie=False)
+
+
+VIEW_TOKENS = web.AppKey("view_tokens", ViewTokens)

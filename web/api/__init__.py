@@ -17,7 +17,8 @@ def all_operations() -> tuple[Operation, ...]:
         session,
         talks,
         users,
+        whep,
     )
 
-    modules = (session, now, meetings, meeting_lists, notes, talks, events, rooms, cameras, organizations, users)
+    modules = (session, now, meetings, meeting_lists, notes, talks, events, rooms, cameras, organizations, users, whep)
     return tuple(operation for module in modules for operation in module.operations.all)
