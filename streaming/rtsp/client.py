@@ -24,21 +24,17 @@ from media.unit import NS_PER_S, StreamItem
 from streaming.addresses import AddressGuard, RtspUrl, parse_rtsp_url, redacted, split_credentials
 from streaming.errors import (
     CameraRedirectError,
-    CameraRefusedError,
     CameraSilentError,
     CameraTimeoutError,
-    CredentialsMissingError,
-    CredentialsRefusedError,
     NoMediaError,
-    PathNotFoundError,
     SessionLostError,
     StreamingError,
     TransportRefusedError,
     UrlInvalidError,
 )
-from streaming.rtsp.auth import ClientAuthenticator
 from streaming.rtsp.connection import RtspConnection
 from streaming.rtsp.dialling import dial
+from streaming.rtsp.dialogue import Dialogue, expect_ok
 from streaming.rtsp.message import Response
 from streaming.rtsp.pacing import ReadPacer
 from streaming.rtsp.sdp import SessionDescription, parse_sdp
@@ -90,15 +86,13 @@ class RtspClient:
         self._guard = guard
         self._settings = settings or RtspSettings()
         self._pacer = pacer
-        self._require = require
         self._target: RtspUrl = parse_rtsp_url(source.url)
         self._first_host = self._target.host
-        self._auth = ClientAuthenticator(source.username, source.password)
+        settings = self._settings
+        self._dialogue = Dialogue(source, settings.user_agent, settings.answer_s, settings.default_session_s, require)
         self._connection: RtspConnection | None = None
         self._channels: Channels | None = None
         self._public: frozenset[str] = frozenset()
-        self._session = ""
-        self._session_s = self._settings.default_session_s
         self._keep_alive_method = "OPTIONS"
         self._keep_alive: asyncio.Task[None] | None = None
         self._redirects = 0
@@ -219,7 +213,7 @@ class RtspClient:
             if now - reported >= settings.report_s * NS_PER_S and self._channels is not None:
                 reported = now
                 self._channels.send_reports()
-            if now - kept_alive >= self._session_s * NS_PER_S / 2 and self._keep_alive is None:
+            if now - kept_alive >= self._dialogue.session_s * NS_PER_S / 2 and self._keep_alive is None:
                 kept_alive = now
                 self._keep_alive = asyncio.create_task(self._send_keep_alive(connection))
 
@@ -256,7 +250,7 @@ class RtspClient:
         """
         response = await self._request(method, url, headers)
         self._expect_ok(method, response)
-        self._take_session(response)
+        self._dialogue.take_session(response)
         return response
 
     @property
@@ -267,7 +261,7 @@ class RtspClient:
     @property
     def session_s(self) -> int:
         """After how many seconds without a request the camera may end the session."""
-        return self._session_s
+        return self._dialogue.session_s
 
     # Connection
 
@@ -314,9 +308,7 @@ class RtspClient:
         if secure and not self._target.tls:
             raise CameraRedirectError("redirected out of TLS", reason="insecure")
         # A password in clear text goes to no host but the one it was set for.
-        self._auth = ClientAuthenticator(
-            self.source.username, self.source.password, allow_basic=self._target.host == self._first_host
-        )
+        self._dialogue.log_in_anew(allow_basic=self._target.host == self._first_host)
         self._connected().close()
         await self._open()
         await self._learn_options()
@@ -326,45 +318,10 @@ class RtspClient:
     async def _request(
         self, method: str, url: str, headers: Sequence[tuple[str, str]], *, log_in: bool = True
     ) -> Response:
-        """Send a request, logging in when asked. With ``log_in`` false a 401 is an answer like any other."""
-        answered = stale = False
-        while True:
-            authorization = self._auth.authorization(method, url)
-            fields = [("User-Agent", self._settings.user_agent), *headers]
-            if self._session:
-                fields.append(("Session", self._session))
-            if self._require and method in ("DESCRIBE", "SETUP", "PLAY"):
-                fields.append(("Require", self._require))
-            if authorization is not None:
-                fields.append(("Authorization", authorization))
-            response = await self._connected().request(method, url, fields, self._settings.answer_s)
-            if response.status != 401:
-                return response
-            challenges = response.headers.get_all("WWW-Authenticate")
-            fresh = self._auth.challenged(challenges)
-            if not log_in:
-                return response
-            if not self.source.username:
-                raise CredentialsMissingError("the camera asks for a log-in")
-            # One answer to the challenge at hand; one more if it answered an old nonce, or the camera says stale.
-            # More would only get the account locked.
-            now_stale = any("stale=true" in value.lower().replace(" ", "").replace('"', "") for value in challenges)
-            if not fresh or (answered and (stale or not now_stale)):
-                raise CredentialsRefusedError("user name or password refused")
-            stale = answered and now_stale
-            answered = True
+        return await self._dialogue.request(self._connected(), method, url, headers, log_in=log_in)
 
     def _expect_ok(self, method: str, response: Response) -> None:
-        status = response.status
-        if 200 <= status < 300:
-            return
-        if status == 404:
-            raise PathNotFoundError("no such stream", path=redacted(self._target.path))
-        if status in (454, 455) and method != "DESCRIBE":
-            raise SessionLostError("the camera forgot the session")
-        if status == 403:
-            raise CredentialsRefusedError("the camera forbids this user the stream")
-        raise CameraRefusedError(f"{method} refused", method=method, status=status, reason=response.reason[:100])
+        expect_ok(method, response, self._target)
 
     # Session
 
@@ -410,7 +367,7 @@ class RtspClient:
                 channels.drop(index)
                 continue
             self._expect_ok("SETUP", response)
-            self._take_session(response)
+            self._dialogue.take_session(response)
             if not channels.accepted(index, response.headers.get("Transport") or ""):
                 if done:
                     channels.drop(index)
@@ -418,17 +375,6 @@ class RtspClient:
                 return False
             done += 1
         return True
-
-    def _take_session(self, response: Response) -> None:
-        value = response.headers.get("Session")
-        if not value:
-            return
-        session, *parameters = (part.strip() for part in value.split(";"))
-        self._session = session
-        for parameter in parameters:
-            name, _, seconds = parameter.partition("=")
-            if name.strip().lower() == "timeout" and seconds.strip().isdecimal() and len(seconds) < 7:
-                self._session_s = min(max(int(seconds), 2), 3600)
 
     async def _start_playing(self, description: SessionDescription) -> None:
         try:
@@ -439,7 +385,7 @@ class RtspClient:
                 raise
             return
         self._expect_ok("PLAY", response)
-        self._take_session(response)
+        self._dialogue.take_session(response)
 
     async def _send_keep_alive(self, connection: RtspConnection) -> None:
         try:
@@ -468,11 +414,6 @@ class RtspClient:
             self._channels.close()
             self._channels.flush()
         if connection is not None:
-            if connection.failure is None and self._session and self.description is not None:
-                url = self.description.control
-                fields = [("Session", self._session), ("User-Agent", self._settings.user_agent)]
-                authorization = self._auth.authorization("TEARDOWN", url)
-                if authorization is not None:
-                    fields.append(("Authorization", authorization))
-                connection.send_and_forget("TEARDOWN", url, fields)
+            if self.description is not None:
+                self._dialogue.tear_down(connection, self.description.control)
             connection.close()
