@@ -10,7 +10,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import struct
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -282,9 +281,9 @@ def _recovered(path: Path, directory: Path) -> SpoolFile | None:
     try:
         # A long outage leaves thousands of closed files: media in them is looked at when it is stored.
         spool = scan_spool(path) or read_spool(path)
-    except (KeyError, TypeError, ValueError, struct.error) as error:
+    except SpoolError as error:
         # Every frame was whole, so this is no damage: another version of Sanhui wrote it.
-        _log.error("spool file %s is not understood (%s) and is set aside", path.name, type(error).__name__)
+        _log.error("spool file %s is not understood (%s) and is set aside", path.name, type(error.__cause__).__name__)
         set_aside_file(path, directory)
         return None
     if spool is not None and (spool.segments or spool.gaps):

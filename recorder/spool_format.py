@@ -88,6 +88,7 @@ class SpoolHeader:
     def from_payload(cls, payload: bytes) -> "SpoolHeader":
         """The reverse of :meth:`to_payload`. Raises KeyError, TypeError or ValueError on anything else."""
         value = json.loads(payload)
+        bytes.fromhex(value["chain"])
         return cls(
             recording=value["recording"],
             meeting=value["meeting"],
@@ -309,11 +310,15 @@ def assemble(spool: SpoolFile) -> Assembled:
     # Other sound is derived for downloads, and needs none.
     indexed = {track.id for track in spool.header.tracks if isinstance(track, VideoTrack) or track.codec is Codec.AAC}
     tables: list[tuple[int, int, SampleTable]] = []
-    buffer = bytearray(max((item.size for segment in spool.segments for item in segment.facts.ranges), default=0))
+    # By what is there, not by what is said about it.
+    sizes = [sum(length for _, length in found) for segment in spool.segments for found in segment.pieces.values()]
+    buffer = bytearray(max(sizes, default=0))
     with spool.path.open("rb", buffering=0) as file:
         for segment in spool.segments:
             for item in segment.facts.ranges:
-                found = segment.pieces[item.track_id]
+                found = segment.pieces.get(item.track_id, ())
+                if not 0 < item.size <= len(buffer):
+                    raise _damaged(spool, segment)
                 media = memoryview(buffer)[: item.size]
                 if item.offset != position or not _read_chunks(file.fileno(), found, media):
                     raise _damaged(spool, segment)
@@ -340,6 +345,8 @@ def _read_chunks(fd: int, pieces: tuple[tuple[int, int], ...], media: memoryview
     done = 0
     for offset, length in pieces:
         data = media[done : done + length]
+        if len(data) != length:
+            return False
         if os.preadv(fd, (head, data), offset - len(heads)) != len(heads) + length:
             return False
         size, kind, checksum = FRAME.unpack_from(heads)

@@ -1,5 +1,6 @@
 """Reading a spool file back after whatever happened to it: a torn tail is cut off, what is damaged becomes a gap."""
 
+import contextlib
 import json
 import zlib
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from media.unit import GapCause
-from recorder.errors import SpoolDamagedError
+from recorder.errors import SpoolDamagedError, SpoolError
 from recorder.facts import segment_from_json
 from recorder.spool_format import (
     CHUNK,
@@ -149,13 +150,30 @@ class _Reading:
             )
 
 
+@contextlib.contextmanager
+def _understood(path: Path) -> Iterator[None]:
+    """Whatever a file of another version sets off must not stop the start of the service."""
+    try:
+        yield
+    except (OSError, SpoolError):
+        raise
+    except Exception as error:
+        raise SpoolError(f"{path.name} is not understood", file=path.name) from error
+
+
 def read_spool(path: Path) -> SpoolFile | None:
     """Read a spool file, checking every CRC; hashes are checked by :func:`assemble`.
 
     A segment without end frame is ended where its last chunk ends (``cut``). A damaged frame in the middle ends its
     segment there; what follows is kept, linked anew, and what is missing is among ``gaps`` (``torn_inside``). None if
-    not even the header is whole. Blocks; call it in a thread. Raises OSError.
+    not even the header is whole. Blocks; call it in a thread. Raises OSError, and SpoolError for a file whose frames
+    are whole but make no sense: another version of Sanhui wrote it.
     """
+    with _understood(path):
+        return _read(path)
+
+
+def _read(path: Path) -> SpoolFile | None:
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(0)
@@ -185,7 +203,13 @@ def read_spool(path: Path) -> SpoolFile | None:
 
 def scan_spool(path: Path) -> SpoolFile | None:
     """What :func:`read_spool` gives for a file that was closed, from its small frames alone: of media only the heads
-    are read, and :func:`assemble` checks it when it is stored. None for any other file. Blocks. Raises OSError."""
+    are read, and :func:`assemble` checks it when it is stored. None for any other file. Blocks. Raises as
+    :func:`read_spool`."""
+    with _understood(path):
+        return _scan(path)
+
+
+def _scan(path: Path) -> SpoolFile | None:
     segments: list[SpooledSegment] = []
     gaps: list[GapRecord] = []
     header: SpoolHeader | None = None

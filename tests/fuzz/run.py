@@ -3,8 +3,8 @@
     python -m tests.fuzz.run [TARGET …] [--runs N] [--minimise]
 
 Starts from ``tests/fuzz/corpus/TARGET`` and the target's own seeds. What it finds on the way is kept outside the
-repository, in ``--work``; ``--minimise`` then puts into the corpus the fewest inputs that reach the same code. An input
-that is a finding is written to ``--work`` and named; the exit status is 1.
+repository, in ``--work``; ``--minimise`` then puts into the corpus few and short inputs that reach the same code. An
+input that is a finding is written to ``--work`` and named; the exit status is 1.
 """
 
 import argparse
@@ -17,13 +17,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.fuzz.harness import Target
+
+TraceFunction = Callable[[FrameType, str, Any], Any]
 
 CORPUS = Path(__file__).parent / "corpus"
 _PACKAGES = ["media", "streaming", "recorder", "web"]
 _RSS_MB = 1024
 """Most that one process may take; the interpreter, PyAV and the instrumented modules need about 200."""
-_CORPUS_FILE_BYTES = 4096
+_ROOT = Path(__file__).parents[2]
+_OURS = tuple(f"{_ROOT}/{package}/" for package in _PACKAGES)
 
 
 def _child(name: str, arguments: list[str]) -> None:
@@ -93,26 +102,55 @@ def _fuzz(name: str, work: Path, runs: int) -> dict[str, object]:
 
 
 def _minimise(name: str, work: Path) -> None:
-    """The fewest and shortest inputs that reach what all of them reach, as the corpus."""
-    least = work / name / "least"
-    least.mkdir(exist_ok=True)
-    for path in least.iterdir():
-        path.unlink()
-    merged = _python(name, ["-merge=1", str(least), str(CORPUS / name), str(work / name / "found")])
-    if merged.returncode or not any(least.iterdir()):
-        print(f"{name}: the corpus stays as it is", file=sys.stderr)
-        return
-    kept = {path.name: path.read_bytes() for path in least.iterdir() if path.stat().st_size <= _CORPUS_FILE_BYTES}
+    """Put into the corpus the shortest inputs that together take every step from line to line that all of them take."""
+    from tests.fuzz.targets import TARGETS
+
+    target = TARGETS[name]
+    folders = (CORPUS / name, work / name / "found")
+    inputs = {path.read_bytes() for folder in folders if folder.is_dir() for path in folder.iterdir()}
+    kept: list[bytes] = []
+    known: set[tuple[str, int, int]] = set()
+    for data in sorted(inputs, key=lambda data: (len(data), data)):
+        steps = _steps(target, data)
+        if not steps <= known:
+            known |= steps
+            kept.append(data)
+    (CORPUS / name).mkdir(parents=True, exist_ok=True)
     for path in (CORPUS / name).iterdir():
         path.unlink()
-    for data in kept.values():
+    for data in kept:
         (CORPUS / name / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
+    print(f"{name}: {len(kept)} of {len(inputs)} inputs, {sum(map(len, kept))} bytes, {len(known)} steps", flush=True)
+
+
+def _steps(target: "Target", data: bytes) -> set[tuple[str, int, int]]:
+    """From which line to which line of our own code an input leads."""
+    found: set[tuple[str, int, int]] = set()
+    last: dict[FrameType, int] = {}
+
+    def local(frame: FrameType, event: str, argument: object) -> "TraceFunction | None":
+        if event == "line":
+            found.add((frame.f_code.co_filename, last.get(frame, 0), frame.f_lineno))
+            last[frame] = frame.f_lineno
+        elif event == "return":
+            last.pop(frame, None)
+        return local
+
+    def begin(frame: FrameType, event: str, argument: object) -> "TraceFunction | None":
+        return local if frame.f_code.co_filename.startswith(_OURS) else None
+
+    sys.settrace(begin)
+    try:
+        target.run(data)
+    finally:
+        sys.settrace(None)
+    return found
 
 
 def _python(name: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tests.fuzz.run", "--child", name, *arguments],
-        cwd=Path(__file__).parents[2],
+        cwd=_ROOT,
         env={**os.environ, "PYTHONHASHSEED": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -134,7 +172,7 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", help="names; all if none is given")
     parser.add_argument("--runs", type=int, default=100_000, help="inputs for each target")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "sanhui-fuzz")
-    parser.add_argument("--minimise", action="store_true", help="put the fewest inputs into the corpus afterwards")
+    parser.add_argument("--minimise", action="store_true", help="bring the corpus up to date afterwards")
     parser.add_argument("--json", action="store_true", help="one object a target")
     options = parser.parse_args()
     unknown = set(options.targets) - set(TARGETS)
