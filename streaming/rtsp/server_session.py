@@ -19,10 +19,9 @@ from streaming.errors import MessageTooLargeError, RecordingError, RtspError
 from streaming.rtsp.auth import ServerAuthenticator
 from streaming.rtsp.message import Headers, InterleavedFrame, Request, Response, StreamParser
 from streaming.rtsp.sdp import write_sdp
-from streaming.rtsp.server_feed import Output, StreamFeed
 from streaming.rtsp.server_multicast import MulticastSeat
 from streaming.rtsp.server_output import InterleavedOutput
-from streaming.rtsp.server_play import LivePlay, Play, RecordedPlay, status_of
+from streaming.rtsp.server_play import Feeds, LivePlay, Play, RecordedPlay, status_of
 from streaming.rtsp.server_range import RangeInvalidError, read_range
 from streaming.rtsp.server_recorded import RecordedLibrary
 from streaming.rtsp.server_transport import MulticastKeeper, SessionOutput, SessionTransport
@@ -37,20 +36,8 @@ MAX_WAITING_REQUESTS = 16
 PUBLIC = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
 
 
-class FeedKeeper(MulticastKeeper, Protocol):
-    """Who keeps the feeds; the server."""
-
-    def join(self, stream: LiveStream, output: Output) -> None:
-        """Begin to send a stream to a viewer."""
-        ...
-
-    def leave(self, stream: LiveStream, output: Output) -> None:
-        """Stop that."""
-        ...
-
-    def feed(self, stream: LiveStream) -> StreamFeed | None:
-        """The stream's feed, if somebody watches it."""
-        ...
+class FeedKeeper(Feeds, MulticastKeeper, Protocol):
+    """Who keeps the feeds and the multicast groups; the server."""
 
 
 @dataclass(frozen=True, slots=True)
