@@ -50,16 +50,16 @@ async def lasting(name: str, work: Callable[[], Awaitable[None]], failures: Fail
     """Run ``work`` until it ends by itself or is cancelled; on any exception, note it and begin again, after pauses
     that double up to some seconds while it fails again at once."""
     loop = asyncio.get_running_loop()
-    pause_s = _FIRST_PAUSE_S
+    pause_s, begun_s = 0.0, loop.time()
     while True:
-        begun_s = loop.time()
         try:
+            # Within: nothing here may end without being noted.
+            await asyncio.sleep(pause_s)
+            begun_s = loop.time()
             await work()
         except Exception as error:  # noqa: BLE001 - whatever it was, the service needs this task
             failures.note(name, error)
         else:
             return
-        if loop.time() - begun_s > _LONGEST_PAUSE_S:
-            pause_s = _FIRST_PAUSE_S
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        steady = loop.time() - begun_s > _LONGEST_PAUSE_S
+        pause_s = _FIRST_PAUSE_S if steady else min(max(_FIRST_PAUSE_S, pause_s * 2), _LONGEST_PAUSE_S)
