@@ -329,7 +329,10 @@ def assemble(spool: SpoolFile) -> Assembled:
                     with contextlib.suppress(ContainerError):
                         samples = read_fragments(media, item.track_id)
                         tables.append((segment.facts.sequence, item.track_id, table_of(samples)))
-            chain = chain_after(chain, spool.header.recording, spool.header.period, segment.facts)
+            try:
+                chain = chain_after(chain, spool.header.recording, spool.header.period, segment.facts)
+            except (TypeError, ValueError) as error:
+                raise _damaged(spool, segment) from error
             if chain != segment.facts.chain:
                 raise _damaged(spool, segment)
     tail = tables_box(tables)
