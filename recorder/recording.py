@@ -94,6 +94,7 @@ class Recording:
         self._segment_parts = 0
         self._refused: GapCause | None = None
         self.trouble = ""
+        self._trouble_at_ns = 0
         self._retry_at_ns = 0
         self._settled_failures: set[OpenSpoolFile] = set()
         self._resume_cause: GapCause | None = start.cause
@@ -327,12 +328,16 @@ class Recording:
         self._retry_at_ns = self._tools.clock.monotonic_ns() + int(self._settings.disk_retry_s * NS_PER_S)
         self._break = True
         self._segment = None
-        self.trouble = refusal_code(file.failed)
+        self._has_failed(file, file.failed)
         self._settled_failures.add(file)
         self._close_object()
         self._refused = self._hole_cause = GapCause.STORAGE_LOST
         self._begin_gap(GapCause.STORAGE_LOST)
         return True
+
+    def _has_failed(self, file: OpenSpoolFile, error: OSError) -> None:
+        self.trouble = refusal_code(error)
+        self._trouble_at_ns = file.start_utc_ns or self._object_start
 
     def _durable_until(self, file: OpenSpoolFile) -> int:
         """Where the media on disk ends, up to and including ``file``."""
@@ -366,8 +371,8 @@ class Recording:
         self._durable_end = max([self._durable_end, *(item.facts.end_utc_ns for item in file.segments[-1:])])
         # Until a whole object is on disk: who looks now and then must see it too.
         if file.failed is not None:
-            self.trouble = refusal_code(file.failed)
-        elif spool is not None:
+            self._has_failed(file, file.failed)
+        elif spool is not None and (file.start_utc_ns or 0) > self._trouble_at_ns:
             self.trouble = ""
         if file.failed is None or file in self._settled_failures:
             self._settled_failures.discard(file)

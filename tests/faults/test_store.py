@@ -25,7 +25,7 @@ def stops(proxy: FaultProxy, _: random.Random) -> None:
 
 def is_slow(proxy: FaultProxy, chance: random.Random) -> None:
     # In time, yet too slow to keep pace; or too late.
-    proxy.delay_s = chance.choice((0.1, 0.15, 0.5))
+    proxy.delay_s = chance.choice((0.1, 0.15, 1.5))
 
 
 def is_busy(proxy: FaultProxy, _: random.Random) -> None:
@@ -50,7 +50,7 @@ async def scene_on_minio(
             bucket=f"faults-{new_id()[:12].lower()}",
             access_key=minio.access_key,
             secret_key=minio.secret_key,
-            read_timeout_s=0.3,
+            read_timeout_s=1.0,
             attempts=1,
         )
         quick = replace(QUICK, lag_warn_s=10.0)
