@@ -33,7 +33,7 @@ from streaming.webrtc.errors import (
     WebRtcError,
 )
 from streaming.webrtc.fragment import parse_fragment, write_fragment
-from streaming.webrtc.peer import Peer, PeerSettings
+from streaming.webrtc.peer import Peer, PeerSettings, PeerState
 from streaming.webrtc.port import WebRtcPort
 from streaming.webrtc.relay import Relay, Relays
 from streaming.webrtc.relay_track import Shape
@@ -159,7 +159,7 @@ class WhepSessions:
         """Begin a session: answer an offer.
 
         Raises OfferBrokenError, OfferUnsuitableError, CodecMismatchError, PictureUnplayableError, StreamAwayError,
-        TooManySessionsError.
+        TooManySessionsError, TranscodesFullError.
         """
         self._admit()
         self._opening += 1
@@ -245,6 +245,10 @@ class WhepSessions:
         if relay.audio is None and main is not None and main is not relay.stream:
             # Sub streams often have no sound; the main stream is read in any case.
             listened = await stack.enter_async_context(self._relays.of(main))
+            if listened.audio is None:
+                # Opened just now, it has not seen the stream's cached sound yet.
+                with contextlib.suppress(StreamAwayError):
+                    await listened.ready(self._relays.settings.first_keyframe_s)
         audio = choose_audio(offer, listened, makes_opus=self._relays.makes_opus)
         if video is None and audio is None:
             raise CodecMismatchError("no medium in common", codec="-", offered="-")
@@ -255,10 +259,10 @@ class WhepSessions:
         choices = {item.media.mid: self._choice(item) for item in (video, audio) if item is not None}
         answer = write_answer(offer, choices, peer.local)
         mid = next(item.mid for item in offer.media if item.usable)
+        # A transcode is there because the viewer can take neither stream.
+        adapts = quality is Quality.MAIN and relay.stream is main
         got = relay.stream.id.quality
-        session = WhepSession(
-            session_id, camera, peer, viewer, answer, _etag(), got, adaptation, got is quality is Quality.MAIN, mid
-        )
+        session = WhepSession(session_id, camera, peer, viewer, answer, _etag(), got, adaptation, adapts, mid)
         return session, relay, (listened, audio.opus) if audio is not None else None
 
     async def _playable(
@@ -276,9 +280,9 @@ class WhepSessions:
             except (CodecMismatchError, PictureUnplayableError, StreamAwayError) as error:
                 # What the stream that was asked for is refused for is what the person should read.
                 refusal = refusal or error
-        main = self._streams(StreamId(camera, quality))
-        if self._plainer is not None and main is not None and not isinstance(refusal, StreamAwayError):
-            plain = await stack.enter_async_context(self._plainer(main, offer))
+        source = self._streams(StreamId(camera, quality)) or self._streams(StreamId(camera, other))
+        if self._plainer is not None and source is not None and not isinstance(refusal, StreamAwayError):
+            plain = await stack.enter_async_context(self._plainer(source, offer))
             return await self._agreed(plain, offer, stack)
         raise refusal or StreamAwayError("the camera is away", camera=camera)
 
@@ -315,6 +319,7 @@ class WhepSessions:
     ) -> None:
         viewer = session.viewer
         stack.callback(viewer.close)
+        session.peer.on_state = lambda state: viewer.dismissed.set() if state is PeerState.CLOSED else None
         await session.peer.connected()
         if sound is not None:
             listened, opus = sound
@@ -323,24 +328,20 @@ class WhepSessions:
         async with contextlib.AsyncExitStack() as watching:
             relay.watch(viewer)
             watching.callback(relay.unwatch, viewer)
-            over = asyncio.ensure_future(session.peer.closed())
-            dismissed = asyncio.ensure_future(viewer.dismissed.wait())
-            try:
-                while not over.done() and not dismissed.done():
-                    await asyncio.wait((over, dismissed), timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
-                    session.adaptation.stream_bps = relay.video.bitrate_bps if relay.video is not None else 0
-                    relay = await self._adapt(session, relay, watching)
-            finally:
-                for waiting in (over, dismissed):
-                    waiting.cancel()
+            while not session.over and not viewer.dismissed.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_S):
+                        await viewer.dismissed.wait()
+                session.adaptation.stream_bps = relay.video.bitrate_bps if relay.video is not None else 0
+                relay = await self._adapt(session, relay, watching)
 
     async def _adapt(self, session: WhepSession, relay: Relay, watching: contextlib.AsyncExitStack) -> Relay:
         """Move the viewer to the stream that its line carries, once that stream has a keyframe."""
         wanted = session.adaptation.look() if session.adapts else session.quality
-        if wanted is session.quality:
+        if wanted is session.quality or session.over:
             return relay
         stream = self._streams(StreamId(session.camera, wanted))
-        if stream is None or session.over:
+        if stream is None:
             return relay
         async with contextlib.AsyncExitStack() as trial:
             target = await trial.enter_async_context(self._relays.of(stream))
