@@ -135,7 +135,11 @@ async def test_off_unless_set_and_bounded_by_its_addresses() -> None:
             for each in (talk, late):
                 assert (await each.ask("TEARDOWN")).status == 200
         # The address is free again.
-        await until(lambda: server.multicast_group(other.stream) is not None)
+        await until(lambda: server.viewers == 0)
+        async with asyncio.timeout(10):
+            while (group := server.multicast_group(other.stream)) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        group.release()
 
 
 @pytest.mark.gstreamer
