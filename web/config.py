@@ -244,6 +244,16 @@ class Settings(BaseModel):
         "behind a NAT; empty takes those of its network cards.",
     )
     webrtc_max_viewers: int = Field(default=500, ge=1, le=5000, description="WebRTC viewers at a time.")
+    transcodes_max: int = Field(
+        default=2,
+        ge=0,
+        le=64,
+        description="Streams converted at a time for WebRTC viewers that can take neither of a camera's (H.265, "
+        "B-frames), each in a process of its own, a good part of a core; 0 converts none.",
+    )
+    transcode_height: int = Field(
+        default=720, ge=144, le=2160, description="Largest height of a converted picture, lines."
+    )
     webrtc_ice_servers: IceServers = Field(
         default=[],
         description="STUN and TURN servers that browsers may use, such as `turn:turn.example:3478?transport=tcp`, "

@@ -59,6 +59,7 @@ STATUS: Mapping[str, int] = {
     "webrtc-session-changed": 412,
     "webrtc-session-gone": 404,
     "webrtc-too-many": 429,
+    "webrtc-transcodes-full": 503,
     "window-timeout": 503,
 }
 

@@ -9,7 +9,8 @@ StreamingError
     ├── StreamAwayError       no such stream, or it brings no media now
     ├── SessionGoneError      a session that is over, or never was
     ├── SessionChangedError   the ETag of a request is not the session's
-    └── TooManySessionsError  as many sessions as the settings allow
+    ├── TooManySessionsError  as many sessions as the settings allow
+    └── TranscodesFullError   the pictures would have to be transcoded, and as many are as the settings allow
 """
 
 from streaming.errors import StreamingError
@@ -67,3 +68,10 @@ class TooManySessionsError(WebRtcError):
     """As many sessions, or offers a second, as are allowed. ``params``: seconds until it is worth trying again."""
 
     code = "webrtc-too-many"
+
+
+class TranscodesFullError(WebRtcError):
+    """The viewer cannot take the pictures as they are, and as many streams are transcoded as is allowed. ``params``:
+    limit."""
+
+    code = "webrtc-transcodes-full"

@@ -13,12 +13,14 @@ from aiohttp import web
 
 from media.clock import Clock
 from media.opus_live import OpusTranscoders
+from media.plain_picture import PlainSettings
 from media.stream import LiveStream, StreamId
 from media.unit import NS_PER_S
 from streaming.pushed_session import PushedSession
 from streaming.webrtc.dtls import Certificates
 from streaming.webrtc.port import PortSettings, WebRtcPort
 from streaming.webrtc.relay import Relays
+from streaming.webrtc.transcodes import Transcodes, TranscodeSettings
 from streaming.webrtc.whep import WhepSessions, WhepSettings
 from streaming.webrtc.whip_sessions import WhipSessions
 from web.access.view_tokens import ViewTokens
@@ -95,9 +97,11 @@ async def start_webrtc(
         raise SettingsError("SANHUI_WEBRTC_PORT", _taken(settings)) from error
     relays = await stack.enter_async_context(Relays(clock, OpusTranscoders(executor)))
     certificates = Certificates(clock)
+    transcodes = await stack.enter_async_context(Transcodes(clock, transcode_settings(settings)))
+    plainer = transcodes.plain if settings.transcodes_max else None
     limits = WhepSettings(max_sessions=settings.webrtc_max_viewers)
     whep = await stack.enter_async_context(
-        WhepSessions(port, relays, streams, clock, limits, certificates=certificates)
+        WhepSessions(port, relays, streams, clock, limits, certificates=certificates, plainer=plainer)
     )
     whip = await stack.enter_async_context(WhipSessions(port, pushed, clock, certificates=certificates))
     return WebRtc(port, certificates, relays, whep, whip, ViewTokens(clock, county), ice_servers(settings), clock)
@@ -111,6 +115,11 @@ def port_settings(settings: Settings) -> PortSettings:
         tcp_port=settings.webrtc_port if settings.webrtc_tcp else None,
         public_addresses=tuple(settings.webrtc_public_addresses),
     )
+
+
+def transcode_settings(settings: Settings) -> TranscodeSettings:
+    """How many streams are converted, and into what."""
+    return TranscodeSettings(settings.transcodes_max, picture=PlainSettings(settings.transcode_height))
 
 
 def ice_servers(settings: Settings) -> tuple[IceServer, ...]:
