@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import av
@@ -11,8 +12,10 @@ import pytest
 from aiortc.rtp import RTCP_PSFB_APP, RTCP_PSFB_PLI, RtcpPsfbPacket, pack_remb_fci
 
 from media.clock import SystemClock
+from media.opus_live import OpusTranscoders
 from media.rtcp import ReceptionReport, SenderReport, build_receiver_report, parse_compound
 from media.stream import LiveStream, Quality, StreamId
+from media.testsource import TestSource, TestSourceSettings
 from media.unit import NS_PER_S, AccessUnit, AudioTrack, Codec
 from streaming.webrtc.adaptation import Adaptation, AdaptationSettings
 from streaming.webrtc.errors import (
@@ -55,12 +58,12 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(**limits: object) -> AsyncIterator[House]:
+async def house(*, transcoders: OpusTranscoders | None = None, **limits: object) -> AsyncIterator[House]:
     streams: dict[Quality, LiveStream] = {}
     async with (
         asyncio.timeout(LIMIT_S),
         WebRtcPort(PortSettings(host="127.0.0.1"), CLOCK) as port,
-        Relays(CLOCK, None, RelaySettings(idle_s=0.05, first_keyframe_s=0.3)) as relays,
+        Relays(CLOCK, transcoders, RelaySettings(idle_s=0.05, first_keyframe_s=0.3)) as relays,
         WhepSessions(
             port,
             relays,
@@ -256,6 +259,29 @@ async def test_sound_goes_through_as_it_came() -> None:
         heard = [item for item in client.packets if item.header.payload_type == 8]
         assert [item.payload[0] for item in heard] == list(range(1, 20))
         assert [item.header.timestamp - heard[0].header.timestamp for item in heard] == [320 * n for n in range(19)]
+
+
+async def test_sound_that_browsers_do_not_take_comes_as_opus() -> None:
+    source = TestSource(TestSourceSettings(video=None, audio=Codec.AAC))
+    now = CLOCK.utc_ns()
+    sounds = itertools.takewhile(lambda unit: unit.utc_ns < now + 2 * NS_PER_S, source.units(now))
+    with ThreadPoolExecutor(1) as executor:
+        async with house(transcoders=OpusTranscoders(executor)) as h, WebRtcClient() as client:
+            publish(h.stream(), [*pictures(10), next(sounds)])
+            session = await h.look(client)
+            assert "opus/48000/2" in session.answer
+            await arrived(client, 1)
+
+            def heard() -> list[Received]:
+                return [item for item in client.packets if item.header.payload_type == 100]
+
+            # Sound goes on until the transcoder, which starts with its first listener, has made some of it.
+            for sound in sounds:
+                publish(h.stream(), [sound])
+                await asyncio.sleep(0.01)
+            await client.until(lambda: len(heard()) > 10)
+            stamps = [item.header.timestamp for item in heard()]
+            assert {(b - a) & 0xFFFFFFFF for a, b in itertools.pairwise(stamps)} == {960}
 
 
 async def test_sender_reports_tie_media_to_the_wall_clock() -> None:
