@@ -45,7 +45,7 @@ class TalkSettings:
     silent_s: float = 20.0
     long_s: float = 120.0
     longest_s: float = 900.0
-    asks_again_s: float = 30.0
+    asks_again_s: float = 6.0
     max_queue: int = 16
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from playwright.async_api import Browser, Page
 
 from media.sound import decode_alaw
-from tests.support.browser import FAKE_DEVICES, chromium, require_browser
+from tests.support.browser import FAKE_DEVICES, chromium, require_browser, require_desk
 from tests.support.fake_camera import Behaviour, fake_camera
 from tests.web.conftest import PASSWORD, fill, run, settings
 from tests.web.live_county import running_meeting
@@ -63,6 +63,28 @@ async count => {
 """
 
 
+# The meeting's page plays the recording; its second sound is listened to until something is said.
+_REPLAY = """
+async () => {
+  const until = performance.now() + 30_000;
+  const voice = () => document.querySelectorAll("audio")[1];
+  while (!(voice()?.currentTime > 0) && performance.now() < until) await new Promise(done => setTimeout(done, 50));
+  const context = new AudioContext();
+  const analyser = context.createAnalyser();
+  context.createMediaElementSource(voice()).connect(analyser);
+  analyser.connect(context.destination);
+  const samples = new Float32Array(analyser.fftSize);
+  let loudest = 0;
+  while (loudest < 0.05 && performance.now() < until) {
+    analyser.getFloatTimeDomainData(samples);
+    for (const sample of samples) loudest = Math.max(loudest, Math.abs(sample));
+    await new Promise(done => setTimeout(done, 20));
+  }
+  return {loudest, apart: voice().currentTime - document.querySelector("video").currentTime};
+}
+"""
+
+
 async def person(browser: Browser, origin: str, name: str) -> Page:
     context = await browser.new_context()
     page = await context.new_page()
@@ -81,6 +103,7 @@ def beeps(wave: NDArray[Any], rate: int) -> int:
 
 async def test_one_browser_speaks_and_everybody_hears(tmp_path: Path) -> None:
     require_browser()
+    require_desk()
     loudspeaker = ("m=audio 0 RTP/AVP 8", "a=rtpmap:8 PCMA/8000")
     async with (
         asyncio.timeout(LIMIT_S),
@@ -113,3 +136,13 @@ async def test_one_browser_speaks_and_everybody_hears(tmp_path: Path) -> None:
         with av.open(io.BytesIO(data), "r") as container:
             wave = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
         assert beeps(wave, 16_000) >= 2
+        # The desk plays it beside the picture.
+        desk = await (await browser.new_context(locale="en-GB")).new_page()
+        await desk.goto(f"{origin}/meetings/{meeting}")
+        await desk.get_by_label("User name").fill("east")
+        await desk.get_by_label("Password").fill(PASSWORD)
+        await desk.get_by_role("button", name="Log in").click()
+        await desk.wait_for_selector("video")
+        heard = await desk.evaluate(_REPLAY)
+        assert heard["loudest"] > 0.05
+        assert abs(heard["apart"]) < 0.5

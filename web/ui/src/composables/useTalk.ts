@@ -2,13 +2,14 @@ import { computed, onScopeDispose, readonly, ref } from "vue";
 import { networkProblem } from "@/api/client";
 import { t } from "@/i18n";
 import { Problem } from "@/lib/problem";
-import { canRtc, openRtc, type RtcSession } from "@/lib/whep";
+import { canRtc, openRtc, type RtcOptions, type RtcSession } from "@/lib/whep";
 
 /** `asking` waits for the microphone or the service's yes; `talking` is heard in the room. */
 export type TalkState = "idle" | "asking" | "talking" | "refused";
 
 /** After letting go the microphone stays open so long, so that the next sentence needs no wait. Milliseconds. */
 const KEEP_MIC_MS = 60_000;
+const ASK_AGAIN_MS = 1_500;
 
 function localProblem(code: string): Problem {
   return new Problem({ title: t(`talk.${code}.title`), detail: t(`talk.${code}.detail`), status: 0, code });
@@ -48,18 +49,34 @@ export function useTalk(url: () => string | null) {
     try {
       const stream = await openMicrophone();
       if (mine !== round) return;
-      const opened = await openRtc(address, {
+      const opened = await openInTurn(() => mine === round, address, {
         send: stream,
         onState: (now) => {
           if (mine !== round) return;
-          if (now === "connected") state.value = "talking";
-          else if (now === "lost") fail(localProblem("lost"));
+          if (now === "connected") {
+            problem.value = null;
+            state.value = "talking";
+          } else if (now === "lost") fail(localProblem("lost"));
         },
       });
       if (mine === round) session = opened;
       else opened.close();
     } catch (error) {
       if (mine === round) fail(error instanceof Problem ? error : networkProblem());
+    }
+  }
+
+  /** While somebody else speaks and the key is held, ask again: the service keeps this person's place in the queue. */
+  async function openInTurn(held: () => boolean, address: string, options: RtcOptions): Promise<RtcSession> {
+    for (;;) {
+      try {
+        return await openRtc(address, options);
+      } catch (error) {
+        if (!(error instanceof Problem) || error.code !== "talk-busy" || !held()) throw error;
+        problem.value = error;
+      }
+      await new Promise((done) => window.setTimeout(done, ASK_AGAIN_MS));
+      if (!held()) throw new DOMException("let go", "AbortError");
     }
   }
 
