@@ -41,6 +41,7 @@ REQUIREMENTS = (
     Requirement("RTP in GStreamer", ("gst-inspect-1.0", "rtph264pay"), ("gstreamer1.0-plugins-good",)),
     Requirement("AAC in GStreamer", ("gst-inspect-1.0", "avenc_aac"), ("gstreamer1.0-libav",)),
     Requirement("test pictures in GStreamer", ("gst-inspect-1.0", "videotestsrc"), ("gstreamer1.0-plugins-base",)),
+    Requirement("Network namespaces", ("ip", "-Version"), ("iproute2",)),
     Requirement("Chromium", ("chromium", "--version"), ("chromium",)),
     Requirement("Chinese type", ("sh", "-c", "fc-list :lang=zh | grep -q ."), ("fontconfig", "fonts-noto-cjk")),
 )
