@@ -27,7 +27,7 @@ _TURN_S = 0.004
 """Longest that handing out packets may keep the loop from cameras and everybody else, looked at every so many."""
 
 _LOOK_EVERY = 8
-_REPORT_NS = 2 * NS_PER_S
+_REPORT_NS = 4 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ class Relay:
 
     def _dismiss(self) -> None:
         for viewer in {*self._watching, *self._listening, *self._listening_opus}:
-            viewer.dismissed.set()
+            viewer.dismiss()
 
 
 def _same_sound(old: object, new: object) -> bool:

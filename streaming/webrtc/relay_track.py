@@ -122,6 +122,7 @@ class RelayTrack:
         self._offset: int | None = None
         self._newest: _Newest | None = None
         self._recent: deque[tuple[int, int]] = deque()
+        self._recent_bytes = 0
         self._epoch = -1
         self.backlog: list[Batch] = []
         """Batches since the newest keyframe; of sound only the last."""
@@ -146,7 +147,7 @@ class RelayTrack:
         recent = self._recent
         if len(recent) < 2 or recent[-1][0] <= recent[0][0]:
             return 0
-        return sum(size for _, size in recent) * 8 * NS_PER_S // (recent[-1][0] - recent[0][0])
+        return self._recent_bytes * 8 * NS_PER_S // (recent[-1][0] - recent[0][0])
 
     def batch(self, unit: AccessUnit, now_ns: int) -> Batch:
         """Cut one unit. ``now_ns`` is the wall clock."""
@@ -182,8 +183,9 @@ class RelayTrack:
 
     def _measure(self, now_ns: int, size: int) -> None:
         self._recent.append((now_ns, size))
+        self._recent_bytes += size
         while now_ns - self._recent[0][0] > _RATE_WINDOW_NS:
-            self._recent.popleft()
+            self._recent_bytes -= self._recent.popleft()[1]
 
     def _remember(self, batch: Batch, unit: AccessUnit) -> None:
         if unit.epoch != self._epoch:

@@ -135,8 +135,10 @@ class Viewer:
         self.video = video
         self.audio = audio
         self.counters = ViewerCounters()
-        self.dismissed = asyncio.Event()
-        """Set by the relay: the stream is over, or no longer what was agreed on."""
+        self.dismissed = False
+        """The stream is over, or no longer what was agreed on."""
+        self.news = asyncio.Event()
+        """Something about this viewer has to be seen to."""
         self.rejoin: Callable[[], None] = lambda: None
         """Set by the relay: begin again at the newest keyframe."""
         self._clock = clock
@@ -159,6 +161,11 @@ class Viewer:
     def behind(self) -> bool:
         """Whether pictures wait to be sent."""
         return bool(self._queue or self._rest)
+
+    def dismiss(self) -> None:
+        """Told by the relay that it has nothing more for this viewer."""
+        self.dismissed = True
+        self.news.set()
 
     def close(self) -> None:
         """Send no more."""

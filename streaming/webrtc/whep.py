@@ -77,6 +77,8 @@ class WhepSession:
     etag: str
     quality: Quality
     adaptation: Adaptation
+    relay: Relay
+    """What it is sent from now."""
     adapts: bool
     """Whether it is moved between streams: not where the sub stream was asked for, or is all that can be had."""
     mid: str
@@ -127,14 +129,16 @@ class WhepSessions:
         # The same for all viewers, so that they can share packets; nobody sees another's.
         self._ssrcs = {"video": secrets.randbits(31) + 1, "audio": secrets.randbits(31) + 1}
         self._cname = secrets.token_hex(8)
+        self._judging: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        self._judging = asyncio.create_task(self._judge(), name="whep lines")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *([self._judging] if self._judging is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -262,7 +266,7 @@ class WhepSessions:
         # A transcode is there because the viewer can take neither stream.
         adapts = quality is Quality.MAIN and relay.stream is main
         got = relay.stream.id.quality
-        session = WhepSession(session_id, camera, peer, viewer, answer, _etag(), got, adaptation, adapts, mid)
+        session = WhepSession(session_id, camera, peer, viewer, answer, _etag(), got, adaptation, relay, adapts, mid)
         return session, relay, (listened, audio.opus) if audio is not None else None
 
     async def _playable(
@@ -319,7 +323,7 @@ class WhepSessions:
     ) -> None:
         viewer = session.viewer
         stack.callback(viewer.close)
-        session.peer.on_state = lambda state: viewer.dismissed.set() if state is PeerState.CLOSED else None
+        session.peer.on_state = lambda state: viewer.news.set() if state is PeerState.CLOSED else None
         await session.peer.connected()
         if sound is not None:
             listened, opus = sound
@@ -328,12 +332,20 @@ class WhepSessions:
         async with contextlib.AsyncExitStack() as watching:
             relay.watch(viewer)
             watching.callback(relay.unwatch, viewer)
-            while not session.over and not viewer.dismissed.is_set():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_S):
-                        await viewer.dismissed.wait()
-                session.adaptation.stream_bps = relay.video.bitrate_bps if relay.video is not None else 0
-                relay = await self._adapt(session, relay, watching)
+            while not session.over and not viewer.dismissed:
+                await viewer.news.wait()
+                viewer.news.clear()
+                session.relay = relay = await self._adapt(session, relay, watching)
+
+    async def _judge(self) -> None:
+        """Look at all viewers' lines once a second, and wake those who should have another stream."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for session in self.sessions:
+                video = session.relay.video
+                session.adaptation.stream_bps = video.bitrate_bps if video is not None else 0
+                if session.adapts and session.adaptation.look() is not session.quality:
+                    session.viewer.news.set()
 
     async def _adapt(self, session: WhepSession, relay: Relay, watching: contextlib.AsyncExitStack) -> Relay:
         """Move the viewer to the stream that its line carries, once that stream has a keyframe."""

@@ -98,7 +98,9 @@ def numbers(packets: Sequence[Received]) -> list[int]:
     decoder.thread_count = 1
     shown: list[int] = []
     data = bytearray()
-    ordered = sorted(packets, key=lambda item: (item.header.sequence - packets[0].header.sequence) & 0xFFFF)
+    # The first that came need not be the first that was sent.
+    base = packets[0].header.sequence - 0x8000
+    ordered = sorted(packets, key=lambda item: (item.header.sequence - base) & 0xFFFF)
     for item in ordered:
         payload = item.payload
         kind = payload[0] & 31
