@@ -17,6 +17,7 @@ from typing import Self
 from media.clock import Clock
 from media.plain_picture import PlainSettings
 from media.stream import LiveStream
+from media.unit import Codec
 from streaming.webrtc.errors import CodecMismatchError, TranscodesFullError
 from streaming.webrtc.sdp import Offer
 from streaming.webrtc.transcode_process import Command, TranscodeProcess, WorkerDiedError, worker_command
@@ -91,7 +92,8 @@ class Transcodes:
         media = offer.first("video", receives=True)
         if media is None or media.codec("H264") is None:
             names = ", ".join(sorted({codec.name[:20] for codec in media.codecs})[:8]) if media is not None else ""
-            raise CodecMismatchError("the viewer does not take H264", codec="H.264", offered=names or "-")
+            shown = "H.265" if any(track.codec is Codec.H265 for track in stream.tracks) else "H.264"
+            raise CodecMismatchError("the viewer does not take H264", codec=shown, offered=names or "-")
         while (shared := self._shared.get(stream)) is None:
             if len(self._shared) < self.settings.max_running:
                 shared = self._start(stream)
