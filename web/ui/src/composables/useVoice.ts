@@ -46,7 +46,7 @@ export function useVoice(audio: Ref<HTMLAudioElement | null>, url: () => string 
     close();
     timer = window.setTimeout(
       () => void open(address),
-      Math.min(15_000, 500 * 2 ** failures++) * (0.7 + 0.6 * Math.random()),
+      Math.min(15_000, 2000 * 2 ** failures++) * (0.7 + 0.6 * Math.random()),
     );
   }
 

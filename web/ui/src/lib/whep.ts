@@ -90,15 +90,25 @@ function watched(
   onState?: (state: RtcState) => void,
 ): RtcSession {
   let over = false;
+  let connected = false;
 
   function close(): void {
+    end(!connected);
+  }
+
+  function leave(): void {
+    end(true);
+  }
+
+  /** A peer that is connected says goodbye by itself, which ends the session; one that is not, or dies, cannot. */
+  function end(tell: boolean): void {
     if (over) return;
     over = true;
     window.clearTimeout(timer);
-    window.removeEventListener("pagehide", close);
+    window.removeEventListener("pagehide", leave);
     peer.close();
     for (const track of media.getTracks()) track.stop();
-    if (location) {
+    if (location && tell) {
       void fetch(location, { method: "DELETE", headers: commonHeaders("DELETE"), keepalive: true }).catch(
         () => undefined,
       );
@@ -107,7 +117,7 @@ function watched(
 
   function lose(): void {
     if (over) return;
-    close();
+    end(!connected);
     onState?.("lost");
   }
 
@@ -116,10 +126,11 @@ function watched(
     if (over) return;
     if (peer.connectionState === "connected") {
       window.clearTimeout(timer);
+      connected = true;
       onState?.("connected");
     } else if (peer.connectionState === "failed" || peer.connectionState === "closed") lose();
     else if (peer.connectionState === "connecting") onState?.("connecting");
   });
-  window.addEventListener("pagehide", close);
+  window.addEventListener("pagehide", leave);
   return { media, peer, close };
 }
