@@ -8,6 +8,7 @@ import secrets
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -20,6 +21,8 @@ from media.clock import SystemClock
 from media.rtp import RtpHeader, parse_header
 from streaming.webrtc.dtls import Certificates, DtlsSrtp, Role, fingerprint_of
 from streaming.webrtc.ice import IceCredentials
+
+_MAX_EARLY = 256
 
 H264 = ("H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640c1f")
 H264_BASELINE = ("H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f")
@@ -137,6 +140,8 @@ class WebRtcClient:
         self._writer: asyncio.StreamWriter | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._dtls: DtlsSrtp | None = None
+        # Media may be right behind the record that ends the handshake, and that takes some turns of the loop to read.
+        self._early: deque[bytes] = deque(maxlen=_MAX_EARLY)
         self._answers = 0
         self._news = asyncio.Condition()
         self.said_goodbye = asyncio.Event()
@@ -170,6 +175,8 @@ class WebRtcClient:
         role: Role = "server" if self._answered.active else "client"
         self._dtls = DtlsSrtp(self._certificate, self._answered.fingerprints, role, self.send, self.said_goodbye.set)
         await self._dtls.handshake(20)
+        while self._early:
+            self._media(self._early.popleft())
 
     async def reach(self, over: str = "udp", local: str | None = None, *, nominate: bool = True) -> None:
         """Open a socket and check the first candidate that fits until it answers; ``local`` binds the socket."""
@@ -257,8 +264,10 @@ class WebRtcClient:
         elif data[0] < 64:
             if self._dtls is not None:
                 self._dtls.feed(data)
-        elif self._dtls is not None:
+        elif self._dtls is not None and self._dtls.connected:
             self._media(data)
+        elif self._dtls is not None:
+            self._early.append(data)
 
     def _media(self, data: bytes) -> None:
         assert self._dtls is not None
