@@ -25,6 +25,14 @@ class _Entry:
     dirty: bool = True
 
 
+def _together(grown: GapRecord, row: GapRecord) -> GapRecord:
+    """A gap that has grown, and the row that it is in, which may reach further."""
+    end = grown.end_utc_ns
+    if end is not None and row.end_utc_ns is not None:
+        end = max(end, row.end_utc_ns)
+    return replace(grown, id=row.id, start_utc_ns=min(grown.start_utc_ns, row.start_utc_ns), end_utc_ns=end)
+
+
 class GapBook:
     """The gaps of one recording. Owned by the recording's task; saved by the ledger.
 
@@ -145,8 +153,7 @@ class GapBook:
         for entry, written, now in zip(dirty, records, saved, strict=True):
             # It may have grown while the database was at work; and the row may be one that it was joined to.
             entry.dirty = entry.record is not written
-            start = min(entry.record.start_utc_ns, now.start_utc_ns)
-            entry.record = replace(entry.record, id=now.id, start_utc_ns=start) if entry.dirty else now
+            entry.record = _together(entry.record, now) if entry.dirty else now
         # The newest stay, to be merged with what comes next.
         settled = [entry for entry in self._entries[:-8] if not entry.dirty and entry is not self._open]
         self._entries = [entry for entry in self._entries if entry not in settled]

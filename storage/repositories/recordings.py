@@ -318,9 +318,12 @@ class GapRepository(Repository):
         return replace(gap, id=(await self._execute(statement)).scalar_one())
 
     async def save(self, gap: GapRecord) -> GapRecord:
-        """Write a gap once, however often and in whatever stage of its growth it is saved. With an id: that row becomes
-        ``gap``. Without: a row of the same recording and cause (or still open) that it overlaps or touches becomes both
-        together; else a row is added. The gap as it is on record now."""
+        """Write a gap once, however often and in whatever stage of its growth it is saved. With an id: that row is
+        stretched to ``gap``. Without: a row of the same recording and cause (or still open) that it overlaps or touches
+        becomes both together; else a row is added. The gap as it is on record now. Raises ``RecordNotFoundError``.
+
+        A closed row never gets shorter: it may be several gaps in one, of which the writer knows only its own.
+        """
         if not gap.id:
             query = select(GapRow).where(
                 GapRow.recording_id == gap.recording_id,
@@ -334,18 +337,20 @@ class GapRepository(Repository):
             known = await self._first(GapRecord, query.order_by(GapRow.start_utc_ns))
             if known is None:
                 return await self.add(gap)
-            ends = [end for end in (known.end_utc_ns, gap.end_utc_ns) if end is not None]
-            gap = replace(
-                gap,
-                id=known.id,
-                start_utc_ns=min(known.start_utc_ns, gap.start_utc_ns),
-                end_utc_ns=max(ends, default=None),
-                packets=max(known.packets, gap.packets),
-                detail=gap.detail or known.detail,
-            )
-        values = values_of(gap, without=("id", "recording_id"))
-        await self._changed_one(update(GapRow).where(GapRow.id == gap.id).values(values), str(gap.id))
-        return gap
+            gap = replace(gap, id=known.id, detail=gap.detail or known.detail)
+        start, end = gap.start_utc_ns, gap.end_utc_ns
+        values = values_of(gap, without=("id", "recording_id")) | {
+            "start_utc_ns": case((GapRow.start_utc_ns < start, GapRow.start_utc_ns), else_=start),
+            "end_utc_ns": end if end is None else case((GapRow.end_utc_ns > end, GapRow.end_utc_ns), else_=end),
+            "packets": case((GapRow.packets > gap.packets, GapRow.packets), else_=gap.packets),
+        }
+        # In the statement itself: between a look and a write somebody else may have stretched the row.
+        statement = update(GapRow).where(GapRow.id == gap.id).values(values)
+        grown = GapRow.start_utc_ns, GapRow.end_utc_ns, GapRow.packets
+        row = (await self._execute(statement.returning(*grown))).one_or_none()
+        if row is None:
+            raise self._not_found(str(gap.id))
+        return replace(gap, start_utc_ns=row[0], end_utc_ns=row[1], packets=row[2])
 
     async def close(
         self, gap_id: int, end_utc_ns: int, *, cause: str | None = None, packets: int = 0, detail: str = ""

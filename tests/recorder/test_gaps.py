@@ -94,6 +94,25 @@ async def test_saved_again_in_a_later_life_it_is_one_row(tmp_path: Path) -> None
         assert (row.start_utc_ns, row.end_utc_ns) == (10 * S, 25 * S)
 
 
+async def test_a_gap_that_grows_while_it_joins_a_longer_row_leaves_that_row_whole(tmp_path: Path) -> None:
+    """Clocks that are set on and back: the jump on was longer than what the next two say."""
+    async with house(tmp_path) as home:
+        await with_recording(home)
+        ledger = Ledger(home.database, RecorderMetrics(), merge_gaps_s=2, retry_s=0.01)
+        gaps = ledger.book("rec1")
+        gaps.add(Gap(100 * S, 4000 * S, GapCause.CLOCK_JUMP))
+        await ledger.save()
+        gaps.add(Gap(90 * S, 90 * S, GapCause.CLOCK_JUMP))
+        gaps.add(Gap(92 * S, 3000 * S, GapCause.CLOCK_JUMP))
+        saving = asyncio.create_task(ledger.save())
+        await asyncio.sleep(0)
+        gaps.add(Gap(3001 * S, 3100 * S, GapCause.CLOCK_JUMP))
+        await saving
+        async with home.database.read() as repos:
+            (row,) = await repos.gaps.of_recording("rec1")
+        assert (row.start_utc_ns, row.end_utc_ns) == (90 * S, 4000 * S)
+
+
 async def test_while_the_database_is_away_gaps_and_story_wait(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         await with_recording(home)

@@ -206,6 +206,23 @@ async def test_gaps_open_and_closed(database: Database, running: Recording) -> N
             await repos.gaps.close(lasting.id, NOON_NS + 99 * S)
 
 
+async def test_two_gaps_in_one_row_do_not_shorten_it(database: Database, running: Recording) -> None:
+    """Of two that overlap each knows its own part only, and either may be saved again by the row's id."""
+    async with database.transaction() as repos:
+        long = await repos.gaps.save(gap(running, 10, 60, "clock-jump"))
+        both = await repos.gaps.save(gap(running, 5, 20, "clock-jump"))
+        again = await repos.gaps.save(replace(gap(running, 5, 30, "clock-jump"), id=long.id))
+        lasting = await repos.gaps.save(gap(running, 100, None))
+        await repos.gaps.save(replace(lasting, end_utc_ns=NOON_NS + 110 * S))
+    assert both == again == replace(long, start_utc_ns=NOON_NS + 5 * S)
+    async with database.read() as repos:
+        rows = await repos.gaps.of_recording(running.id)
+    assert rows == (both, replace(lasting, end_utc_ns=NOON_NS + 110 * S))
+    with pytest.raises(RecordNotFoundError):
+        async with database.transaction() as repos:
+            await repos.gaps.save(replace(long, id=lasting.id + 1))
+
+
 async def test_a_recording_that_ends_ends_its_gaps(database: Database, running: Recording) -> None:
     async with database.transaction() as repos:
         await repos.gaps.add(gap(running, 20, None))
