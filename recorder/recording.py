@@ -24,6 +24,7 @@ from storage.records import GENESIS_HASH, GapRecord
 _log = logging.getLogger(__name__)
 
 _NO_STREAM_POLL_S = 0.5
+_TAKEN_UP_S = 5.0
 _LIMITS = ReaderLimits(max_bytes=64 * 1024 * 1024, max_items=10_000)
 """A reader begins with all of the open segment, which may have 32 MiB, or the cached GOP."""
 
@@ -110,6 +111,7 @@ class Recording:
         self._away = False
         self._end_ns: int | None = None
         self._end_reached = asyncio.Event()
+        self._reading = asyncio.Event()
         self._closing: dict[asyncio.Future[SpoolFile | None], OpenSpoolFile] = {}
 
     @property
@@ -147,13 +149,24 @@ class Recording:
                     await asyncio.sleep(_NO_STREAM_POLL_S)
                     continue
                 with stream.read_segments(f"recording {self.plan.recording}", _LIMITS) as reader:
+                    self._reading.set()
                     await self._read(reader)
+                self._reading.clear()
                 # The stream has ended for good; its camera may come back as another one.
                 self._break = True
                 await asyncio.sleep(0)
         finally:
             self._notice_failure()
             self._close_object()
+
+    async def taken_up(self) -> None:
+        """Wait until the stream is being read, if there is one: what is published from then on is recorded. Five
+        seconds at most; a recording that failed or whose stream went away is taken up again by others."""
+        if self._tools.streams(self.plan.source) is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TAKEN_UP_S):
+                await self._reading.wait()
 
     async def stopped(self) -> None:
         """Wait until everything handed to the spool is on disk and queued for upload. After :meth:`run` has ended."""

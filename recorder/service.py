@@ -169,21 +169,29 @@ class RecorderService:
 
     async def record_guidance(self, meeting_id: str) -> bool:
         """Somebody speaks into a running meeting's room: record it, from the meeting's stream of guidance. False where
-        the meeting is not to be recorded. Once is enough for a meeting; more does no harm.
+        the meeting is not to be recorded. Once is enough for a meeting; more does no harm. Once this returns, what the
+        stream brings is taken: no word is lost.
 
         Raises MeetingStateError, RecordNotFoundError, DatabaseError.
         """
         async with self._deciding:
-            if any(item.meeting == meeting_id and item.recording.plan.intermittent for item in self._running.values()):
-                return True
-            async with self._database.read() as repos:
-                place = await repos.meetings.place(meeting_id)
-            if not meetings.wants_recording(place):
-                return False
-            now = self._clock.utc_ns()
-            place, row = await meetings.add_guidance_recording(self._database, meeting_id, now)
-            await self._resume(place, row)
+            running = self._guidance_of(meeting_id)
+            if running is None:
+                async with self._database.read() as repos:
+                    place = await repos.meetings.place(meeting_id)
+                if not meetings.wants_recording(place):
+                    return False
+                now = self._clock.utc_ns()
+                place, row = await meetings.add_guidance_recording(self._database, meeting_id, now)
+                await self._resume(place, row)
+                running = self._guidance_of(meeting_id)
+        if running is not None:
+            await running.taken_up()
         return True
+
+    def _guidance_of(self, meeting_id: str) -> Recording | None:
+        ours = (item.recording for item in self._running.values() if item.meeting == meeting_id)
+        return next((recording for recording in ours if recording.plan.intermittent), None)
 
     async def reconcile(self) -> Todo:
         """Compare what should run with what does, and make it so; what there was to do. Runs by itself every few

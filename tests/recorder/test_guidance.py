@@ -59,6 +59,8 @@ async def on_record(home: House) -> str:
         async with home.database.transaction() as repos:
             await repos.talks.add(entry)
         assert await recorder.record_guidance(meeting)
+        # From here on no word is lost, though they come all at once.
+        assert talk.stream.watched
         assert await recorder.record_guidance(meeting)
         talk.say(103.0, 2.0)
         home.camera.feed(6.0)
