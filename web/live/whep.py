@@ -13,30 +13,21 @@ import structlog
 from aiohttp import hdrs, web
 
 from media.stream import Quality
-from streaming.webrtc.errors import OfferBrokenError, SessionGoneError
+from streaming.webrtc.errors import SessionGoneError
 from streaming.webrtc.fragment import CONTENT_TYPE
 from streaming.webrtc.whep import WhepSession
 from web.access.identity import assume, authenticate, check_same_site, demand_login
 from web.access.view_tokens import PREFIX
-from web.errors import BodyTypeError, NotFoundError, WebError
+from web.errors import WebError
 from web.live.context import LIVE
-from web.live.webrtc import WEBRTC, WebRtc
+from web.live.rtc_http import CORS, SDP, body_text, created, options, patched, webrtc_of
 from web.services import SERVICES
 
 log = structlog.get_logger("web.whep")
 
 _CAMERA = r"/live/{camera:[A-Za-z0-9_-]{1,64}}/whep"
 _SESSION = _CAMERA + r"/{session:[A-Za-z0-9_-]{1,64}}"
-_SDP = "application/sdp"
 _CHECK_S = 10.0
-_CORS = {
-    # No cookie is sent along with this, so another site gets nothing that its token does not open.
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "POST, PATCH, DELETE, OPTIONS",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
-    "Access-Control-Expose-Headers": "Location, ETag, Link",
-    "Access-Control-Max-Age": "86400",
-}
 
 
 @dataclass
@@ -50,18 +41,11 @@ class _Looks:
 _LOOKS = web.AppKey("whep_looks", _Looks)
 
 
-def _webrtc(request: web.Request) -> WebRtc:
-    webrtc = request.app.get(WEBRTC)
-    if webrtc is None:
-        raise NotFoundError
-    return webrtc
-
-
 async def _known(request: web.Request) -> None:
     """Find out who asks: a session, or a token for this camera. Raises CsrfError."""
     scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     if scheme.lower() == "bearer" and token.strip().startswith(PREFIX):
-        principal = _webrtc(request).tokens.find(token.strip(), request.match_info["camera"])
+        principal = webrtc_of(request).tokens.find(token.strip(), request.match_info["camera"])
         if principal is not None:
             assume(request, principal)
         return
@@ -70,22 +54,13 @@ async def _known(request: web.Request) -> None:
         check_same_site(request, principal)
 
 
-async def _text(request: web.Request, content_type: str) -> str:
-    if request.content_type != content_type:
-        raise BodyTypeError
-    try:
-        return (await request.read()).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise OfferBrokenError("not text", reason="syntax") from error
-
-
 async def _offer(request: web.Request) -> web.Response:
-    webrtc = _webrtc(request)
+    webrtc = webrtc_of(request)
     camera = request.match_info["camera"]
     quality = Quality.SUB if request.query.get("quality") == Quality.SUB else Quality.MAIN
     await _known(request)
     await request.app[LIVE].gate.watch_camera(request, camera)
-    text = await _text(request, _SDP)
+    text = await body_text(request, SDP)
     session = await webrtc.whep.offer(camera, quality, text)
     principal = await demand_login(request)
     looks = request.app[_LOOKS]
@@ -93,11 +68,7 @@ async def _offer(request: web.Request) -> web.Response:
     task = asyncio.create_task(_watch(request, session, principal.user.id), name=f"whep look {camera}")
     looks.tasks.add(task)
     task.add_done_callback(looks.tasks.discard)
-    headers = {"Location": f"/live/{camera}/whep/{session.id}", "ETag": session.etag, **_CORS}
-    answer = web.Response(status=201, text=session.answer, content_type=_SDP, headers=headers)
-    answer.headers["Cache-Control"] = "no-store"
-    _add_links(answer, webrtc)
-    return answer
+    return created(webrtc, f"/live/{camera}/whep/{session.id}", session.etag, session.answer)
 
 
 async def _watch(request: web.Request, session: WhepSession, user_id: str) -> None:
@@ -138,35 +109,19 @@ def _own(request: web.Request, principal_id: str) -> str:
 
 
 async def _patch(request: web.Request) -> web.Response:
-    webrtc = _webrtc(request)
+    webrtc = webrtc_of(request)
     await _known(request)
     session_id = _own(request, (await demand_login(request)).user.id)
-    text = await _text(request, CONTENT_TYPE)
+    text = await body_text(request, CONTENT_TYPE)
     session, fragment = webrtc.whep.patch(session_id, text, request.headers.get(hdrs.IF_MATCH))
-    if fragment is None:
-        return web.Response(status=204, headers=_CORS)
-    headers = {"ETag": session.etag, **_CORS}
-    answer = web.Response(status=200, text=fragment, content_type=CONTENT_TYPE, headers=headers)
-    _add_links(answer, webrtc)
-    return answer
+    return patched(webrtc, session.etag, fragment)
 
 
 async def _delete(request: web.Request) -> web.Response:
-    webrtc = _webrtc(request)
+    webrtc = webrtc_of(request)
     await _known(request)
     await webrtc.whep.close(_own(request, (await demand_login(request)).user.id))
-    return web.Response(status=200, headers=_CORS)
-
-
-async def _options(request: web.Request) -> web.Response:
-    answer = web.Response(status=204, headers={**_CORS, "Accept-Post": _SDP, "Accept-Patch": CONTENT_TYPE})
-    _add_links(answer, _webrtc(request))
-    return answer
-
-
-def _add_links(answer: web.Response, webrtc: WebRtc) -> None:
-    for link in webrtc.links():
-        answer.headers.add("Link", link)
+    return web.Response(status=200, headers=CORS)
 
 
 def prepare(app: web.Application) -> None:
@@ -186,8 +141,8 @@ def routes() -> Sequence[web.AbstractRouteDef]:
     """The routes of this module; handlers find their services under :data:`web.live.webrtc.WEBRTC`."""
     return [
         web.post(_CAMERA, _offer),
-        web.options(_CAMERA, _options),
+        web.options(_CAMERA, options),
         web.patch(_SESSION, _patch),
         web.delete(_SESSION, _delete),
-        web.options(_SESSION, _options),
+        web.options(_SESSION, options),
     ]
