@@ -18,8 +18,8 @@ from typing import Self
 
 from media.clock import Clock
 from media.stream import LiveStream, Quality, StreamId
-from media.unit import NS_PER_S
 from streaming.webrtc.adaptation import Adaptation, AdaptationSettings
+from streaming.webrtc.admission import Admission, new_etag
 from streaming.webrtc.choice import Agreed, choose_audio, choose_video
 from streaming.webrtc.dtls import Certificates
 from streaming.webrtc.errors import (
@@ -29,7 +29,6 @@ from streaming.webrtc.errors import (
     SessionChangedError,
     SessionGoneError,
     StreamAwayError,
-    TooManySessionsError,
     WebRtcError,
 )
 from streaming.webrtc.fragment import parse_fragment, write_fragment
@@ -89,14 +88,6 @@ class WhepSession:
         return self.peer.reason is not None
 
 
-@dataclass(slots=True)
-class _Offers:
-    """A bucket of offers."""
-
-    tokens: float
-    at_ns: int
-
-
 class WhepSessions:
     """All WHEP sessions of this node. An async context manager; leaving it ends them.
 
@@ -124,8 +115,10 @@ class WhepSessions:
         self._plainer = plainer
         self._sessions: dict[str, WhepSession] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._offers = _Offers(self.settings.offers_burst, clock.monotonic_ns())
-        self._opening = 0
+        limits = self.settings
+        self._admission = Admission(
+            clock, lambda: len(self._sessions), limits.max_sessions, limits.offers_per_s, limits.offers_burst
+        )
         # The same for all viewers, so that they can share packets; nobody sees another's.
         self._ssrcs = {"video": secrets.randbits(31) + 1, "audio": secrets.randbits(31) + 1}
         self._cname = secrets.token_hex(8)
@@ -165,9 +158,7 @@ class WhepSessions:
         Raises OfferBrokenError, OfferUnsuitableError, CodecMismatchError, PictureUnplayableError, StreamAwayError,
         TooManySessionsError, TranscodesFullError.
         """
-        self._admit()
-        self._opening += 1
-        try:
+        with self._admission.opening():
             offer = parse_offer(text)
             if offer.first("video", receives=True) is None and offer.first("audio", receives=True) is None:
                 raise OfferUnsuitableError("the viewer wants to receive nothing", reason="direction")
@@ -181,8 +172,6 @@ class WhepSessions:
             except asyncio.CancelledError:
                 task.cancel()
                 raise
-        finally:
-            self._opening -= 1
 
     def patch(self, session_id: str, text: str, if_match: str | None) -> tuple[WhepSession, str | None]:
         """Take candidates of the viewer's, or begin ICE anew; the answer's fragment in the latter case.
@@ -198,7 +187,7 @@ class WhepSessions:
         if not restart or fragment.ice is None:
             return session, None
         local = session.peer.restart_ice(fragment.ice)
-        session.etag = _etag()
+        session.etag = new_etag()
         return session, write_fragment(local.ice, session.mid, local.candidates)
 
     async def close(self, session_id: str) -> None:
@@ -207,19 +196,6 @@ class WhepSessions:
         task = self._tasks[session_id]
         await session.peer.close()
         await asyncio.gather(task, return_exceptions=True)
-
-    def _admit(self) -> None:
-        now = self._clock.monotonic_ns()
-        offers, settings = self._offers, self.settings
-        offers.tokens = min(
-            settings.offers_burst, offers.tokens + (now - offers.at_ns) * settings.offers_per_s / NS_PER_S
-        )
-        offers.at_ns = now
-        if offers.tokens < 1:
-            raise TooManySessionsError("too many offers", seconds=2)
-        offers.tokens -= 1
-        if len(self._sessions) + self._opening >= settings.max_sessions:
-            raise TooManySessionsError("too many sessions", seconds=30)
 
     async def _serve(
         self, session_id: str, camera: str, quality: Quality, offer: Offer, started: "asyncio.Future[WhepSession]"
@@ -266,7 +242,7 @@ class WhepSessions:
         # A transcode is there because the viewer can take neither stream.
         adapts = quality is Quality.MAIN and relay.stream is main
         got = relay.stream.id.quality
-        session = WhepSession(session_id, camera, peer, viewer, answer, _etag(), got, adaptation, relay, adapts, mid)
+        session = WhepSession(session_id, camera, peer, viewer, answer, new_etag(), got, adaptation, relay, adapts, mid)
         return session, relay, (listened, audio.opus) if audio is not None else None
 
     async def _playable(
@@ -384,7 +360,3 @@ def _interchangeable(one: Relay, other: Relay) -> bool:
     if one.video is None or other.video is None or other.video.reordered:
         return False
     return one.video.track.codec is other.video.track.codec
-
-
-def _etag() -> str:
-    return f'"{secrets.token_hex(8)}"'

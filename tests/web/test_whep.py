@@ -10,8 +10,9 @@ import pytest
 from aiohttp import ClientResponse
 from aiortc.sdp import SessionDescription
 
+from media.clock import SystemClock
 from storage.records import Role
-from streaming.webrtc.whep import WhepSettings
+from streaming.webrtc.admission import Admission
 from tests.support.fake_camera import Behaviour, FakeCamera, fake_camera
 from tests.support.webrtc_client import H265, OPUS, PCMA, VP8, WebRtcClient
 from tests.web.conftest import Api, Service, fill, run, settings
@@ -217,8 +218,9 @@ async def test_offers_that_cannot_be_answered_are_told_why(house: House) -> None
 
 async def test_a_thousand_offers_a_second_are_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     official = await house.service.logged_in("east")
-    monkeypatch.setattr(house.webrtc.whep, "settings", WhepSettings(offers_per_s=0.001, offers_burst=5, max_sessions=3))
-    house.webrtc.whep._offers.tokens = 5  # noqa: SLF001
+    sessions = house.webrtc.whep
+    strict = Admission(SystemClock(), lambda: len(sessions), max_sessions=3, per_s=0.001, burst=5)
+    monkeypatch.setattr(sessions, "_admission", strict)
     answers = await asyncio.gather(*(house.post(official, WebRtcClient().offer()) for _ in range(60)))
     statuses = sorted(answer.status for answer in answers)
     assert statuses == [201] * 3 + [429] * 57
