@@ -43,9 +43,14 @@ async ({tracks, times}) => {
   const canvas = document.createElement('canvas');
   const numbers = [];
   for (const time of times) {
+    // "seeked" comes before the picture is on screen: only the frame callback says which picture a canvas will get.
     await new Promise((done, failed) => {
       setTimeout(() => failed(new Error(`no picture at ${time}: ${video.error?.message}`)), 10_000);
-      video.addEventListener('seeked', done, {once: true});
+      const look = (_, {mediaTime}) => {
+        if (mediaTime > time - 0.041 && mediaTime <= time) done();
+        else video.requestVideoFrameCallback(look);
+      };
+      video.requestVideoFrameCallback(look);
       video.currentTime = time;
     });
     canvas.width = video.videoWidth; canvas.height = video.videoHeight;
