@@ -161,15 +161,18 @@ class LiveStream:
 
     def pause(self) -> None:
         """Nothing comes for a while, and nothing is missing: close the open segment, forget what is cached."""
+        self.break_off()
+        self._gop = GopCache()
+
+    def break_off(self) -> None:
+        """What feeds the stream has gone; what comes next is another epoch. The open segment is closed, so that readers
+        have the last picture though nothing comes to end it."""
         if self._segmenter is not None:
             for event in self._segmenter.flush():
                 self._segments.publish(event)
-        self._gop = GopCache()
 
     def end(self) -> None:
         """The stream is over for good: close the open segment, let readers finish."""
-        if self._segmenter is not None:
-            for event in self._segmenter.flush():
-                self._segments.publish(event)
+        self.break_off()
         self._units.end()
         self._segments.end()

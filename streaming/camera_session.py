@@ -120,6 +120,8 @@ class CameraSession(StreamSession):
                 if problem is None or problem.code != InternalCameraError.code:
                     log.exception("camera %s: internal fault", self.source.camera_id)
                 self._failed(InternalCameraError("internal fault"))
+            finally:
+                self.stream.break_off()
             if self._clock.monotonic_ns() - started_ns >= self._reconnect.steady_s * NS_PER_S:
                 self._backoff.succeeded()
             await self._wait()

@@ -75,6 +75,7 @@ class PushedSession(StreamSession):
         finally:
             for item in receiver.flush():
                 self.take(item)
+            self.stream.break_off()
             self._before = self._totals()
             self._feed = None
             self._missing_cause = GapCause.DISCONNECTED

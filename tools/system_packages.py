@@ -12,6 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GST_PROBE = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
+WEBRTC_PROBE = (
+    "import gi; gi.require_version('Gst', '1.0'); gi.require_version('GstWebRTC', '1.0');"
+    "from gi.repository import Gst, GstWebRTC; Gst.init(None);"
+    "assert all(Gst.ElementFactory.find(name) for name in ('webrtcbin', 'nicesrc', 'opusenc', 'avdec_h264'))"
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,11 @@ REQUIREMENTS = (
     Requirement("RTP in GStreamer", ("gst-inspect-1.0", "rtph264pay"), ("gstreamer1.0-plugins-good",)),
     Requirement("AAC in GStreamer", ("gst-inspect-1.0", "avenc_aac"), ("gstreamer1.0-libav",)),
     Requirement("test pictures in GStreamer", ("gst-inspect-1.0", "videotestsrc"), ("gstreamer1.0-plugins-base",)),
+    Requirement(
+        "WebRTC in GStreamer",
+        ("/usr/bin/python3", "-c", WEBRTC_PROBE),
+        ("python3-gi", "gstreamer1.0-plugins-bad", "gstreamer1.0-nice", "gir1.2-gst-plugins-bad-1.0"),
+    ),
     Requirement("Network namespaces", ("ip", "-Version"), ("iproute2",)),
     Requirement("Chromium", ("chromium", "--version"), ("chromium",)),
     Requirement("Chinese type", ("sh", "-c", "fc-list :lang=zh | grep -q ."), ("fontconfig", "fonts-noto-cjk")),

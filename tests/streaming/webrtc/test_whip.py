@@ -10,6 +10,7 @@ from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket
 
 from media.clock import SystemClock
 from media.packetizer import Packetizer
+from media.segments import Part
 from media.stream import LiveStream, StreamId
 from media.unit import VIDEO_TRACK_ID, AccessUnit, Codec, Gap
 from streaming.cameras import CameraSource, CameraState, CameraSupervisor
@@ -164,6 +165,18 @@ async def test_who_comes_back_goes_on_with_a_gap_on_record() -> None:
         assert (gaps[0].start_utc_ns, gaps[0].end_utc_ns) == (first.utc_ns, second.utc_ns)
         assert second.epoch == first.epoch + 1
         assert second.pts > first.pts
+
+
+async def test_whoever_hangs_up_leaves_no_picture_behind() -> None:
+    async with room() as (_, session, port):
+        with session.stream.read_segments("test") as reader:
+            async with publishing(session, port) as (client, _task):
+                await send(client, FPS)
+            kept = 0
+            while kept < FPS:
+                events = [event for event in await reader.take() if isinstance(event, Part)]
+                kept += sum(event.chunks[VIDEO_TRACK_ID].samples for event in events)
+        assert kept == FPS
 
 
 async def test_a_second_publisher_is_refused_and_the_first_goes_on() -> None:
