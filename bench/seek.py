@@ -103,12 +103,16 @@ def memory_of(pid: int) -> Iterator[list[int]]:
         watcher.join()
 
 
-def openings(viewer: Viewer, meetings: Sequence[str], table: Table) -> None:
+def openings(viewer: Viewer, meetings: Sequence[str], pid: int, table: Table) -> None:
     """Playlists of recordings that the service has not yet looked at."""
     first: dict[str, list[float]] = {"index": [], "video": [], "sound": []}
+    before = cpu_s(pid)
     for meeting in meetings:
         for name, taken in first.items():
             taken.append(viewer.get(f"/meetings/{meeting}/vod/{name}.m3u8")[1])
+    used_ms = (cpu_s(pid) - before) * 1000 / len(meetings)
+    table.notes.append(f"An opening, all three playlists, took {used_ms:.0f} ms of the service's CPU.")
+    table.extra["opening_cpu_ms"] = used_ms
     add_times(table, "open: index.m3u8, first look", "50", first["index"])
     add_times(table, "open: video.m3u8 after it", "50", first["video"])
     add_times(table, "open: sound.m3u8 after it", "", first["sound"])
@@ -215,7 +219,7 @@ def main() -> None:
             assert service.process is not None
             viewer = Viewer(service.port)
             viewer.log_in(USERNAME, PASSWORD)
-            openings(viewer, others, table)
+            openings(viewer, others, service.process.pid, table)
             jumps(viewer, made["G.711 made into AAC"], options.jumps, table)
             download(viewer, made, service.process.pid, (server, server.folder / "objects"), table)
         finally:

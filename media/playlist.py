@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ def _range(value: ByteRange) -> str:
     return f"{value.length}@{value.offset}"
 
 
+@lru_cache(maxsize=4096)
 def _seconds(value: float) -> str:
     """Decimal seconds, to the microsecond and without trailing zeros."""
     text = f"{value:.6f}".rstrip("0")
@@ -153,7 +155,14 @@ def _seconds(value: float) -> str:
 
 def _date_time(utc_ns: int) -> str:
     whole, ns = divmod(utc_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(whole, UTC).isoformat()[:19]}.{ns // 1_000_000:03d}Z"
+    minutes, second = divmod(whole, 60)
+    return f"{_minute(minutes)}:{second:02d}.{ns // 1_000_000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _minute(minutes: int) -> str:
+    """The minute that begins so many minutes after 1970. Kept: a playlist of hours has a date at each segment."""
+    return datetime.fromtimestamp(minutes * 60, UTC).isoformat()[:16]
 
 
 def _attributes(pairs: Sequence[tuple[str, str | None]]) -> str:
@@ -262,7 +271,8 @@ def _segment_head(segment: SegmentEntry, before: InitMap | None) -> Iterator[str
     """The tags that stand before a segment's parts and address."""
     if segment.discontinuity:
         yield "#EXT-X-DISCONTINUITY"
-    if segment.map is not None and segment.map != before:
+    # The same map is one object in most lists, and comparing is dear where there are thousands.
+    if segment.map is not before and segment.map is not None and segment.map != before:
         attributes = _attributes(
             [
                 ("URI", _quoted(segment.map.uri)),

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from media.unit import AudioTrack, Codec, Track, VideoTrack
@@ -11,7 +10,7 @@ from storage.records import StoredSegment, TrackRange
 
 def segment_to_json(segment: StoredSegment) -> dict[str, Any]:
     """All facts of a segment."""
-    return asdict(segment)
+    return {**segment._asdict(), "ranges": [item._asdict() for item in segment.ranges]}
 
 
 def segment_from_json(value: Mapping[str, Any]) -> StoredSegment:

@@ -34,6 +34,8 @@ from storage.objects import ObjectStore
 
 RenditionName = Literal["video", "sound"]
 
+_SHORTEST_NS = NS_PER_S // 1000
+
 
 class Playback:
     """Plays recordings from rows, stored objects and what still lies in the spool.
@@ -63,7 +65,7 @@ class Playback:
     async def master_playlist(self, meeting_id: str, *, query: str = "", camera_id: str | None = None) -> str:
         """Multivariant playlist of the meeting's recording (so far). Raises NothingRecordedError."""
         recorded = await self.meetings.load(meeting_id, camera_id=camera_id)
-        periods = _periods(recorded)
+        periods = recorded.periods
         video = next((period.video for period in periods if period.video is not None), None)
         sound = [self._played(period.audio) for period in periods if period.audio is not None]
         codecs: dict[str, str] = {}
@@ -96,8 +98,8 @@ class Playback:
         """fMP4 media playlist of all, or of the segments that overlap [start, end). Raises NothingRecordedError."""
         recorded = await self.meetings.load(meeting_id, camera_id=camera_id)
         places = recorded.span(start_utc_ns, end_utc_ns)
-        entry = self._video_entry if name == "video" else self._sound_entry
-        return self._text(recorded, [entry(recorded, place, place == places.start) for place in places], end_utc_ns)
+        entries = (self._video_entries if name == "video" else self._sound_entries)(recorded, places)
+        return self._text(recorded, entries, end_utc_ns)
 
     async def ts_playlist(
         self,
@@ -135,41 +137,54 @@ class Playback:
             )
         )
 
-    def _video_entry(self, recorded: Recorded, place: int, first: bool) -> SegmentEntry:
-        segment = recorded.segments[place]
-        return SegmentEntry(
-            uri=f"video/{segment.sequence}.m4s",
-            duration_s=_shown_s(segment),
-            start_utc_ns=segment.facts.start_utc_ns,
-            map=InitMap(f"video/init-{segment.period.number}.mp4"),
-            discontinuity=not first and not recorded.joins[place],
-            gap=segment.video is None,
-        )
+    def _video_entries(self, recorded: Recorded, places: range) -> list[SegmentEntry]:
+        maps = _maps("video", recorded)
+        segments, joins = recorded.segments, recorded.joins
+        return [
+            SegmentEntry(
+                f"video/{segment.sequence}.m4s",
+                _shown_s(segment),
+                segment.facts.start_utc_ns,
+                maps[segment.period.number],
+                None,
+                place != places.start and not joins[place],
+                segment.video is None,
+            )
+            for place, segment in zip(places, segments[places.start : places.stop], strict=True)
+        ]
 
-    def _sound_entry(self, recorded: Recorded, place: int, first: bool) -> SegmentEntry:
-        segment = recorded.segments[place]
-        derived = self._derives(segment.period)
-        if derived:
-            start = self.sound.frame_numbers(recorded, place).start * AAC_FRAME / self._aac.rate
-            duration = self.sound.duration_s(recorded, place)
-        else:
-            start = segment.sound_start / segment.sound_rate
-            duration = segment.audio.duration / segment.sound_rate if segment.audio else _shown_s(segment)
-        return SegmentEntry(
-            uri=f"sound/{segment.sequence}.m4s",
-            duration_s=duration,
-            start_utc_ns=segment.timeline_offset_ns + round(start * NS_PER_S),
-            map=InitMap(f"sound/init-{segment.period.number}.mp4"),
-            discontinuity=not first and not recorded.joins[place],
-            gap=not derived and segment.audio is None,
-        )
+    def _sound_entries(self, recorded: Recorded, places: range) -> list[SegmentEntry]:
+        maps = _maps("sound", recorded)
+        derives = {period.number: self._derives(period) for period in recorded.periods}
+        rate, entries = self._aac.rate, []
+        for place in places:
+            segment = recorded.segments[place]
+            derived = derives[segment.period.number]
+            if derived:
+                numbers = self.sound.frame_numbers(recorded, place)
+                start, duration = numbers.start * AAC_FRAME / rate, len(numbers) * AAC_FRAME / rate
+            else:
+                start = segment.sound_start / segment.sound_rate
+                duration = segment.audio.duration / segment.sound_rate if segment.audio else _shown_s(segment)
+            entries.append(
+                SegmentEntry(
+                    f"sound/{segment.sequence}.m4s",
+                    duration,
+                    segment.timeline_offset_ns + round(start * NS_PER_S),
+                    maps[segment.period.number],
+                    None,
+                    place != places.start and not recorded.joins[place],
+                    not derived and segment.audio is None,
+                )
+            )
+        return entries
 
     # Media
 
     async def init(self, meeting_id: str, name: RenditionName, period: int, *, camera_id: str | None = None) -> bytes:
         """Init segment of a period. Raises SegmentGoneError."""
         recorded = await self.meetings.load(meeting_id, camera_id=camera_id)
-        found = next((item for item in _periods(recorded) if item.number == period), None)
+        found = next((item for item in recorded.periods if item.number == period), None)
         if found is None:
             raise SegmentGoneError("no such period", sequence=period)
         if name == "sound" and self._derives(found):
@@ -224,9 +239,9 @@ class Playback:
         return track if track.codec is Codec.AAC else aac_track(self._aac)
 
 
-def _periods(recorded: Recorded) -> list[RecordedPeriod]:
-    """The periods in order of their first segment."""
-    return list({id(segment.period): segment.period for segment in recorded.segments}.values())
+def _maps(name: RenditionName, recorded: Recorded) -> dict[int, InitMap]:
+    """Where each period's init segment is, by the period's number."""
+    return {period.number: InitMap(f"{name}/init-{period.number}.mp4") for period in recorded.periods}
 
 
 def _shown_s(segment: RecordedSegment) -> float:
@@ -238,8 +253,14 @@ def _shown_s(segment: RecordedSegment) -> float:
 
 def _bandwidth(recorded: Recorded) -> tuple[int, int]:
     """Peak and average bits per second."""
-    sizes = [sum(item.size for item in segment.facts.ranges) * 8 for segment in recorded.segments]
-    times = [max(segment.facts.duration_ns / NS_PER_S, 0.001) for segment in recorded.segments]
-    long = [size / time for size, time in zip(sizes, times, strict=True) if time >= 1]
-    average = sum(sizes) / sum(times)
-    return round(max(long, default=average)) + 1, round(average) + 1
+    size = duration_ns = peak = 0
+    for segment in recorded.segments:
+        bits = 8 * ((segment.video.size if segment.video else 0) + (segment.audio.size if segment.audio else 0))
+        lasts_ns = max(segment.facts.duration_ns, _SHORTEST_NS)
+        size += bits
+        duration_ns += lasts_ns
+        # A short one says little of what a line must carry.
+        if lasts_ns >= NS_PER_S:
+            peak = max(peak, bits * NS_PER_S // lasts_ns)
+    average = size * NS_PER_S // duration_ns
+    return (peak or average) + 1, average + 1

@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from media.clock import Clock
 from media.unit import AUDIO_TRACK_ID, NS_PER_S, AudioTrack, VideoTrack
@@ -14,6 +14,7 @@ from storage.database import Database
 from storage.errors import ObjectNotFoundError
 from storage.objects import ObjectStore
 from storage.records import MediaObject, Recording, RecordingPeriod, RecordingState, StoredSegment, TrackRange
+from storage.repositories import Repositories
 
 __all__ = ["Recorded", "RecordedMeetings", "RecordedPeriod", "RecordedSegment", "Spooled"]
 
@@ -121,11 +122,16 @@ class RecordedMeetings:
     async def _load(self, meeting_id: str, camera_id: str | None) -> Recorded:
         async with self._database.read() as repositories:
             found = await repositories.recordings.of_meeting(meeting_id)
-        recordings = [item for item in found if camera_id in (None, item.camera_id)]
-        if not recordings:
-            raise NothingRecordedError("nothing is recorded", meeting=meeting_id)
+            recordings = [item for item in found if camera_id in (None, item.camera_id)]
+            if not recordings:
+                raise NothingRecordedError("nothing is recorded", meeting=meeting_id)
+            # A complete recording has nothing in the spool: all of it is read in one go, while somebody waits.
+            settled = await _rows(repositories, recordings[0]) if _is_complete(recordings[0]) else None
         for recording in recordings:
-            recorded = await self._read_index(recording.id)
+            if settled is not None and recording is recordings[0]:
+                recorded = await _made(settled, ())
+            else:
+                recorded = await self._read_index(recording.id)
             if recorded.playable:
                 return recorded
         raise NothingRecordedError("nothing is recorded yet", meeting=meeting_id)
@@ -133,17 +139,13 @@ class RecordedMeetings:
     async def _read_index(self, recording_id: str) -> Recorded:
         # Spool first: what leaves it in between is in the rows then.
         spooled: Sequence[tuple[int, StoredSegment]] = ()
-        periods: list[RecordingPeriod] = []
+        periods: Sequence[RecordingPeriod] = ()
         if self._spooled is not None:
             spooled = await self._spooled.spooled_segments(recording_id)
-            periods.extend(await self._spooled.spooled_periods(recording_id))
+            periods = await self._spooled.spooled_periods(recording_id)
         async with self._database.read() as repositories:
-            recording = await repositories.recordings.get(recording_id)
-            objects = await repositories.objects.of_recording(recording_id)
-            periods.extend(await repositories.recordings.periods(recording_id))
-        if len(objects) <= _ASSEMBLED_ON_THE_LOOP // 8:
-            return _assembled(recording, periods, objects, spooled)
-        return await asyncio.to_thread(_assembled, recording, periods, objects, spooled)
+            rows = await _rows(repositories, await repositories.recordings.get(recording_id))
+        return await _made(rows, spooled, periods)
 
     async def read(self, recorded: Recorded, segment: RecordedSegment, track_id: int) -> bytes:
         """A track's bytes of a segment, one ranged read; empty where it has nothing of it. Sound is kept for a while:
@@ -225,15 +227,38 @@ class RecordedMeetings:
         return await self._store.get(segment.key, offset, segment.object_size - offset)
 
 
-def _assembled(
-    recording: Recording,
-    rows: Sequence[RecordingPeriod],
-    objects: Sequence[MediaObject],
-    spooled: Sequence[tuple[int, StoredSegment]],
+class _Rows(NamedTuple):
+    """A recording's rows, its stored objects in order."""
+
+    recording: Recording
+    periods: Sequence[RecordingPeriod]
+    objects: Sequence[MediaObject]
+
+
+def _is_complete(recording: Recording) -> bool:
+    return recording.state is RecordingState.COMPLETE
+
+
+async def _rows(repositories: Repositories, recording: Recording) -> _Rows:
+    periods = await repositories.recordings.periods(recording.id)
+    return _Rows(recording, periods, await repositories.objects.of_recording(recording.id))
+
+
+async def _made(
+    rows: _Rows, spooled: Sequence[tuple[int, StoredSegment]], spooled_periods: Sequence[RecordingPeriod] = ()
 ) -> Recorded:
-    """Rows as players need them. 20 ms for six hours: off the event loop where it is long."""
+    if len(rows.objects) <= _ASSEMBLED_ON_THE_LOOP // 8:
+        return _assembled(rows, spooled, spooled_periods)
+    return await asyncio.to_thread(_assembled, rows, spooled, spooled_periods)
+
+
+def _assembled(
+    rows: _Rows, spooled: Sequence[tuple[int, StoredSegment]], spooled_periods: Sequence[RecordingPeriod]
+) -> Recorded:
+    """Rows as players need them. 10 ms for six hours: off the event loop where it is long."""
+    recording = rows.recording
     periods = {}
-    for row in rows:
+    for row in (*spooled_periods, *rows.periods):
         tracks = tracks_from_json(row.tracks)
         periods[row.number] = RecordedPeriod(
             row.number,
@@ -243,7 +268,7 @@ def _assembled(
         )
     segments = [
         RecordedSegment(facts, periods[item.period], item.key, item.size)
-        for item in objects
+        for item in rows.objects
         if item.period in periods
         for facts in item.segments
         if facts.ranges

@@ -114,6 +114,17 @@ class Recorded:
         return range(len(self.segments) if self.over else max(0, len(self.segments) - 1))
 
     @cached_property
+    def periods(self) -> tuple[RecordedPeriod, ...]:
+        """The periods in order of their first segment."""
+        found: dict[int, RecordedPeriod] = {}
+        latest = None
+        for segment in self.segments:
+            if segment.period is not latest:
+                latest = segment.period
+                found.setdefault(id(latest), latest)
+        return tuple(found.values())
+
+    @cached_property
     def _places(self) -> Mapping[int, int]:
         return {segment.sequence: place for place, segment in enumerate(self.segments)}
 

@@ -15,7 +15,7 @@ import os
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from io import RawIOBase
 from pathlib import Path
@@ -220,7 +220,7 @@ class SegmentBuilder:
             ranges=tuple(ranges),
             chain="",
         )
-        facts = replace(facts, chain=chain_after(previous, header.recording, header.period, facts))
+        facts = facts._replace(chain=chain_after(previous, header.recording, header.period, facts))
         return SpooledSegment(facts, {key: tuple(value) for key, value in self._pieces.items()})
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 Json = Any
 """What ``json`` can write: checked by the database column, not by types."""
@@ -260,11 +260,11 @@ class RecordingPeriod:
     init: Mapping[int, bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackRange:
+class TrackRange(NamedTuple):
     """Where one track's bytes of a segment lie inside the object, and what they span.
 
-    ``dts`` and ``duration`` are ticks of the track's clock rate.
+    ``dts`` and ``duration`` are ticks of the track's clock rate. A tuple, as a segment is: the index of a long
+    recording has thousands of them, and a player waits for it.
     """
 
     track_id: int
@@ -276,8 +276,7 @@ class TrackRange:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredSegment:
+class StoredSegment(NamedTuple):
     """One segment inside an object. ``chain`` is the chain hash after it."""
 
     sequence: int

@@ -115,10 +115,10 @@ async def test_a_changed_fact_breaks_the_chain_even_if_its_own_link_is_mended(tm
         rows = await home.objects(meeting)
         row = rows[0]
         segments = list(row.segments)
-        segments[-1] = replace(segments[-1], start_utc_ns=segments[-1].start_utc_ns + 1)
+        segments[-1] = segments[-1]._replace(start_utc_ns=segments[-1].start_utc_ns + 1)
         if mend_links:
             fresh = chain_after(segments[-2].chain, row.recording_id, row.period, segments[-1])
-            segments[-1] = replace(segments[-1], chain=fresh)
+            segments[-1] = segments[-1]._replace(chain=fresh)
         await replace_row(home, row, replace(row, segments=tuple(segments), chain=segments[-1].chain))
         report = await check(home.database, home.store)
         broken = [item for item in report.findings if item.code is FindingCode.CHAIN_BROKEN]

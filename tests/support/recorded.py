@@ -146,7 +146,7 @@ async def record(
                 chain="",
             )
             chain = chain_after(chain, row.id, len(periods) - 1, facts)
-            stored.append(replace(facts, chain=chain))
+            stored.append(facts._replace(chain=chain))
         if tables:
             body += tables_box(
                 (facts.sequence, track_id, table_of(read_fragments(data[facts.sequence, track_id], track_id)))

@@ -78,8 +78,8 @@ def segment(number: int) -> StoredSegment:
         track_id=1, offset=1000, size=900_000, dts=number * 360_000, duration=360_000, samples=100,
         sha256=digest(f"video {number}"),
     )  # fmt: skip
-    sound = replace(
-        video, track_id=2, offset=901_000, size=32_000, dts=number * 32_000, duration=32_000,
+    sound = video._replace(
+        track_id=2, offset=901_000, size=32_000, dts=number * 32_000, duration=32_000,
         sha256=digest(f"sound {number}"),
     )  # fmt: skip
     return StoredSegment(
