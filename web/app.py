@@ -8,7 +8,7 @@ from web.api import all_operations
 from web.config import Settings
 from web.door import REQUESTS, Requests
 from web.lifetime import Seams, lifetime
-from web.live import download, events, hls, talk, vod, whep, whip
+from web.live import download, events, hls, rtc_http, talk, vod, whep, whip
 from web.messages import Catalog, Catalogs, load_catalogs
 from web.services import SERVICES
 
@@ -29,6 +29,7 @@ def build_app(settings: Settings, seams: Seams | None = None) -> web.Application
     )
     app[REQUESTS] = requests
     app.on_response_prepare.append(middlewares.add_security_headers)
+    app.on_response_prepare.append(rtc_http.add_cors)
     app.on_response_prepare.append(problems.note_begun)
     app.on_shutdown.append(events.let_go)
     app.cleanup_ctx.append(lifetime(settings, catalogs, seams))

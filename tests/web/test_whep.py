@@ -189,6 +189,31 @@ async def test_options_tell_other_sites_what_is_taken(house: House) -> None:
     assert "PATCH" in answer.headers["Access-Control-Allow-Methods"]
 
 
+async def test_other_sites_may_read_why_they_are_refused(house: House) -> None:
+    stranger, official = house.service.browser(), await house.service.logged_in("east")
+    token = house.webrtc.tokens.issue(house.service.services.county.picture.users["u-east"], house.camera_id).token
+    known = {"Authorization": f"Bearer {token}", "Origin": "https://elsewhere.example", "Sec-Fetch-Site": "cross-site"}
+    refused = [
+        (await house.post(stranger, "v=0", **(known | {"Authorization": "Bearer view.guessed"})), 401),
+        (await house.post(stranger, "nonsense", **known), 400),
+        (await house.post(stranger, "v=0", **(known | {"Content-Type": "text/plain"})), 415),
+        (await house.post(official, "v=0", **{"Sec-Fetch-Site": "cross-site"}), 403),
+        (await stranger.client.patch(f"{house.path}/none", data="", headers=known | FRAGMENT), 404),
+        (await stranger.client.delete(f"{house.path}/none", headers=known), 404),
+        (await stranger.client.get(house.path), 405),
+        (await stranger.client.post("/live/none/whip", data="v=0", headers=SDP), 401),
+        (await stranger.client.post("/live/meetings/none/talk", data="v=0", headers=SDP), 401),
+    ]
+    for answer, status in refused:
+        assert answer.status == status, answer.url
+        assert answer.headers["Access-Control-Allow-Origin"] == "*", answer.url
+        assert "Retry-After" in answer.headers["Access-Control-Expose-Headers"]
+        # Never with the person's cookie.
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+    elsewhere = await official.client.get("/api/v1/cameras")
+    assert "Access-Control-Allow-Origin" not in elsewhere.headers
+
+
 WILD = (
     ("", 400, "webrtc-offer-broken"),
     ("hello", 400, "webrtc-offer-broken"),

@@ -35,7 +35,7 @@ from web.errors import (
 )
 from web.live.context import LIVE
 from web.live.presence import office_of
-from web.live.rtc_http import CORS, SDP, body_text, created, options, patched, webrtc_of
+from web.live.rtc_http import SDP, body_text, created, options, patched, webrtc_of
 from web.live.talk_desk import TALK, TalkDesk
 from web.services import SERVICES
 
@@ -143,13 +143,13 @@ async def _patch_voice(request: web.Request) -> web.Response:
 
 async def _hang_up(request: web.Request) -> web.Response:
     await _desk(request).whip.close(await _own_voice(request))
-    return web.Response(status=200, headers=CORS)
+    return web.Response(status=200)
 
 
 async def _let_go_of(request: web.Request) -> web.Response:
     talker, place, _ = await _talker(request)
     _desk(request).rooms.release(place.meeting.id, talker.id)
-    return web.Response(status=204, headers=CORS)
+    return web.Response(status=204)
 
 
 # Listening
@@ -228,7 +228,7 @@ async def _patch_ear(request: web.Request) -> web.Response:
 
 async def _stop_listening(request: web.Request) -> web.Response:
     await webrtc_of(request).whep.close(await _own_ear(request))
-    return web.Response(status=200, headers=CORS)
+    return web.Response(status=200)
 
 
 def prepare(app: web.Application) -> None:

@@ -20,7 +20,7 @@ from web.access.identity import assume, authenticate, check_same_site, demand_lo
 from web.access.view_tokens import PREFIX
 from web.errors import WebError
 from web.live.context import LIVE
-from web.live.rtc_http import CORS, SDP, body_text, created, options, patched, webrtc_of
+from web.live.rtc_http import SDP, body_text, created, options, patched, webrtc_of
 from web.services import SERVICES
 
 log = structlog.get_logger("web.whep")
@@ -121,7 +121,7 @@ async def _delete(request: web.Request) -> web.Response:
     webrtc = webrtc_of(request)
     await _known(request)
     await webrtc.whep.close(_own(request, (await demand_login(request)).user.id))
-    return web.Response(status=200, headers=CORS)
+    return web.Response(status=200)
 
 
 def prepare(app: web.Application) -> None:

@@ -20,7 +20,7 @@ from web.access.identity import assume, authenticate_room, check_same_site
 from web.access.principal import Principal
 from web.access.scopes import Scope
 from web.errors import NotFoundError, NotLoggedInError, OutsideAreaError, WebError
-from web.live.rtc_http import CORS, SDP, body_text, created, options, patched, webrtc_of
+from web.live.rtc_http import SDP, body_text, created, options, patched, webrtc_of
 from web.services import SERVICES
 
 log = structlog.get_logger("web.whip")
@@ -122,7 +122,7 @@ async def _patch(request: web.Request) -> web.Response:
 
 async def _delete(request: web.Request) -> web.Response:
     await webrtc_of(request).whip.close(await _own(request))
-    return web.Response(status=200, headers=CORS)
+    return web.Response(status=200)
 
 
 def prepare(app: web.Application) -> None:
