@@ -42,6 +42,11 @@ class Reader(Generic[T]):
         """Media bytes waiting to be taken."""
         return self._bytes
 
+    @property
+    def queued_items(self) -> int:
+        """Entries waiting to be taken."""
+        return len(self._items)
+
     async def take(self) -> list[T]:
         """Everything queued, in order, waiting for at least one item; an empty list once the stream has ended."""
         while not self._items:

@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 _NO_STREAM_POLL_S = 0.5
 _TAKEN_UP_S = 5.0
+_CAUGHT_UP_S = 1.0
+_CAUGHT_UP_POLL_S = 0.005
 _LIMITS = ReaderLimits(max_bytes=64 * 1024 * 1024, max_items=10_000)
 """A reader begins with all of the open segment, which may have 32 MiB, or the cached GOP."""
 
@@ -112,6 +114,7 @@ class Recording:
         self._end_ns: int | None = None
         self._end_reached = asyncio.Event()
         self._reading = asyncio.Event()
+        self._reader: Reader[SegmentEvent] | None = None
         self._closing: dict[asyncio.Future[SpoolFile | None], OpenSpoolFile] = {}
 
     @property
@@ -149,8 +152,10 @@ class Recording:
                     await asyncio.sleep(_NO_STREAM_POLL_S)
                     continue
                 with stream.read_segments(f"recording {self.plan.recording}", _LIMITS) as reader:
+                    self._reader = reader
                     self._reading.set()
                     await self._read(reader)
+                self._reader = None
                 self._reading.clear()
                 # The stream has ended for good; its camera may come back as another one.
                 self._break = True
@@ -175,16 +180,24 @@ class Recording:
 
     async def covered(self, utc_ns: int, limit_s: float) -> None:
         """Wait, for ``limit_s`` at most, until media up to ``utc_ns`` has come: when a meeting ends, its last part is
-        still being made. Where media is missing anyway there is nothing to wait for."""
-        if self._since is None or self._book.open_gap is not None or self._media_end >= utc_ns:
-            return
+        still being made. Where media is missing anyway there is nothing to wait for. What is spoken now and then has
+        come when its stream was closed: it only has to be taken."""
         if self.plan.intermittent:
+            await self._caught_up(limit_s)
+            return
+        if self._since is None or self._book.open_gap is not None or self._media_end >= utc_ns:
             return
         self._end_ns = utc_ns
         self._end_reached.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 await self._end_reached.wait()
+
+    async def _caught_up(self, limit_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(_CAUGHT_UP_S, limit_s)):
+                while self._reader is not None and self._reader.queued_items:  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(_CAUGHT_UP_POLL_S)
 
     def end(self, utc_ns: int) -> None:
         """The meeting is over: settle the gap that lasts. After :meth:`run` has ended."""

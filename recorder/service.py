@@ -31,6 +31,8 @@ from storage.records import GapRecord, MeetingPlace, RecordingPeriod, StoredSegm
 
 _log = logging.getLogger(__name__)
 
+_LAST_WORDS_S = 3.0
+
 
 @dataclass(slots=True)
 class _Running:
@@ -86,6 +88,9 @@ class RecorderService:
         self._deciding = asyncio.Lock()
         # Told the id of each meeting that starts, ends or is missed, whoever did it. They must not block.
         self.on_change: list[Callable[[str], None]] = []
+        # Awaited with the id of each meeting that has ended, before its recordings do: whoever sends something of their
+        # own into them (a voice) is cut off now, so that all that was sent before the end is on record.
+        self.on_end: list[Callable[[str], Awaitable[None]]] = []
         self._database_away = False
         self._machine = MachineWatch(spool_dir, disks, clock, self._settings.spool.disk_warn_bytes)
         self._stack = AsyncExitStack()
@@ -362,7 +367,16 @@ class RecorderService:
         # The row first: if the database refuses, the meeting goes on as if nothing had been asked.
         rows = await meetings.finish(self._database, meeting_id, utc_ns, by)
         self._tell(meeting_id)
+        await self._last_words(meeting_id)
         return [await self._finish(row, utc_ns) for row in rows]
+
+    async def _last_words(self, meeting_id: str) -> None:
+        for cut_off in tuple(self.on_end):
+            try:
+                async with asyncio.timeout(_LAST_WORDS_S):
+                    await cut_off(meeting_id)
+            except Exception as error:  # noqa: BLE001 - the recording ends in any case
+                self._failures.note("last words", error, meeting_id)
 
     async def _finish(self, row: records.Recording, end_utc_ns: int) -> asyncio.Future[None]:
         if (running := self._running.get(row.id)) is not None:

@@ -93,6 +93,34 @@ def loud(data: bytes) -> list[tuple[float, float]]:
     return found
 
 
+async def test_what_is_still_on_its_way_when_the_meeting_ends_is_on_record(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await home.plan()
+        home.camera.connect()
+        talk = Talk(home, meeting)
+        async with service(home, {talk.stream.id.camera: talk.stream}) as recorder:
+            await home.runs(recorder, meeting)
+            await recorder.record_guidance(meeting)
+
+            async def hang_up(_: str) -> None:
+                # What the line still had goes out when it is closed.
+                talk.say(103.0, 0.5)
+                talk.stream.end()
+
+            async def fail(_: str) -> None:
+                raise RuntimeError("a listener's own fault")
+
+            recorder.on_end += [fail, hang_up]
+            await recorder.end_meeting(meeting, "user1")
+        async with home.database.read() as repos:
+            guidance = await repos.recordings.guidance(meeting)
+            assert guidance is not None
+            objects = await repos.objects.of_recording(guidance.id)
+        assert guidance.state is RecordingState.COMPLETE
+        seconds = sum(segment.duration_ns for item in objects for segment in item.segments) / NS_PER_S
+        assert seconds == pytest.approx(0.5, abs=0.05)
+
+
 async def test_guidance_is_a_recording_of_its_own_chained_and_in_the_manifest(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         meeting = await on_record(home)

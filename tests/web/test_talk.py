@@ -14,9 +14,10 @@ from aiohttp import ClientResponse
 
 from media.packetizer import Packetizer
 from media.sound import decode_alaw
-from media.unit import Codec
+from media.unit import NS_PER_S, Codec
 from tests.support.encoded import sound_units
 from tests.support.fake_camera import Behaviour, FakeCamera, fake_camera
+from tests.support.live_feed import until
 from tests.support.webrtc_client import OPUS, PCMA, WebRtcClient
 from tests.web.conftest import Api, Service, fill, run, settings
 from tests.web.live_county import running_meeting
@@ -63,8 +64,9 @@ def a_voice(client: WebRtcClient) -> str:
 
 
 @contextlib.asynccontextmanager
-async def saying(client: WebRtcClient, frequency: float = 440.0) -> AsyncIterator[None]:
-    """A tone goes out in real time, as RTP of Opus."""
+async def saying(client: WebRtcClient, frequency: float = 440.0) -> AsyncIterator[list[int]]:
+    """A tone goes out in real time, as RTP of Opus; the lengths of the packets sent so far."""
+    sent: list[int] = []
 
     async def send() -> None:
         loop = asyncio.get_running_loop()
@@ -72,13 +74,14 @@ async def saying(client: WebRtcClient, frequency: float = 440.0) -> AsyncIterato
         for unit in sound_units(Codec.OPUS, seconds=60, start_s=1.0, frequency=frequency):
             for packet in packetizer.packets(unit):
                 client.send_rtp(packet)
+                sent.append(len(packet))
             due += 0.02
             await asyncio.sleep(max(0.0, due - loop.time()))
 
     packetizer = Packetizer(sound_units(Codec.OPUS, seconds=0.1)[0].track, 100, 77)
     task = asyncio.create_task(send())
     try:
-        yield
+        yield sent
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -142,6 +145,26 @@ async def test_what_an_official_says_is_heard_in_the_room_and_by_the_camera(hall
     auditor = await hall.service.logged_in("auditor")
     entries = (await auditor.json("GET", "/audit", params={"action": "guidance.talk"}))["items"]
     assert [entry["username"] for entry in entries] == ["east"]
+
+
+async def test_the_last_words_before_the_end_are_on_record(hall: Hall) -> None:
+    official = await hall.service.logged_in("east")
+    async with WebRtcClient() as mouth, asyncio.timeout(LIMIT_S):
+        asked = await hall.ask(official, a_voice(mouth))
+        await mouth.connect(await asked.text())
+        async with saying(mouth) as sent:
+            await until(lambda: len(sent) >= 75, LIMIT_S)
+            before = len(sent)
+            await official.json("POST", f"/meetings/{hall.meeting}/end")
+            await mouth.said_goodbye.wait()
+    async with hall.service.services.database.read() as repos:
+        guidance = await repos.recordings.guidance(hall.meeting)
+        assert guidance is not None
+        objects = await repos.objects.of_recording(guidance.id)
+    recorded_s = sum(segment.duration_ns for item in objects for segment in item.segments) / NS_PER_S
+    assert recorded_s >= before * 0.02 - 0.001
+    (turn,) = (await official.json("GET", f"/meetings/{hall.meeting}/talks"))["items"]
+    assert turn["reason"] == "closed"
 
 
 async def test_one_at_a_time_and_county_before_town(hall: Hall) -> None:

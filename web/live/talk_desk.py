@@ -60,6 +60,13 @@ class TalkDesk:
     _written: asyncio.Event = field(default_factory=asyncio.Event)
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
 
+    async def close(self, meeting_id: str) -> None:
+        """The meeting is over: the line is closed first, so that the last words are in the stream before it ends."""
+        known = self._sessions.pop(meeting_id, None)
+        if known is not None:
+            await self._close(known.session)
+        await self.rooms.close(meeting_id)
+
     def open(self, place: MeetingPlace) -> None:
         """The meeting's room may be spoken and listened to. Raises TalkClosedError unless it runs."""
         if place.meeting.state is not MeetingState.RUNNING:
@@ -189,7 +196,7 @@ class TalkDesk:
             async with self.database.read() as repos:
                 running = {place.meeting.id for place in await repos.meetings.running()}
             for meeting_id in self.rooms.meetings - running:
-                await self.rooms.close(meeting_id)
+                await self.close(meeting_id)
 
     async def _until_over(self, meeting_id: str, talker_id: str, session: WhipSession) -> None:
         """The floor is held for as long as the voice's session lasts."""
@@ -242,4 +249,6 @@ async def start_talk(
     desk = TalkDesk(rooms, whip, services.database, services.clock, cameras)
     desk.on_change = board.talk_changed
     await stack.enter_async_context(desk.running(failures))
+    services.recorder.on_end.append(desk.close)
+    stack.callback(services.recorder.on_end.remove, desk.close)
     app[TALK] = desk
