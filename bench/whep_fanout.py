@@ -117,20 +117,21 @@ async def measure(kind: str, viewers: int, seconds: float) -> Result:
     async with subject(kind) as sender, contextlib.AsyncExitStack() as stack:
         # The first viewer starts what all share.
         counters = [await join(sender, stack)]
-        before = await sender.ask({"usage": True})
+        before = await sender.ask({"usage": "memory"})
         for _ in range(viewers - 1):
             counters.append(await join(sender, stack))
         await asyncio.sleep(SETTLE_S)
-        began = await sender.ask({"usage": True})
+        began = await sender.ask({"usage": "time"})
         packets = sum(counter.packets for counter in counters)
         missing = sum(counter.missing for counter in counters)
         await asyncio.sleep(seconds)
-        ended = await sender.ask({"usage": True})
+        ended = await sender.ask({"usage": "time"})
         packets = sum(counter.packets for counter in counters) - packets
         missing = sum(counter.missing for counter in counters) - missing
         us = (ended["cpu_s"] - began["cpu_s"]) / packets * 1e6
         kernel_us = (ended["system_s"] - began["system_s"]) / packets * 1e6
-        memory = (ended["memory"] - before["memory"]) / max(1, viewers - 1)
+        after = await sender.ask({"usage": "memory"})
+        memory = (after["memory"] - before["memory"]) / max(1, viewers - 1)
         return Result(us, kernel_us, memory, packets, missing)
 
 

@@ -7,11 +7,12 @@ members of aiortc and pylibsrtp; tests/streaming/webrtc/test_aiortc_shape.py fai
 """
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import pylibsrtp
 from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport, RTCIceTransport
@@ -21,7 +22,7 @@ from pylibsrtp._binding import ffi, lib  # type: ignore[import-not-found]
 
 from media.clock import Clock
 from media.unit import NS_PER_S
-from streaming.webrtc.wire import SCRATCH_BYTES, Wire
+from streaming.webrtc.wire import MAX_PACKETS, SCRATCH_BYTES, Wire
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +38,27 @@ Role = Literal["client", "server"]
 
 
 class Scratch:
-    """The buffer that packets are protected in, one for all sessions of an event loop."""
+    """Where packets are protected, in place: one for all sessions of an event loop."""
 
     def __init__(self) -> None:
-        self.pointer = ffi.new("unsigned char[]", SCRATCH_BYTES)
-        self.length = ffi.new("int *")
-        self.view = memoryview(ffi.buffer(self.pointer))
+        self._pointer = ffi.new("unsigned char[]", SCRATCH_BYTES)
+        self._lengths = ffi.new("int[]", MAX_PACKETS)
+        self._lengths_view = memoryview(ffi.buffer(self._lengths))
+        self._length_pointers = tuple(self._lengths + number for number in range(MAX_PACKETS))
+        self.view = memoryview(ffi.buffer(self._pointer))
+        self.address = int(ffi.cast("uintptr_t", self._pointer))
+
+    def pointers(self, wire: Wire, at: int) -> tuple[Any, ...]:
+        """Where the packets of a wire are that lies ``at`` octets from the beginning."""
+        start = self._pointer + at
+        return tuple(start + offset for offset in wire.offsets)
+
+    def protect(self, keys: Any, plain: bytes, at: int, pointers: tuple[Any, ...], lengths: bytes) -> bool:
+        """Lay the packets of a wire down ``at`` octets from the beginning, and protect them; false if one cannot be.
+        ``keys`` are :attr:`DtlsSrtp.keys`, the rest is the wire's."""
+        self.view[at : at + len(plain)] = plain
+        self._lengths_view[: len(lengths)] = lengths
+        return not any(map(lib.srtp_protect, itertools.repeat(keys), pointers, self._length_pointers))
 
 
 class DtlsFailedError(Exception):
@@ -144,6 +160,13 @@ class DtlsSrtp:
         """Whether there are keys."""
         return self._out is not None
 
+    @property
+    def keys(self) -> tuple[Session, Any]:
+        """What :meth:`Scratch.protect` needs, behind that to which it belongs: to be kept as long. Only while
+        :attr:`connected`."""
+        assert self._out is not None
+        return self._out, self._out._srtp[0]  # noqa: SLF001
+
     async def handshake(self, seconds: float = HANDSHAKE_S) -> None:
         """Agree on keys. Raises DtlsFailedError, also when it takes longer than ``seconds``."""
         transport = self._transport
@@ -186,13 +209,9 @@ class DtlsSrtp:
         """RTP to SRTP of packets laid out for :attr:`tag_bytes`; good until the next call of any session. Only while
         :attr:`connected`."""
         assert self._out is not None
-        scratch, session = self._scratch, self._out._srtp[0]  # noqa: SLF001
-        length, pointer, protect = scratch.length, scratch.pointer, lib.srtp_protect
-        scratch.view[: wire.size] = wire.plain
-        for at, size in wire.packets:
-            length[0] = size
-            if protect(session, pointer + at, length):
-                raise pylibsrtp.Error("a packet cannot be protected")
+        scratch = self._scratch
+        if not scratch.protect(self.keys[1], wire.plain, 0, scratch.pointers(wire, 0), wire.lengths):
+            raise pylibsrtp.Error("a packet cannot be protected")
         return scratch.view[: wire.size]
 
     def protect_rtcp(self, packet: bytes) -> bytes:

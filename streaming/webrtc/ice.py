@@ -60,11 +60,22 @@ class IceCredentials:
         return cls(secrets.token_hex(9), secrets.token_hex(18))
 
 
+class _Generation:
+    """Credentials of one round of ICE, ours and theirs."""
+
+    __slots__ = ("ours", "signer", "theirs")
+
+    def __init__(self, ours: IceCredentials, theirs: IceCredentials) -> None:
+        self.ours = ours
+        self.theirs = theirs
+        self.signer = stun.Signer(ours.password.encode())
+
+
 class IceSession:
     """One session as ICE sees it. Owned by its peer; the mux calls :meth:`checked` and :meth:`packet`.
 
     ``on_packet`` gets what is neither STUN nor sent before consent, with its arrival (Unix nanoseconds); ``on_path`` is
-    told when the first path, or another, is chosen.
+    told when the first path, or another, is chosen, and when it is lost.
     """
 
     def __init__(
@@ -79,8 +90,10 @@ class IceSession:
         self.on_packet = on_packet
         self.local = IceCredentials.random()
         self.remote = remote
-        self.generations: list[tuple[IceCredentials, IceCredentials]] = [(self.local, remote)]
-        """Pairs of (ours, theirs) that are good, oldest first: after a restart the old pair serves until the new one
+        self.on_expired: Callable[[], None] = lambda: None
+        """Called when the peer's consent is over."""
+        self.generations: list[_Generation] = [_Generation(self.local, remote)]
+        """Credentials that are good, oldest first: after a restart the old pair serves until the new one
         has a path (RFC 8445, 9)."""
         self.paths: list[Path] = []
         self.path: Path | None = None
@@ -92,13 +105,16 @@ class IceSession:
         """Begin anew with fresh credentials; the path in use stays until the peer nominates another."""
         self.local = IceCredentials.random()
         self.remote = remote
-        self.generations = [*self.generations[-(MAX_GENERATIONS - 1) :], (self.local, remote)]
+        self.generations = [*self.generations[-(MAX_GENERATIONS - 1) :], _Generation(self.local, remote)]
         self._nominated = False
         return self.local
 
-    def password_of(self, fragment: str) -> bytes | None:
-        """Our password to a fragment of ours."""
-        return next((ours.password.encode() for ours, _ in self.generations if ours.fragment == fragment), None)
+    def signer_of(self, fragment: str) -> stun.Signer | None:
+        """What checks of a fragment of ours are signed with."""
+        for generation in self.generations:
+            if generation.ours.fragment == fragment:
+                return generation.signer
+        return None
 
     def expired(self) -> bool:
         """Whether the peer's consent is over."""
@@ -106,7 +122,10 @@ class IceSession:
 
     def accepts(self, check: stun.Check, fragment: str) -> bool:
         """Whether a check for our ``fragment`` names the peer's own as it was told to us (RFC 8445, 7.2.2)."""
-        return any(o.fragment == fragment and t.fragment == check.remote_fragment for o, t in self.generations)
+        return any(
+            generation.ours.fragment == fragment and generation.theirs.fragment == check.remote_fragment
+            for generation in self.generations
+        )
 
     def checked(self, path: Path, check: stun.Check, fragment: str) -> None:
         """An authentic check that :meth:`accepts` takes came on a path."""
@@ -132,6 +151,7 @@ class IceSession:
         if path is self.path:
             self.path = None
             self._nominated = False
+            self._on_path()
 
     def alive(self) -> None:
         """Something authentic came from the peer."""

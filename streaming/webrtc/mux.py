@@ -59,7 +59,7 @@ class Mux:
     def add(self, session: IceSession) -> None:
         """Take a session in, or the new credentials of one that is known."""
         self._sessions[session.local.fragment] = session
-        good = {ours.fragment for ours, _ in session.generations}
+        good = {generation.ours.fragment for generation in session.generations}
         for fragment in [name for name, owner in self._sessions.items() if owner is session and name not in good]:
             del self._sessions[fragment]
 
@@ -102,10 +102,11 @@ class Mux:
         route: _Route | None,
         new_path: Callable[[], Path],
     ) -> None:
-        if not stun.is_binding_request(data):
+        request = stun.read_request(data)
+        if request is None:
             # Indications (RFC 8445, 11) and answers want nothing from an ICE-lite agent.
             return
-        fragment = stun.username(data).partition(b":")[0].decode("latin-1")
+        fragment = request.username.partition(b":")[0].decode("latin-1")
         session = self._sessions.get(fragment)
         if session is None:
             # No answer: whoever guesses must not learn that somebody listens.
@@ -114,31 +115,37 @@ class Mux:
         if (route is None or route.session is not session) and not self._allowed(peer[0]):
             self.counters.limited += 1
             return
-        password = session.password_of(fragment)
-        if password is None:
+        signer = session.signer_of(fragment)
+        if signer is None:
             self.counters.unknown += 1
             return
         try:
-            check = stun.read_check(bytes(data), password)
+            check = request.check(signer)
         except stun.StunBrokenError:
             self.counters.broken += 1
             return
         self.counters.checks += 1
         path = route.path if route is not None else new_path()
         if check.controlled:
-            path.send(stun.role_conflict(check, password))
+            path.send(stun.role_conflict(check, signer))
             return
         if not session.accepts(check, fragment):
             self.counters.broken += 1
             return
         # Before the session is told, which may send at once: the peer must know first that the path works.
-        path.send(stun.success(check, peer, password))
+        path.send(stun.success(check, peer, signer))
         if route is None or route.session is not session:
             if route is not None:
                 route.session.lost(route.path)
             self._routes[key] = _Route(session, path)
         session.checked(path, check, fragment)
         self._bound(session)
+
+    def expire(self) -> None:
+        """End the sessions whose peers' consent is over."""
+        for session in {id(session): session for session in self._sessions.values()}.values():
+            if session.expired():
+                session.on_expired()
 
     def _bound(self, session: IceSession) -> None:
         while len(session.paths) > MAX_PATHS:

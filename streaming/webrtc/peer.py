@@ -20,16 +20,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from media.clock import Clock
-from streaming.webrtc.dtls import Certificates, DtlsFailedError, DtlsSrtp, fingerprint_of
+from streaming.webrtc.dtls import Certificates, DtlsFailedError, DtlsSrtp, Scratch, fingerprint_of
 from streaming.webrtc.errors import SessionGoneError
 from streaming.webrtc.ice import IceCredentials, IceSession
 from streaming.webrtc.port import WebRtcPort
 from streaming.webrtc.sdp import LocalTransport, Offer
+from streaming.webrtc.udp import UdpPath
 from streaming.webrtc.wire import Wire
 
 log = logging.getLogger(__name__)
-
-_CONSENT_LOOK_S = 5.0
 
 
 class PeerState(StrEnum):
@@ -105,11 +104,12 @@ class Peer:
         self._dtls = DtlsSrtp(
             self._certificate, offer.fingerprints, offer.role, self._send, self._said_goodbye, port.scratch
         )
+        self._ice.on_expired = self._expired
         self._has_path = asyncio.Event()
         self._is_connected = asyncio.Event()
         self._is_closed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.counters = PeerCounters()
+        self._counters = PeerCounters()
         self.state = PeerState.NEW
         self.reason: CloseReason | None = None
         self.tag_bytes = 0
@@ -117,6 +117,34 @@ class Peer:
         self.on_rtp: Callable[[bytes, int], None] = _ignore
         self.on_rtcp: Callable[[bytes, int], None] = _ignore
         self.on_state: Callable[[PeerState], None] = lambda state: None
+        self.on_way: Callable[[], None] = lambda: None
+        """Called when packets go another way from now on, or none."""
+        self.on_count: Callable[[], None] = lambda: None
+        """Called before the counters are read."""
+
+    @property
+    def counters(self) -> PeerCounters:
+        """Packets and bytes so far."""
+        self.on_count()
+        return self._counters
+
+    @property
+    def shared_path(self) -> UdpPath | None:
+        """The path in use, if packets can be sent on it together with those of others; None if not."""
+        path = self._ice.path
+        if self.state is not PeerState.CONNECTED or not isinstance(path, UdpPath) or path.outlet.volley is None:
+            return None
+        return path if path.segments or not path.outlet.segmentation else None
+
+    @property
+    def keys(self) -> tuple[Any, Any]:
+        """See :attr:`streaming.webrtc.dtls.DtlsSrtp.keys`. Only while connected; changes are told by :attr:`on_way`."""
+        return self._dtls.keys
+
+    @property
+    def scratch(self) -> Scratch:
+        """Where packets are protected."""
+        return self._port.scratch
 
     @property
     def local(self) -> LocalTransport:
@@ -185,11 +213,11 @@ class Peer:
         None go unless connected."""
         path = self._ice.path
         if path is None or self.state is not PeerState.CONNECTED:
-            self.counters.dropped += len(packets)
+            self._counters.dropped += len(packets)
             return 0
         protected = self._dtls.protect_many(packets)
         went = path.send_many(protected)
-        counters = self.counters
+        counters = self._counters
         counters.packets_out += went
         counters.bytes_out += sum(map(len, protected))
         counters.dropped += len(packets) - went
@@ -198,7 +226,7 @@ class Peer:
     def send_wire(self, wire: Wire) -> int:
         """Protect and send RTP packets laid out for :attr:`tag_bytes`; how many went. None go unless connected."""
         path = self._ice.path
-        counters = self.counters
+        counters = self._counters
         if path is None or self.state is not PeerState.CONNECTED:
             counters.dropped += wire.count
             return 0
@@ -209,6 +237,13 @@ class Peer:
             counters.dropped += wire.count - went
         return went
 
+    def count(self, packets: int, size: int, dropped: int = 0) -> None:
+        """Packets that were sent for this peer together with those of others."""
+        counters = self._counters
+        counters.packets_out += packets
+        counters.bytes_out += size
+        counters.dropped += dropped
+
     def send_rtcp(self, packet: bytes) -> bool:
         """Protect and send a compound RTCP packet; false if it did not go."""
         if self.state is not PeerState.CONNECTED:
@@ -218,15 +253,15 @@ class Peer:
     def _send(self, packet: bytes) -> bool:
         path = self._ice.path
         if path is None or not path.send(packet):
-            self.counters.dropped += 1
+            self._counters.dropped += 1
             return False
-        self.counters.packets_out += 1
-        self.counters.bytes_out += len(packet)
+        self._counters.packets_out += 1
+        self._counters.bytes_out += len(packet)
         return True
 
     def _packet(self, packet: bytes, arrival_ns: int) -> None:
         """A packet that is no STUN came from an address of this peer (RFC 7983)."""
-        counters = self.counters
+        counters = self._counters
         counters.packets_in += 1
         counters.bytes_in += len(packet)
         first = packet[0]
@@ -245,7 +280,13 @@ class Peer:
             self._dtls.feed(packet)
 
     def _path_changed(self) -> None:
-        self._has_path.set()
+        if self._ice.path is not None:
+            self._has_path.set()
+        self.on_way()
+
+    def _expired(self) -> None:
+        if self.state is PeerState.CONNECTED:
+            self._end(CloseReason.CONSENT)
 
     def _said_goodbye(self) -> None:
         self._end(CloseReason.GOODBYE)
@@ -274,10 +315,7 @@ class Peer:
             self.tag_bytes = self._dtls.tag_bytes
             self._enter(PeerState.CONNECTED)
             self._is_connected.set()
-            while not over.done():
-                await asyncio.wait((over,), timeout=_CONSENT_LOOK_S)
-                if self._ice.expired():
-                    return CloseReason.CONSENT
+            await over
             return CloseReason.OURS
         finally:
             over.cancel()
@@ -305,6 +343,7 @@ class Peer:
         if self.state is PeerState.CLOSED:
             return
         self.reason = reason
+        self.on_way()
         self._enter(PeerState.CLOSED)
         self._is_connected.set()
         self._is_closed.set()

@@ -8,14 +8,13 @@ of one size leave in one system call where the kernel can cut them (UDP_SEGMENT,
 """
 
 import asyncio
-import errno
 import functools
 import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from aioice.ice import get_host_addresses
 
@@ -23,14 +22,12 @@ from media.clock import Clock
 from streaming.webrtc.dtls import Scratch
 from streaming.webrtc.mux import Mux, MuxSettings
 from streaming.webrtc.tcp import TcpAccess
-from streaming.webrtc.wire import Run, Wire
+from streaming.webrtc.udp import PortCounters, UdpOutlet, UdpPath, open_udp
 
 READ_BUDGET = 64
+_CONSENT_LOOK_S = 5.0
 _PORT_ATTEMPTS = 16
 _BUFFER_BYTES = 8192
-_SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
-# What a kernel or network card says that cannot cut packets.
-_NO_SEGMENTATION = {errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +41,6 @@ class PortSettings:
     tcp_port: int | None = 0
     public_addresses: tuple[str, ...] = ()
     mux: MuxSettings = field(default_factory=MuxSettings)
-
-
-@dataclass(slots=True)
-class PortCounters:
-    """Packets of all sessions. ``refused`` were not taken by the system on sending, so they are lost."""
-
-    received: int = 0
-    sent: int = 0
-    refused: int = 0
-    calls: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,71 +59,6 @@ class HostCandidate:
         return f"{number}{1 if self.transport == 'udp' else 2}"
 
 
-class UdpPath:
-    """The way to one UDP address."""
-
-    __slots__ = ("_address", "_port", "_socket")
-    kind = "udp"
-
-    def __init__(self, port: "WebRtcPort", sock: socket.socket, address: Any) -> None:
-        self._port = port
-        self._socket = sock
-        self._address = address
-
-    @property
-    def peer(self) -> tuple[str, int]:
-        """The peer's address."""
-        return (self._address[0], self._address[1])
-
-    def send(self, packet: bytes | memoryview) -> bool:
-        """Send one packet; false if the system did not take it."""
-        counters = self._port.counters
-        counters.calls += 1
-        try:
-            self._socket.sendto(packet, self._address)
-        except OSError:
-            counters.refused += 1
-            return False
-        counters.sent += 1
-        return True
-
-    def send_many(self, packets: Sequence[bytes]) -> int:
-        """Send packets in order, runs of one size in one call; how many went."""
-        if len(packets) < 2:
-            return sum(self.send(packet) for packet in packets)
-        wire = Wire(packets, 0)
-        return self.send_wire(memoryview(wire.plain), wire)
-
-    def send_wire(self, data: memoryview, wire: Wire) -> int:
-        """Send packets that lie as ``wire`` says; how many went."""
-        went = 0
-        port, counters = self._port, self._port.counters
-        for run in wire.runs:
-            count = run.count
-            try:
-                if count == 1:
-                    self._socket.sendto(data[run.start : run.end], self._address)
-                elif port.segmentation:
-                    self._socket.sendmsg((data[run.start : run.end],), run.control, 0, self._address)
-                else:
-                    went += self._one_by_one(data, run)
-                    continue
-            except OSError as error:
-                if count > 1 and error.errno in _NO_SEGMENTATION:
-                    port.segmentation = False
-                    went += self._one_by_one(data, run)
-                else:
-                    counters.refused += count
-                continue
-            counters.calls += 1
-            counters.sent += count
-            went += count
-        return went
-
-    def _one_by_one(self, data: memoryview, run: Run) -> int:
-        return sum(self.send(data[at : min(at + run.size, run.end)]) for at in range(run.start, run.end, run.size))
-
-
 class WebRtcPort:
     """Owns the sockets and the mux. An async context manager; raises OSError on entering if the port is taken."""
 
@@ -146,9 +68,10 @@ class WebRtcPort:
         self.mux = Mux(clock, settings.mux)
         self.counters = PortCounters()
         self.scratch = Scratch()
-        self.segmentation = hasattr(socket.socket, "sendmsg")
         self.candidates: tuple[HostCandidate, ...] = ()
-        self._sockets: list[socket.socket] = []
+        self._looking: asyncio.TimerHandle | None = None
+        self.outlets: list[UdpOutlet] = []
+        """The UDP sockets."""
         self._tcp: TcpAccess | None = None
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
@@ -156,7 +79,7 @@ class WebRtcPort:
     @property
     def port(self) -> int:
         """The UDP port."""
-        return int(self._sockets[0].getsockname()[1])
+        return int(self.outlets[0].socket.getsockname()[1])
 
     @property
     def tcp_port(self) -> int | None:
@@ -178,44 +101,53 @@ class WebRtcPort:
                 await self._close()
                 raise
         self.candidates = self._host_candidates()
-        for sock in self._sockets:
-            loop.add_reader(sock, self._read, sock)
+        for outlet in self.outlets:
+            loop.add_reader(outlet.socket, self._read, outlet)
+        self._look()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         loop = asyncio.get_running_loop()
-        for sock in self._sockets:
-            loop.remove_reader(sock)
+        if self._looking is not None:
+            self._looking.cancel()
+        for outlet in self.outlets:
+            loop.remove_reader(outlet.socket)
         await self._close()
+
+    def _look(self) -> None:
+        """Whose peer is gone? One timer for all sessions."""
+        self._looking = asyncio.get_running_loop().call_later(_CONSENT_LOOK_S, self._look)
+        self.mux.expire()
 
     async def _bind(self) -> None:
         hosts = [self.settings.host] if self.settings.host else ["0.0.0.0", "::"]
         wanted = self.settings.port
         for host in hosts:
-            sock = _udp_socket(host, wanted, optional=len(self._sockets) > 0)
+            sock = open_udp(host, wanted, optional=len(self.outlets) > 0)
             if sock is not None:
-                self._sockets.append(sock)
+                self.outlets.append(UdpOutlet(sock, self.counters))
                 wanted = sock.getsockname()[1]
         if self.settings.tcp_port is not None:
             self._tcp = TcpAccess(self.mux, self.clock)
             await self._tcp.start(hosts, self.settings.tcp_port or wanted)
 
     async def _close(self) -> None:
-        for sock in self._sockets:
-            sock.close()
-        self._sockets.clear()
+        for outlet in self.outlets:
+            outlet.socket.close()
+        self.outlets.clear()
         if self._tcp is not None:
             await self._tcp.close()
             self._tcp = None
 
-    def _read(self, sock: socket.socket) -> None:
+    def _read(self, outlet: UdpOutlet) -> None:
         """Take what is there, up to the budget; the loop calls again if there is more."""
         view, mux, clock = self._view, self.mux, self.clock
+        receive = outlet.socket.recvfrom_into
         for _ in range(READ_BUDGET):
             try:
-                size, address = sock.recvfrom_into(view)
+                size, address = receive(view)
             except OSError:
                 # Nothing left, or news of a packet that did not arrive somewhere.
                 return
@@ -227,7 +159,7 @@ class WebRtcPort:
                 (address[0], address[1]),
                 view[:size],
                 clock.utc_ns(),
-                functools.partial(UdpPath, self, sock, address),
+                functools.partial(UdpPath, outlet, address),
             )
 
     def _host_candidates(self) -> tuple[HostCandidate, ...]:
@@ -238,7 +170,7 @@ class WebRtcPort:
             if host is not None and not host.is_unspecified:
                 addresses = (settings.host,)
             else:
-                versions = {sock.family for sock in self._sockets}
+                versions = {outlet.socket.family for outlet in self.outlets}
                 addresses = get_host_addresses(socket.AF_INET in versions, socket.AF_INET6 in versions)
                 # A machine without a network is still good for its own browser.
                 addresses = addresses or ["127.0.0.1"]
@@ -252,27 +184,3 @@ class WebRtcPort:
                 local = (2 << 13) | (8191 - rank)
                 found.append(HostCandidate(address, self._tcp.port, "tcp", (90 << 24) | (local << 8) | 255))
         return tuple(found)
-
-
-def _udp_socket(host: str, port: int, *, optional: bool) -> socket.socket | None:
-    """A non-blocking socket with large buffers. Raises OSError, unless ``optional`` and the family is not there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-    except OSError:
-        if optional:
-            return None
-        raise
-    try:
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
-        sock.setblocking(False)
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        if optional and error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
-            return None
-        raise
-    return sock

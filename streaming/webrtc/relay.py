@@ -17,16 +17,13 @@ from media.clock import Clock
 from media.opus_live import OpusTranscoders
 from media.stream import LiveStream
 from media.unit import NS_PER_S, AccessUnit, AudioTrack, StreamItem, VideoTrack
+from streaming.webrtc.audience import Audience
 from streaming.webrtc.errors import StreamAwayError
 from streaming.webrtc.relay_track import Batch, RelayTrack
 from streaming.webrtc.viewer import Viewer
 
 log = logging.getLogger(__name__)
 
-_TURN_S = 0.004
-"""Longest that handing out packets may keep the loop from cameras and everybody else, looked at every so many."""
-
-_LOOK_EVERY = 8
 _REPORT_NS = 4 * NS_PER_S
 
 
@@ -50,9 +47,9 @@ class Relay:
         self.ended = False
         self._clock = clock
         self._transcoders = transcoders
-        self._watching: dict[Viewer, None] = {}
-        self._listening: dict[Viewer, None] = {}
-        self._listening_opus: dict[Viewer, None] = {}
+        self._watching = Audience(pictures=True)
+        self._listening = Audience(pictures=False)
+        self._listening_opus = Audience(pictures=False)
         self._opus_task: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._decodable = asyncio.Event()
@@ -79,20 +76,20 @@ class Relay:
 
     def watch(self, viewer: Viewer) -> None:
         """Send pictures to a viewer from now on, beginning with the newest keyframe."""
-        self._watching[viewer] = None
+        self._watching.add(viewer)
         viewer.rejoin = lambda: self._begin(viewer)
         self._begin(viewer)
 
     def unwatch(self, viewer: Viewer) -> None:
         """No more pictures."""
-        self._watching.pop(viewer, None)
+        self._watching.remove(viewer)
 
     def listen(self, viewer: Viewer, *, opus: bool) -> None:
         """Send sound to a viewer from now on; ``opus`` where the stream's own codec is not what was agreed on."""
         if not opus:
-            self._listening[viewer] = None
+            self._listening.add(viewer)
             return
-        self._listening_opus[viewer] = None
+        self._listening_opus.add(viewer)
         if self._opus_task is None and self._transcoders is not None:
             self._opus_task = asyncio.create_task(
                 self._relay_opus(self._transcoders), name=f"webrtc opus {self.stream.id.camera}"
@@ -101,7 +98,7 @@ class Relay:
     def unlisten(self, viewer: Viewer) -> None:
         """No more sound."""
         for group in (self._listening, self._listening_opus):
-            group.pop(viewer, None)
+            group.remove(viewer)
         if not self._listening_opus:
             self._stop_opus()
 
@@ -147,28 +144,15 @@ class Relay:
                 self.audio = RelayTrack(item.track, secrets.randbits(14))
             await self._hand_out(self.audio.batch(item, now_ns), self.audio, self._listening)
 
-    async def _hand_out(self, batch: Batch, track: RelayTrack, viewers: dict[Viewer, None]) -> None:
-        """Give the batch to all who are there now; who comes meanwhile begins with it in the backlog."""
-        if not viewers:
+    async def _hand_out(self, batch: Batch, track: RelayTrack, audience: Audience) -> None:
+        if not audience:
             return
-        now = asyncio.get_running_loop().time
-        turn = now()
-        is_video = track.is_video
-        for number, viewer in enumerate(tuple(viewers)):
-            if viewer not in viewers:
-                continue
-            if is_video:
-                viewer.picture(batch, track)
-            else:
-                viewer.sound(batch, track)
-            if number % _LOOK_EVERY == 0 and now() - turn > _TURN_S:
-                await asyncio.sleep(0)
-                turn = now()
+        await audience.give(batch, track)
         batch.distributed()
         now_ns = self._clock.utc_ns()
-        if is_video and now_ns - self._reported_ns > _REPORT_NS:
+        if track.is_video and now_ns - self._reported_ns > _REPORT_NS:
             self._reported_ns = now_ns
-            for viewer in tuple(viewers):
+            for viewer in audience.viewers:
                 viewer.report(now_ns)
 
     def _begin(self, viewer: Viewer) -> None:
@@ -197,7 +181,7 @@ class Relay:
         self._dismiss()
 
     def _dismiss(self) -> None:
-        for viewer in {*self._watching, *self._listening, *self._listening_opus}:
+        for viewer in {*self._watching.viewers, *self._listening.viewers, *self._listening_opus.viewers}:
             viewer.dismiss()
 
 

@@ -5,6 +5,7 @@ for, the time of sending, is put before them when it goes; viewers who joined at
 payload type even share that.
 """
 
+import bisect
 import struct
 from collections import deque
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ MTU = 1200
 """Largest RTP packet with a plain header, as WebRTC has it everywhere: it fits through tunnels too."""
 
 MAX_BACKLOG_BYTES = 24 * 1024 * 1024
+AGAIN_WITHIN = 1000
+"""libsrtp protects a packet anew only while its number is within this window (see aiortc's policy)."""
+
 _USUAL_SPACING = 1500
 _RATE_WINDOW_NS = 2 * NS_PER_S
 
@@ -50,12 +54,14 @@ class Batch:
     ``timestamp`` likewise; ``starts`` where a viewer may begin; ``sent`` is the abs-send-time of those who get it
     live."""
 
-    __slots__ = ("_live", "first", "packets", "sent", "size", "starts", "timestamp")
+    __slots__ = ("_layouts", "_live", "first", "next", "packets", "sent", "size", "starts", "timestamp")
 
     def __init__(
         self, first: int, timestamp: int, packets: Sequence[tuple[bytes, int, int]], sent: int, *, starts: bool
     ) -> None:
         self.first = first
+        self.next = first + len(packets)
+        """The number of the packet behind the last."""
         self.timestamp = timestamp
         # (payload, marker in its place, ticks after the batch's timestamp)
         self.packets = packets
@@ -63,18 +69,26 @@ class Batch:
         self.sent = sent
         self.starts = starts
         self._live: dict[tuple[int, int, int, int], Wire] = {}
+        # By the size of the first packet, which tells headers with an extension, and that of the tags.
+        self._layouts: dict[tuple[int, int], Wire] = {}
 
     def live(self, shape: Shape, first: int, shift: int, tag_bytes: int) -> Wire:
         """The packets for a viewer who gets them as they come; shared between those for whom they are the same."""
         key = (shape.key, first & 0xFFFF, shift, tag_bytes)
         found = self._live.get(key)
         if found is None:
-            found = self._live[key] = Wire(self.plain(shape, first, shift, self.sent), tag_bytes)
+            packets = self.plain(shape, first, shift, self.sent)
+            like = self._layouts.get((len(packets[0]), tag_bytes)) if packets else None
+            found = Wire(packets, tag_bytes) if like is None else like.same(packets)
+            if packets:
+                self._layouts[len(packets[0]), tag_bytes] = found
+            self._live[key] = found
         return found
 
     def distributed(self) -> None:
         """Everybody has had it: forget what was shared."""
         self._live.clear()
+        self._layouts.clear()
 
     def plain(self, shape: Shape, first: int, shift: int, sent: int) -> list[bytes]:
         """The packets, numbered from ``first``, their timestamps moved by ``shift``. With the same arguments they are
@@ -105,6 +119,30 @@ class Batch:
         ]
 
 
+class History:
+    """A track's batches of the last :data:`AGAIN_WITHIN` packets, for all who ask for some again."""
+
+    __slots__ = ("_batches",)
+
+    def __init__(self) -> None:
+        self._batches: deque[Batch] = deque()
+
+    def add(self, batch: Batch) -> None:
+        """One more; what is too old goes."""
+        batches = self._batches
+        batches.append(batch)
+        while len(batches) > 1 and batch.next - batches[1].first >= AGAIN_WITHIN:
+            batches.popleft()
+
+    def find(self, number: int) -> Batch | None:
+        """The batch with the packet of that number on the relay's count."""
+        index = bisect.bisect_right(self._batches, number, key=lambda batch: batch.first) - 1
+        if index < 0:
+            return None
+        batch = self._batches[index]
+        return batch if number < batch.next else None
+
+
 @dataclass(slots=True)
 class _Newest:
     unit: AccessUnit
@@ -124,6 +162,7 @@ class RelayTrack:
         self._recent: deque[tuple[int, int]] = deque()
         self._recent_bytes = 0
         self._epoch = -1
+        self.history = History()
         self.backlog: list[Batch] = []
         """Batches since the newest keyframe; of sound only the last."""
         self._backlog_bytes = 0
@@ -171,6 +210,7 @@ class RelayTrack:
                 self.reordered = True
         if self._newest is None or timestamp > self._newest.timestamp or unit.epoch != self._newest.unit.epoch:
             self._newest = _Newest(unit, timestamp)
+        self.history.add(batch)
         self._measure(now_ns, batch.size)
         self._remember(batch, unit)
         return batch

@@ -1,14 +1,16 @@
 """STUN for an ICE-lite agent (RFC 8489, RFC 8445): binding requests read and answered, nothing else.
 
 Read from the bytes and built as bytes: every viewer checks every two seconds or so, and aioice's message objects take
-half a millisecond for each, as much as a hundred packets of media. What is cheap to refuse is refused first.
+half a millisecond for each, as much as a hundred packets of media. What is cheap to refuse is refused first. A check
+comes when the processor's caches have forgotten the one before, so what counts is how much code it runs through: the
+keyed hash is begun once per session, as OpenSSL looks for its algorithms anew each time it is asked for one by name.
 """
 
 import binascii
+import hashlib
 import hmac
-import ipaddress
+import socket
 import struct
-from dataclasses import dataclass
 
 HEADER_BYTES = 20
 MAX_MESSAGE_BYTES = 1280
@@ -31,6 +33,11 @@ _MAX_ATTRIBUTES = 24
 _HEADER = struct.Struct("!HHI")
 _ATTRIBUTE = struct.Struct("!HH")
 _WORD = struct.Struct("!I")
+_LAST = struct.Struct("!HHI")
+_MAPPED = struct.Struct("!HHHH")
+_BLOCK_BYTES = 64
+_INNER = bytes(0x36 ^ octet for octet in range(256))
+_OUTER = bytes(0x5C ^ octet for octet in range(256))
 
 Address = tuple[str, int]
 
@@ -39,26 +46,80 @@ class StunBrokenError(ValueError):
     """Not a STUN message, or one that is not authentic."""
 
 
-@dataclass(frozen=True, slots=True)
+class Signer:
+    """HMAC-SHA-1 (RFC 2104) with one key, as MESSAGE-INTEGRITY is made (RFC 8489, 14.5)."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, password: bytes) -> None:
+        key = password if len(password) <= _BLOCK_BYTES else hashlib.sha1(password).digest()
+        key = key.ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha1(key.translate(_INNER))
+        self._outer = hashlib.sha1(key.translate(_OUTER))
+
+    def sign(self, data: bytes) -> bytes:
+        """The code of 20 octets."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(data)
+        outer.update(inner.digest())
+        return outer.digest()
+
+
 class Check:
-    """An authentic connectivity check (RFC 8445, 7.3)."""
+    """An authentic connectivity check (RFC 8445, 7.3). ``controlled``: the peer says that it is the controlled one;
+    with an ICE-lite agent it must not be."""
 
-    transaction: bytes
-    nominated: bool
-    controlled: bool
-    """The peer says that it is the controlled one: with an ICE-lite agent it must not be."""
-    remote_fragment: str
+    __slots__ = ("controlled", "nominated", "remote_fragment", "transaction")
+
+    def __init__(self, transaction: bytes, nominated: bool, controlled: bool, remote_fragment: str) -> None:
+        self.transaction = transaction
+        self.nominated = nominated
+        self.controlled = controlled
+        self.remote_fragment = remote_fragment
 
 
-def is_binding_request(data: bytes | memoryview) -> bool:
-    """Whether the bytes look like a binding request, judged by the header alone."""
+class Request:
+    """A binding request that nobody has authenticated yet."""
+
+    __slots__ = ("_data", "_found", "username")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._found = _attributes(data)
+        start, end = self._found.get(_USERNAME, (0, 0))
+        self.username = data[start:end]
+        """USERNAME; empty if there is none."""
+
+    def check(self, signer: Signer) -> Check:
+        """The check that it is: MESSAGE-INTEGRITY by our password, and FINGERPRINT. Raises StunBrokenError."""
+        data, found = self._data, self._found
+        integrity, fingerprint = found.get(_MESSAGE_INTEGRITY), found.get(_FINGERPRINT)
+        # RFC 8445, 7.1: a check has all three. FINGERPRINT is the last attribute (RFC 8489, 14.7).
+        if _USERNAME not in found or integrity is None or fingerprint is None or fingerprint[1] != len(data):
+            raise StunBrokenError("not a check")
+        if integrity[1] - integrity[0] != 20 or fingerprint[1] - fingerprint[0] != 4:
+            raise StunBrokenError("attributes of a wrong length")
+        (crc,) = _WORD.unpack_from(data, fingerprint[0])
+        if crc != binascii.crc32(data[: fingerprint[0] - 4]) ^ _FINGERPRINT_XOR:
+            raise StunBrokenError("the fingerprint is wrong")
+        covered = data[:2] + (integrity[1] - HEADER_BYTES).to_bytes(2, "big") + data[4 : integrity[0] - 4]
+        if not hmac.compare_digest(signer.sign(covered), data[integrity[0] : integrity[1]]):
+            raise StunBrokenError("not authentic")
+        remote = self.username.partition(b":")[2].decode("utf-8", "replace")
+        return Check(data[8:20], _USE_CANDIDATE in found, _ICE_CONTROLLED in found, remote)
+
+
+def read_request(data: bytes | memoryview) -> Request | None:
+    """The binding request that the bytes are, judged by their header alone; None if they are none."""
     if not HEADER_BYTES <= len(data) <= MAX_MESSAGE_BYTES or len(data) % 4:
-        return False
+        return None
     kind, length, cookie = _HEADER.unpack_from(data)
-    return bool(kind == _BINDING_REQUEST and cookie == _COOKIE and length == len(data) - HEADER_BYTES)
+    if kind != _BINDING_REQUEST or cookie != _COOKIE or length != len(data) - HEADER_BYTES:
+        return None
+    return Request(bytes(data))
 
 
-def _attributes(data: bytes | memoryview) -> dict[int, tuple[int, int]]:
+def _attributes(data: bytes) -> dict[int, tuple[int, int]]:
     """Where the value of each attribute begins and ends, the first of a kind; what comes behind MESSAGE-INTEGRITY is
     not authentic and is left out, but for FINGERPRINT (RFC 8489, 9)."""
     found: dict[int, tuple[int, int]] = {}
@@ -75,60 +136,27 @@ def _attributes(data: bytes | memoryview) -> dict[int, tuple[int, int]]:
     return found
 
 
-def username(data: bytes | memoryview) -> bytes:
-    """The USERNAME of a message that passed :func:`is_binding_request`; empty if there is none."""
-    start, end = _attributes(data).get(_USERNAME, (0, 0))
-    return bytes(data[start:end])
-
-
-def read_check(data: bytes, password: bytes) -> Check:
-    """Parse a binding request and check MESSAGE-INTEGRITY with our ``password``, and FINGERPRINT. Raises
-    StunBrokenError."""
-    if not is_binding_request(data):
-        raise StunBrokenError("not a binding request")
-    found = _attributes(data)
-    name, integrity, fingerprint = (found.get(kind) for kind in (_USERNAME, _MESSAGE_INTEGRITY, _FINGERPRINT))
-    # RFC 8445, 7.1: a check has all three. FINGERPRINT is the last attribute (RFC 8489, 14.7).
-    if name is None or integrity is None or fingerprint is None or fingerprint[1] != len(data):
-        raise StunBrokenError("not a check")
-    if integrity[1] - integrity[0] != 20 or fingerprint[1] - fingerprint[0] != 4:
-        raise StunBrokenError("attributes of a wrong length")
-    (crc,) = _WORD.unpack_from(data, fingerprint[0])
-    if crc != binascii.crc32(data[: fingerprint[0] - 4]) ^ _FINGERPRINT_XOR:
-        raise StunBrokenError("the fingerprint is wrong")
-    covered = _with_length(data[: integrity[0] - 4], integrity[1] - HEADER_BYTES)
-    if not hmac.compare_digest(hmac.digest(password, covered, "sha1"), data[integrity[0] : integrity[1]]):
-        raise StunBrokenError("not authentic")
-    remote = data[name[0] : name[1]].partition(b":")[2]
-    return Check(data[8:20], _USE_CANDIDATE in found, _ICE_CONTROLLED in found, remote.decode("utf-8", "replace"))
-
-
-def success(check: Check, peer: Address, password: bytes) -> bytes:
+def success(check: Check, peer: Address, signer: Signer) -> bytes:
     """The answer to a check from ``peer``."""
-    ip = ipaddress.ip_address(peer[0].partition("%")[0])
-    plain = peer[1].to_bytes(2, "big") + ip.packed
-    mask = _COOKIE_BYTES[:2] + _COOKIE_BYTES + check.transaction
-    masked = bytes(one ^ other for one, other in zip(plain, mask, strict=False))
-    value = bytes((0, 1 if ip.version == 4 else 2)) + masked
-    return _message(_BINDING_SUCCESS, check, _XOR_MAPPED_ADDRESS, value, password)
+    host = peer[0].partition("%")[0]
+    version, mask = (2, _COOKIE_BYTES + check.transaction) if ":" in host else (1, _COOKIE_BYTES)
+    ip = socket.inet_pton(socket.AF_INET6 if version == 2 else socket.AF_INET, host)
+    masked = (int.from_bytes(ip, "big") ^ int.from_bytes(mask, "big")).to_bytes(len(ip), "big")
+    head = _MAPPED.pack(_XOR_MAPPED_ADDRESS, 4 + len(ip), version, peer[1] ^ _COOKIE >> 16)
+    return _message(_BINDING_SUCCESS, check, head + masked, signer)
 
 
-def role_conflict(check: Check, password: bytes) -> bytes:
+def role_conflict(check: Check, signer: Signer) -> bytes:
     """The answer to a peer that wants us to be controlling, which an ICE-lite agent never is (RFC 8445, 7.3.1.1)."""
     value = b"\0\0\x04\x57Role Conflict"
-    return _message(_BINDING_ERROR, check, _ERROR_CODE, value, password)
+    head = _ATTRIBUTE.pack(_ERROR_CODE, len(value))
+    return _message(_BINDING_ERROR, check, head + value + bytes(-len(value) & 3), signer)
 
 
-def _with_length(data: bytes, length: int) -> bytes:
-    return data[:2] + length.to_bytes(2, "big") + data[4:]
-
-
-def _message(kind: int, check: Check, attribute: int, value: bytes, password: bytes) -> bytes:
-    body = _ATTRIBUTE.pack(attribute, len(value)) + value + bytes(-len(value) & 3)
+def _message(kind: int, check: Check, attribute: bytes, signer: Signer) -> bytes:
     # The length in the header counts what is being computed, not yet what follows (RFC 8489, 14.5).
-    header = _HEADER.pack(kind, len(body) + _INTEGRITY_BYTES, _COOKIE) + check.transaction
-    digest = hmac.digest(password, header + body, "sha1")
-    data = header + body + _ATTRIBUTE.pack(_MESSAGE_INTEGRITY, 20) + digest
-    data = _with_length(data, len(data) - HEADER_BYTES + _FINGERPRINT_BYTES)
-    crc = binascii.crc32(data) ^ _FINGERPRINT_XOR
-    return data + _ATTRIBUTE.pack(_FINGERPRINT, 4) + _WORD.pack(crc)
+    length, rest = len(attribute) + _INTEGRITY_BYTES, check.transaction + attribute
+    code = signer.sign(_HEADER.pack(kind, length, _COOKIE) + rest)
+    data = _HEADER.pack(kind, length + _FINGERPRINT_BYTES, _COOKIE) + rest
+    data += _ATTRIBUTE.pack(_MESSAGE_INTEGRITY, len(code)) + code
+    return data + _LAST.pack(_FINGERPRINT, 4, binascii.crc32(data) ^ _FINGERPRINT_XOR)

@@ -6,7 +6,6 @@ squeezed into the time of one: its decoder shows the newest as soon as it can, a
 """
 
 import asyncio
-import bisect
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from typing import Protocol
 from media.clock import Clock
 from media.rtcp import build_sender_report
 from media.unit import NS_PER_S
+from streaming.webrtc.outgoing import Outgoing
 from streaming.webrtc.peer import Peer
-from streaming.webrtc.relay_track import Batch, RelayTrack, Shape, send_time
+from streaming.webrtc.relay_track import Batch, RelayTrack, send_time
 from streaming.webrtc.reports import read_report
 
 BURST_FACTOR = 6
@@ -29,9 +29,6 @@ PACE_BYTES = 48 * 1024
 
 _BURST_TICK_S = 0.004
 _BURST_PACKETS = 32
-_KEPT_BATCHES = 256
-# libsrtp protects a packet anew only while its number is within this window (see aiortc's policy).
-_AGAIN_WITHIN = 1000
 _KEYFRAME_AGAIN_NS = NS_PER_S
 _MAX_REPORTS_PER_S = 100
 _MAX_AGAIN_PER_S = 1_000
@@ -63,62 +60,6 @@ class ViewerCounters:
     fraction_lost: float = 0.0
 
 
-class Outgoing:
-    """One medium to one viewer: numbers, times, and an index of what was sent."""
-
-    __slots__ = ("_sent", "first", "octets", "packets", "shape", "shift", "timestamp", "track", "waiting")
-
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        self.first = 0
-        """The number of the next packet; it never wraps."""
-        self.shift = 0
-        """What is added to the relay's timestamps."""
-        self.timestamp: int | None = None
-        """The last one sent."""
-        self.packets = 0
-        self.octets = 0
-        self.track: RelayTrack | None = None
-        """Where it comes from."""
-        self.waiting = True
-        """For a place to begin."""
-        self._sent: deque[tuple[int, Batch, int, int]] = deque(maxlen=_KEPT_BATCHES)
-
-    def note(self, batch: Batch, shift: int, sent: int) -> int:
-        """The batch goes out now, moved by ``shift``, at abs-send-time ``sent``; the number of its first packet."""
-        if self.packets == 0:
-            # The relay's own numbers, so that packets are the same for many. Not close before they wrap: a receiver
-            # that lost the first ones would count the rollover otherwise than libsrtp (RFC 3711, 3.3.1).
-            self.first = batch.first - (batch.first & 0x8000)
-        first = self.first
-        self._sent.append((first, batch, shift, sent))
-        count = len(batch.packets)
-        self.first = first + count
-        self.packets += count
-        self.octets += batch.size
-        self.timestamp = batch.timestamp + shift
-        return first
-
-    def again(self, sequence: int) -> bytes | None:
-        """Packet ``sequence`` (16 bits) as it was; None if it is too old or was never sent."""
-        number = self.first - ((self.first - sequence) & 0xFFFF)
-        if self.first - number > _AGAIN_WITHIN or number >= self.first:
-            return None
-        index = bisect.bisect_right(self._sent, number, key=lambda item: item[0]) - 1
-        if index < 0:
-            return None
-        first, batch, shift, sent = self._sent[index]
-        if number - first >= len(batch.packets):
-            return None
-        return batch.plain(self.shape, first, shift, sent)[number - first]
-
-    def monotonic(self, timestamp: int) -> int:
-        """The shift for a picture of the relay, so that time goes on."""
-        if self.timestamp is not None and timestamp + self.shift <= self.timestamp:
-            self.shift = self.timestamp + 1 - timestamp
-        return self.shift
-
-
 class Viewer:
     """Owned by its session's task; the relay calls :meth:`picture` and :meth:`sound`. Never waits."""
 
@@ -134,7 +75,7 @@ class Viewer:
         self.peer = peer
         self.video = video
         self.audio = audio
-        self.counters = ViewerCounters()
+        self._counters = ViewerCounters()
         self.dismissed = False
         """The stream is over, or no longer what was agreed on."""
         self.news = asyncio.Event()
@@ -156,6 +97,17 @@ class Viewer:
         self._reports = 0
         self._again_left = _MAX_AGAIN_PER_S
         peer.on_rtcp = self._report
+        peer.on_way = self._alone
+        peer.on_count = self._settle
+        for outgoing in (video, audio):
+            if outgoing is not None:
+                outgoing.owner = self
+
+    @property
+    def counters(self) -> ViewerCounters:
+        """What happened so far."""
+        self._settle()
+        return self._counters
 
     @property
     def behind(self) -> bool:
@@ -167,8 +119,42 @@ class Viewer:
         self.dismissed = True
         self.news.set()
 
+    def went(self, packets: int, size: int) -> None:
+        """A lane has sent packets for this viewer, ``size`` octets on the wire."""
+        self._counters.packets += packets
+        self.peer.count(packets, size)
+
+    def refused(self, packets: int) -> None:
+        """Of what lanes sent, the system did not take so many."""
+        self._counters.packets -= packets
+        self.peer.count(-packets, 0, packets)
+
+    def failed(self) -> None:
+        """Nothing can be sent any more."""
+        self.dismiss()
+
+    def is_level(self, outgoing: Outgoing, batch: Batch) -> bool:
+        """Whether it has been sent a batch as it came, with nothing left behind: what comes can go with others'."""
+        if outgoing is self.video and (outgoing.waiting or self.behind or self._timer is not None):
+            return False
+        return outgoing.packets > 0 and outgoing.timestamp == batch.timestamp + outgoing.shift
+
     def close(self) -> None:
         """Send no more."""
+        self._alone()
+        self._stop()
+
+    def _alone(self) -> None:
+        for outgoing in (self.video, self.audio):
+            if outgoing is not None:
+                outgoing.leave()
+
+    def _settle(self) -> None:
+        for outgoing in (self.video, self.audio):
+            if outgoing is not None:
+                outgoing.settle()
+
+    def _stop(self) -> None:
         self._queue.clear()
         self._rest.clear()
         if self._timer is not None:
@@ -180,7 +166,8 @@ class Viewer:
         video = self.video
         if video is None:
             return
-        video.track = track
+        video.leave()
+        video.track, video.due = track, track.next_number
         self._queue.clear()
         self._rest.clear()
         backlog = track.backlog
@@ -188,7 +175,7 @@ class Viewer:
         self._rate_bps = min(max(track.bitrate_bps * BURST_FACTOR, BURST_MIN_BPS), BURST_MAX_BPS)
         if not backlog:
             return
-        self.counters.bursts += 1
+        self._counters.bursts += 1
         newest = backlog[-1].timestamp
         room = max(track.spacing - 1, len(backlog))
         start = newest + video.shift - room
@@ -209,7 +196,7 @@ class Viewer:
         video = self.video
         if video is None:
             return
-        video.track = track
+        video.track, video.due = track, batch.next
         if video.waiting:
             if not batch.starts:
                 return
@@ -217,7 +204,7 @@ class Viewer:
         if batch.starts and self._queue:
             # What was not sent before a newer keyframe is not needed any more.
             self._queue.clear()
-            self.counters.cut += 1
+            self._counters.cut += 1
         if self._queue or self._rest or self._timer is not None:
             self._queue.append((batch, None))
         elif batch.size > PACE_BYTES:
@@ -233,7 +220,7 @@ class Viewer:
         audio = self.audio
         if audio is None:
             return
-        audio.track = track
+        audio.track, audio.due = track, batch.next
         self._live(audio, batch)
 
     def report(self, now_ns: int) -> None:
@@ -241,6 +228,7 @@ class Viewer:
         for outgoing in (self.video, self.audio):
             if outgoing is None or outgoing.track is None or not outgoing.track.newest_utc_ns:
                 continue
+            outgoing.settle()
             clock = outgoing.track.clock_at(now_ns) + outgoing.shift
             self.peer.send_rtcp(
                 build_sender_report(outgoing.shape.ssrc, now_ns, clock, outgoing.packets, outgoing.octets, self._cname)
@@ -255,7 +243,7 @@ class Viewer:
         wire = batch.live(outgoing.shape, first, shift, self.peer.tag_bytes)
         if wire.fits:
             went = self.peer.send_wire(wire)
-            self.counters.packets += went
+            self._counters.packets += went
             if went < wire.count:
                 self._full()
         else:
@@ -263,16 +251,16 @@ class Viewer:
 
     def _send(self, packets: list[bytes]) -> None:
         went = self.peer.send_rtp(packets)
-        self.counters.packets += went
+        self._counters.packets += went
         if went < len(packets):
             self._full()
 
     def _full(self) -> None:
         if self.peer.path == "tcp" and self.video is not None and not self.video.waiting:
             # The connection is full. More of this GOP would be of no use.
-            self.close()
+            self._stop()
             self.video.waiting = True
-            self.counters.cut += 1
+            self._counters.cut += 1
 
     def _burst(self) -> None:
         """Send what is due by now, and come again for the rest."""
@@ -317,13 +305,13 @@ class Viewer:
         if video is None:
             return
         if report.keyframe == video.shape.ssrc:
-            self.counters.keyframes_asked += 1
+            self._counters.keyframes_asked += 1
             if arrival_ns - self._keyframe_ns > _KEYFRAME_AGAIN_NS and not self.behind:
                 self._keyframe_ns = arrival_ns
                 self.rejoin()
         if report.fraction_lost is not None and video.shape.ssrc in report.fraction_lost:
             fraction = report.fraction_lost[video.shape.ssrc]
-            self.counters.fraction_lost = fraction
+            self._counters.fraction_lost = fraction
             if fraction > 0.1 and self.behind:
                 self._rate_bps = max(self._rate_bps // 2, BURST_MIN_BPS // 8)
             self._outlook.loss(fraction)
@@ -338,4 +326,4 @@ class Viewer:
             self._again_left -= len(wanted)
             found = [packet for sequence in wanted if (packet := outgoing.again(sequence)) is not None]
             if found:
-                self.counters.again += self.peer.send_rtp(found)
+                self._counters.again += self.peer.send_rtp(found)

@@ -32,6 +32,7 @@ from streaming.webrtc.errors import (
     WebRtcError,
 )
 from streaming.webrtc.fragment import parse_fragment, write_fragment
+from streaming.webrtc.outgoing import Outgoing
 from streaming.webrtc.peer import Peer, PeerSettings, PeerState
 from streaming.webrtc.port import WebRtcPort
 from streaming.webrtc.relay import Relay, Relays
@@ -46,7 +47,7 @@ from streaming.webrtc.sdp import (
     parse_offer,
     write_answer,
 )
-from streaming.webrtc.viewer import Outgoing, Viewer
+from streaming.webrtc.viewer import Viewer
 
 log = logging.getLogger(__name__)
 

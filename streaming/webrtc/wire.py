@@ -1,10 +1,13 @@
 """How packets of one access unit lie side by side, ready to be protected in place and to leave in few system calls."""
 
+import itertools
 import socket
 import struct
+from array import array
 from collections.abc import Sequence
 
 SCRATCH_BYTES = 128 * 1024
+MAX_PACKETS = 512
 MAX_SEGMENTS = 48
 MAX_RUN_BYTES = 60_000
 UDP_SEGMENT = 103
@@ -30,14 +33,14 @@ class Run:
 
 
 class Wire:
-    """Packets laid out with room behind each for ``tag_bytes``. ``packets`` are (offset, size before protection)."""
+    """Packets laid out with room behind each for ``tag_bytes``. ``offsets`` say where each begins, ``lengths`` how long
+    it is before protection, as C's ``int`` one behind the other, ``gaps`` what comes between them."""
 
-    __slots__ = ("count", "fits", "packets", "plain", "runs", "size")
+    __slots__ = ("count", "fits", "gaps", "lengths", "offsets", "plain", "runs", "size")
 
     def __init__(self, packets: Sequence[bytes], tag_bytes: int) -> None:
-        gap = bytes(tag_bytes)
-        parts: list[bytes] = []
-        found: list[tuple[int, int]] = []
+        gaps: list[bytes] = []
+        offsets: list[int] = []
         runs: list[Run] = []
         at = start = count = size = 0
         for packet in packets:
@@ -53,19 +56,43 @@ class Wire:
                 runs.append(Run(start, at, size, count))
                 count = 0
             if not count:
-                parts.append(bytes(-at % _ALIGNMENT))
-                at += -at % _ALIGNMENT
+                spare = -at % _ALIGNMENT
+                if offsets:
+                    gaps[-1] += bytes(spare)
+                at += spare
                 start, size = at, length
-            parts += (packet, gap)
-            found.append((at, len(packet)))
+            gaps.append(bytes(tag_bytes))
+            offsets.append(at)
             at += length
             count += 1
         if count:
             runs.append(Run(start, at, size, count))
-        self.plain = b"".join(parts)
+        self.gaps = tuple(gaps)
+        self.plain = _joined(packets, self.gaps)
         self.size = at
-        self.count = len(found)
-        self.packets = tuple(found)
+        self.count = len(offsets)
+        self.offsets = tuple(offsets)
+        self.lengths = array("i", map(len, packets)).tobytes()
         self.runs = tuple(runs)
-        self.fits = at <= SCRATCH_BYTES
+        self.fits = at <= SCRATCH_BYTES and self.count <= MAX_PACKETS
         """Whether it can be protected in place."""
+
+    def same(self, packets: Sequence[bytes]) -> "Wire":
+        """Other packets of the same sizes."""
+        other = Wire.__new__(Wire)
+        other.gaps, other.count, other.fits, other.lengths = self.gaps, self.count, self.fits, self.lengths
+        other.offsets, other.runs, other.size = self.offsets, self.runs, self.size
+        other.plain = _joined(packets, self.gaps)
+        return other
+
+    def single(self) -> tuple[Run, ...]:
+        """Each packet as a run of its own, for where the kernel cannot cut."""
+        return tuple(
+            Run(at, min(at + run.size, run.end), run.size, 1)
+            for run in self.runs
+            for at in range(run.start, run.end, run.size)
+        )
+
+
+def _joined(packets: Sequence[bytes], gaps: Sequence[bytes]) -> bytes:
+    return b"".join(itertools.chain.from_iterable(zip(packets, gaps, strict=True)))

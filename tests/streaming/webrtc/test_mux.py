@@ -1,6 +1,7 @@
 """What the port refuses: floods of checks, forged ones, strangers' packets, connections that say nothing."""
 
 import asyncio
+import hmac
 import random
 import socket
 import struct
@@ -189,8 +190,16 @@ def test_any_bytes_are_borne() -> None:
         data = data[: chance.randrange(1, len(data) + 1)]
         house.packet(bytes(data), ("192.0.2.7", chance.randrange(1, 60000)))
     assert house.session.path is house.ways["192.0.2.7", 4000]
+    empty = stun.read_request(struct.pack("!HHI", 1, 0, 0x2112A442) + bytes(12))
+    assert empty is not None
     with pytest.raises(stun.StunBrokenError):
-        stun.read_check(b"\0" * 20, b"x")
+        empty.check(stun.Signer(b"x"))
+
+
+@pytest.mark.parametrize("size", [0, 1, 22, 64, 65, 256])
+def test_signatures_are_those_of_the_library(size: int) -> None:
+    password, data = bytes(range(256))[:size], b"message"
+    assert stun.Signer(password).sign(data) == hmac.digest(password, data, "sha1")
 
 
 async def test_tcp_connections_that_say_nothing_or_nonsense_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ async def test_the_wildcard_listens_on_both_families() -> None:
 
 async def test_without_segmentation_packets_go_one_by_one() -> None:
     async with listening() as port, WebRtcClient() as client, asyncio.timeout(LIMIT_S):
-        port.segmentation = False
+        port.outlets[0].segmentation = False
         peer, answer = peer_of(port, client.offer())
         async with peer:
             await client.connect(answer)
@@ -188,7 +188,7 @@ async def test_keys_that_are_never_agreed_on_end_the_session() -> None:
 
 
 async def test_consent_ends_with_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streaming.webrtc.peer._CONSENT_LOOK_S", 0.02)
+    monkeypatch.setattr("streaming.webrtc.port._CONSENT_LOOK_S", 0.02)
     clock = FakeClock()
     async with (
         WebRtcPort(PortSettings(host="127.0.0.1"), clock) as port,

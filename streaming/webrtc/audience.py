@@ -1,0 +1,114 @@
+"""Who gets one medium of a relay: most together, in lanes; who begins, is behind, or comes by TCP, alone."""
+
+import asyncio
+
+from streaming.webrtc.lane import MAX_MEMBERS, Key, Lane
+from streaming.webrtc.outgoing import Outgoing
+from streaming.webrtc.relay_track import Batch, RelayTrack
+from streaming.webrtc.viewer import PACE_BYTES, Viewer
+
+_TURN_S = 0.004
+"""Longest that handing out packets may keep the loop from cameras and everybody else, looked at every so many."""
+
+_LOOK_EVERY = 8
+
+
+class Audience:
+    """Owned by the relay; used from its event loop only."""
+
+    def __init__(self, *, pictures: bool) -> None:
+        self._pictures = pictures
+        self._viewers: dict[Viewer, None] = {}
+        self._alone: dict[Viewer, None] = {}
+        self._lanes: dict[Lane, Key] = {}
+        # Of each kind the one with room.
+        self._open: dict[Key, Lane] = {}
+
+    def __len__(self) -> int:
+        return len(self._viewers)
+
+    @property
+    def viewers(self) -> tuple[Viewer, ...]:
+        """All of them."""
+        return tuple(self._viewers)
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes there are."""
+        return len(self._lanes)
+
+    def add(self, viewer: Viewer) -> None:
+        """One more."""
+        self._viewers[viewer] = self._alone[viewer] = None
+
+    def remove(self, viewer: Viewer) -> None:
+        """One less, if it was there."""
+        if viewer in self._viewers:
+            del self._viewers[viewer]
+            outgoing = self._outgoing(viewer)
+            if outgoing is not None:
+                outgoing.leave()
+            self._alone.pop(viewer, None)
+
+    def clear(self) -> None:
+        """Nobody any more."""
+        for viewer in self.viewers:
+            self.remove(viewer)
+
+    async def give(self, batch: Batch, track: RelayTrack) -> None:
+        """The batch to all who are there now; who comes meanwhile begins with it in the backlog."""
+        now = asyncio.get_running_loop().time
+        turn = now()
+        together = []
+        for lane in tuple(self._lanes):
+            wire = lane.wire(batch, track) if batch.size <= PACE_BYTES else None
+            if wire is not None:
+                together.append((lane, wire))
+            else:
+                for member in tuple(lane.members):
+                    member.leave()
+        for lane, wire in together:
+            lane.give(batch, wire)
+            if now() - turn > _TURN_S:
+                await asyncio.sleep(0)
+                turn = now()
+        for number, viewer in enumerate(tuple(self._alone)):
+            outgoing = self._outgoing(viewer)
+            # Others had their turn meanwhile: it may have gone, or begun anew with this batch.
+            if viewer in self._alone and outgoing is not None and not outgoing.given(batch, track):
+                self._deliver(viewer, outgoing, batch, track)
+            if number % _LOOK_EVERY == 0 and now() - turn > _TURN_S:
+                await asyncio.sleep(0)
+                turn = now()
+
+    def _outgoing(self, viewer: Viewer) -> Outgoing | None:
+        return viewer.video if self._pictures else viewer.audio
+
+    def _deliver(self, viewer: Viewer, outgoing: Outgoing, batch: Batch, track: RelayTrack) -> None:
+        if self._pictures:
+            viewer.picture(batch, track)
+        else:
+            viewer.sound(batch, track)
+        path = viewer.peer.shared_path if viewer.is_level(outgoing, batch) else None
+        if path is None:
+            return
+        key = Lane.key_of(outgoing, viewer.peer.tag_bytes, path.outlet)
+        lane = self._open.get(key)
+        if lane is None:
+            lane = Lane(batch, track, viewer.peer.tag_bytes, path.outlet, viewer.peer.scratch, self._left)
+            self._open[key] = lane
+            self._lanes[lane] = key
+        lane.add(outgoing, path, viewer.peer.keys)
+        self._alone.pop(viewer, None)
+        if len(lane.members) >= MAX_MEMBERS:
+            del self._open[key]
+
+    def _left(self, lane: Lane, member: Outgoing) -> None:
+        if isinstance(member.owner, Viewer) and member.owner in self._viewers:
+            self._alone[member.owner] = None
+        if lane.members:
+            self._open.setdefault(self._lanes[lane], lane)
+            return
+        key = self._lanes.pop(lane)
+        if self._open.get(key) is lane:
+            del self._open[key]
