@@ -32,6 +32,7 @@ from recorder.spool_format import Kind, SegmentBuilder, frame_head
 from streaming.cameras import SupervisorSettings
 from streaming.rtsp.connection import RtspConnection
 from streaming.rtsp.message import interleaved_header
+from streaming.rtsp.transport import RtpChannel
 from streaming.simulator import LOOP, LOOP_S
 
 START_NS = 1_790_000_000 * NS_PER_S
@@ -107,16 +108,8 @@ async def run(
 
     publish: Callable[[StreamItem], None] = count if stage == 0 else stream.publish
 
-    def sink(index: int) -> Callable[[memoryview, int], None]:
-        def take(packet: memoryview, arrival_ns: int) -> None:
-            for item in receiver.rtp(index, packet, arrival_ns):
-                publish(item)
-
-        return take
-
     for index in range(len(offered)):
-        connection.sinks[2 * index] = sink(index)
-        connection.followers[2 * index] = receiver.follower(index)
+        connection.sinks[2 * index] = RtpChannel(receiver, index, publish)
     with ExitStack() as stack:
         reader = stack.enter_context(stream.read_segments("bench")) if stage >= 2 else None
         gc.collect()

@@ -46,10 +46,8 @@ class AudioReceiver(TrackReceiver):
     def finish(self) -> None:
         """Nothing is held back: frames that are not whole are no use."""
 
-    def _payload(
-        self, packet: memoryview | bytes, start: int, end: int, marker: bool, timestamp: int, arrival_ns: int
-    ) -> None:
-        frames = self._depacketizer.push(packet, start, end, timestamp)
+    def _payload(self, data: bytes, start: int, end: int, marker: bool, timestamp: int, arrival_ns: int) -> None:
+        frames = self._depacketizer.push(data, start, end, timestamp)
         if frames is None:
             self.counters.malformed += 1
             self._gap = self._gap or GapCause.PACKETS_LOST

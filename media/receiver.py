@@ -1,7 +1,7 @@
 """RTP of one session in, access units out."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from media.audio_receiver import AudioReceiver
@@ -29,8 +29,6 @@ SETTLE_NS: Final = 3 * NS_PER_S // 10
 """How long the first units are held back to learn how time runs: some cameras begin with a burst of old media."""
 
 SETTLE_BYTES: Final = 8 * 1024 * 1024
-
-Follower = Callable[[memoryview, int, int, int], int]
 
 _NOTHING: tuple[StreamItem, ...] = ()
 _MAX_RATE: Final = 1_000_000
@@ -96,26 +94,31 @@ class StreamReceiver:
             receiver.counters.clock_offset_ns = receiver.timeline.camera_offset_ns
         return tuple(receiver.counters if receiver is not None else None for receiver in self._receivers)
 
-    def rtp(self, index: int, packet: memoryview | bytes, arrival_ns: int) -> Sequence[StreamItem]:
+    def rtp(self, index: int, packet: bytes, arrival_ns: int) -> Sequence[StreamItem]:
         """Take one RTP packet of medium ``index`` that arrived at ``arrival_ns`` (Unix nanoseconds).
 
-        What must outlive the call is copied. Garbage is counted, never raised.
+        Garbage is counted, never raised.
         """
+        return self.rtp_within(index, packet, 0, len(packet), arrival_ns)
+
+    def rtp_within(self, index: int, read: bytes, start: int, stop: int, arrival_ns: int) -> Sequence[StreamItem]:
+        """The same for a packet that is ``read[start:stop]`` of a longer read."""
         receiver = self._receivers[index]
         if receiver is None:
             return _NOTHING
-        receiver.rtp(packet, arrival_ns)
+        receiver.rtp(read, start, stop, arrival_ns)
         if not receiver.out:
             return _NOTHING
         return self._take(receiver, arrival_ns)
 
-    def follower(self, index: int) -> Follower | None:
-        """What may take packets of medium ``index`` that come interleaved right behind one just given to :meth:`rtp`,
-        many at once (:meth:`media.video_receiver.VideoReceiver.follow`); ``None`` if nothing does."""
+    def follow(self, index: int, read: bytes, start: int, stop: int, end: int) -> int:
+        """After a packet of medium ``index`` that was ``read[start:stop]`` of an RTSP connection: take what comes right
+        behind it, many packets at once (:meth:`media.video_receiver.VideoReceiver.follow`). Nothing comes out; returns
+        where the first frame is that was not taken."""
         receiver = self._receivers[index]
-        return receiver.follow if isinstance(receiver, VideoReceiver) else None
+        return receiver.follow(read, start, stop, end) if isinstance(receiver, VideoReceiver) else stop
 
-    def rtcp(self, index: int, packet: memoryview | bytes, arrival_ns: int) -> None:
+    def rtcp(self, index: int, packet: bytes, arrival_ns: int) -> None:
         """Take one compound RTCP packet. Garbage is counted, never raised."""
         receiver = self._receivers[index]
         if receiver is None:

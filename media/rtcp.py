@@ -80,9 +80,8 @@ def unix_from_ntp(seconds: int, fraction: int) -> int:
     return (seconds - NTP_TO_UNIX_S) * NS_PER_S + ((fraction * NS_PER_S + (1 << 31)) >> 32)
 
 
-def parse_compound(packet: memoryview | bytes) -> list[RtcpItem]:
+def parse_compound(data: bytes) -> list[RtcpItem]:
     """What a compound packet holds. Packets of other types are passed over; reading stops at the first broken one."""
-    data = bytes(packet)
     items: list[RtcpItem] = []
     offset = 0
     while offset + 4 <= len(data):

@@ -31,31 +31,29 @@ class RtpHeader(NamedTuple):
     end: int
 
 
-def payload_bounds(packet: memoryview | bytes) -> tuple[int, int] | None:
-    """Where the payload begins and ends; ``None`` if the packet is not RTP version 2 or contradicts its own length."""
-    length = len(packet)
-    if length < 12:
+def payload_bounds(data: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """Where the payload of the packet ``data[start:end]`` begins and ends; ``None`` if that is not RTP version 2 or
+    contradicts its own length."""
+    if end - start < 12:
         return None
-    first = packet[0]
+    first = data[start]
     if first & 0xC0 != 0x80:
         return None
-    start = 12 + 4 * (first & 0x0F)
+    start += 12 + 4 * (first & 0x0F)
     if first & 0x10:
-        if start + 4 > length:
+        if start + 4 > end:
             return None
-        start += 4 + 4 * ((packet[start + 2] << 8) | packet[start + 3])
-    end = length
+        start += 4 + 4 * ((data[start + 2] << 8) | data[start + 3])
     if first & 0x20:
-        padding = packet[length - 1]
-        if padding == 0:
+        if start >= end or data[end - 1] == 0:
             return None
-        end -= padding
+        end -= data[end - 1]
     return (start, end) if start <= end else None
 
 
-def parse_header(packet: memoryview | bytes) -> RtpHeader | None:
+def parse_header(packet: bytes) -> RtpHeader | None:
     """The whole header, or ``None`` if this is no RTP packet."""
-    bounds = payload_bounds(packet)
+    bounds = payload_bounds(packet, 0, len(packet))
     if bounds is None:
         return None
     _, second, sequence, timestamp, ssrc = HEADER.unpack_from(packet)
@@ -87,11 +85,11 @@ class ReorderBuffer:
     def __len__(self) -> int:
         return len(self._packets)
 
-    def insert(self, sequence: int, packet: memoryview | bytes, arrival_ns: int) -> bool:
-        """Keep a copy of the packet; false if it is there already."""
+    def insert(self, sequence: int, packet: bytes, arrival_ns: int) -> bool:
+        """Keep the packet; false if it is there already."""
         if sequence in self._packets:
             return False
-        self._packets[sequence] = (bytes(packet), arrival_ns)
+        self._packets[sequence] = (packet, arrival_ns)
         return True
 
     def take(self, sequence: int) -> tuple[bytes, int] | None:

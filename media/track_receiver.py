@@ -1,20 +1,18 @@
 """One track's RTP: sequence numbers, loss, reports, and what its packets make up."""
 
-import struct
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from media.rtcp import ReceptionReport, SenderReport
-from media.rtp import HEADER, MAX_DROPOUT, MAX_MISORDER, PLAIN_HEADER, ReorderBuffer, payload_bounds, signed_delta16
+from media.rtp import MAX_DROPOUT, MAX_MISORDER, PLAIN_HEADER, ReorderBuffer, payload_bounds, signed_delta16
 from media.timeline import TrackTimeline
 from media.unit import NS_PER_S, Gap, GapCause, StreamItem, Track
 
 HOLE_NS: Final = 2 * NS_PER_S
 """Time without media that is put on record although no packet is missing."""
 
-_unpack: Final = HEADER.unpack_from
 _ADOPT_AFTER: Final = 25
 
 
@@ -96,10 +94,8 @@ class TrackReceiver(ABC):
         """The track, as far as it is known."""
 
     @abstractmethod
-    def _payload(
-        self, packet: memoryview | bytes, start: int, end: int, marker: bool, timestamp: int, arrival_ns: int
-    ) -> None:
-        """Take the next payload in order; what it completes goes to :attr:`out`."""
+    def _payload(self, data: bytes, start: int, end: int, marker: bool, timestamp: int, arrival_ns: int) -> None:
+        """Take the next payload in order, ``data[start:end]``; what it completes goes to :attr:`out`."""
 
     @abstractmethod
     def _lose(self) -> None:
@@ -117,32 +113,31 @@ class TrackReceiver(ABC):
     def finish(self) -> None:
         """The session ends: what is complete goes to :attr:`out`."""
 
-    def rtp(self, packet: memoryview | bytes, arrival_ns: int) -> None:
-        """Take one packet; what it completes goes to :attr:`out`."""
+    def rtp(self, data: bytes, start: int, end: int, arrival_ns: int) -> None:
+        """Take one packet, ``data[start:end]``; what it completes goes to :attr:`out`."""
         counters = self.counters
-        try:
-            first, second, sequence, timestamp, ssrc = _unpack(packet)
-        except struct.error:
-            counters.malformed += 1
-            return
-        if first == PLAIN_HEADER:
-            start, end = 12, len(packet)
-        elif (bounds := payload_bounds(packet)) is not None:
-            start, end = bounds
+        if end - start >= 12 and data[start] == PLAIN_HEADER:
+            body, stop = start + 12, end
+        elif (bounds := payload_bounds(data, start, end)) is not None:
+            body, stop = bounds
         else:
             counters.malformed += 1
             return
+        second = data[start + 1]
+        sequence = data[start + 2] << 8 | data[start + 3]
+        timestamp = data[start + 4] << 24 | data[start + 5] << 16 | data[start + 6] << 8 | data[start + 7]
+        ssrc = data[start + 8] << 24 | data[start + 9] << 16 | data[start + 10] << 8 | data[start + 11]
         if second != self._plain and second != self._marked and not self._adopt_payload_type(second):
             return
         if sequence != self._expected or ssrc != self._ssrc:
-            if not self._out_of_order(packet, sequence, ssrc, arrival_ns):
+            if not self._out_of_order(data[start:end], sequence, ssrc, arrival_ns):
                 return
         self._expected = expected = (sequence + 1) & 0xFFFF
         if expected == 0:
             self._cycles += 0x10000
         counters.packets += 1
-        counters.bytes += end
-        self._payload(packet, start, end, second >= 0x80, timestamp, arrival_ns)
+        counters.bytes += stop - start
+        self._payload(data, body, stop, second >= 0x80, timestamp, arrival_ns)
         # In so many words: of an object that may be None, a compiled "if" asks only whether it is there.
         if self._reorder is not None and len(self._reorder):
             self._drain(arrival_ns)
@@ -168,7 +163,7 @@ class TrackReceiver(ABC):
         self._marked = self._plain | 0x80
         return True
 
-    def _out_of_order(self, packet: memoryview | bytes, sequence: int, ssrc: int, arrival_ns: int) -> bool:
+    def _out_of_order(self, packet: bytes, sequence: int, ssrc: int, arrival_ns: int) -> bool:
         """A packet that is not the expected one. True if it is to be taken now."""
         if ssrc != self._ssrc:
             return self._change_source(sequence, ssrc)
@@ -249,7 +244,8 @@ class TrackReceiver(ABC):
         assert reorder is not None
         taken = 0
         while (waiting := reorder.take(self._expected)) is not None:
-            self.rtp(*waiting)
+            packet, arrival_ns = waiting
+            self.rtp(packet, 0, len(packet), arrival_ns)
             taken += 1
         self._reorder = reorder
         return taken

@@ -12,8 +12,6 @@ from media.unit import AccessUnit, GapCause, StreamItem, Track
 
 _DEFAULT_FRAME_TICKS: Final = 3600
 _SOURCE: Final = struct.Struct("!II")
-_FOLLOWING: Final = {size: struct.Struct(f"!6sH{8 + size}s") for size in (2, 3)}
-"""By the length of a fragment's prefix: interleaved header and first two octets, sequence number, the rest."""
 
 
 class VideoReceiver(TrackReceiver):
@@ -58,9 +56,7 @@ class VideoReceiver(TrackReceiver):
         self._depacketizer.end_picture()
         self._collect()
 
-    def _payload(
-        self, packet: memoryview | bytes, start: int, end: int, marker: bool, timestamp: int, arrival_ns: int
-    ) -> None:
+    def _payload(self, data: bytes, start: int, end: int, marker: bool, timestamp: int, arrival_ns: int) -> None:
         depacketizer = self._depacketizer
         if timestamp != self._timestamp:
             depacketizer.end_picture()
@@ -68,7 +64,7 @@ class VideoReceiver(TrackReceiver):
                 self._collect()
             self._timestamp = timestamp
             self._arrival_ns = arrival_ns
-        if not depacketizer.push(packet, start, end):
+        if not depacketizer.push(data, start, end):
             self.counters.malformed += 1
         if marker:
             depacketizer.marker()
@@ -77,7 +73,7 @@ class VideoReceiver(TrackReceiver):
             # The next picture's, if its timestamp is the same: RTP time may stand still.
             self._arrival_ns = arrival_ns
 
-    def follow(self, read: memoryview, start: int, stop: int, end: int) -> int:
+    def follow(self, read: bytes, start: int, stop: int, end: int) -> int:
         """After packet ``read[start:stop]``, which came interleaved (RFC 2326, 10.12) in a read that goes to ``end``:
         take the frames behind it that are middle fragments of the same NAL unit. Returns where the first other one is.
 
@@ -88,24 +84,29 @@ class VideoReceiver(TrackReceiver):
         prefix = depacketizer.fragment_prefix
         if not prefix or self._reorder is not None:
             return stop
-        head = bytes(read[start - INTERLEAVED_HEADER_BYTES : start]) + bytes((PLAIN_HEADER, self._plain))
-        tail = _SOURCE.pack(self._timestamp, self._ssrc) + prefix
         stride = INTERLEAVED_HEADER_BYTES + stop - start
-        body = len(head) + 2 + len(tail)
-        unpack = _FOLLOWING[len(prefix)].unpack_from
+        if stop + stride > end:
+            return stop
+        head = read[start - INTERLEAVED_HEADER_BYTES : start] + bytes((PLAIN_HEADER, self._plain))
+        tail = _SOURCE.pack(self._timestamp, self._ssrc) + prefix
+        rest = len(head) + 2
+        body = rest + len(tail)
         sequence = self._expected
-        bodies: list[memoryview] = []
+        bodies: list[bytes] = []
         while stop + stride <= end:
-            its_head, its_sequence, its_tail = unpack(read, stop)
             # After 65535 comes 0, which is not found here: the next packet is taken the long way, and counts a cycle.
-            if its_sequence != sequence or its_tail != tail or its_head != head:
+            if (
+                (read[stop + rest - 2] << 8 | read[stop + rest - 1]) != sequence
+                or read[stop + rest : stop + body] != tail
+                or read[stop : stop + rest - 2] != head
+            ):
                 break
             bodies.append(read[stop + body : stop + stride])
             stop += stride
             sequence += 1
         if bodies:
             self._count(len(bodies), len(bodies) * (stride - INTERLEAVED_HEADER_BYTES))
-            depacketizer.continue_fragments(bodies)
+            depacketizer.continue_fragments(bodies, len(bodies) * (stride - body))
         return stop
 
     def _collect(self) -> None:

@@ -129,7 +129,7 @@ class AacDepacketizer:
         self._fragment_timestamp = 0
         self.adts_config = b""
 
-    def push(self, packet: memoryview | bytes, start: int, end: int, timestamp: int) -> tuple[Frame, ...] | None:
+    def push(self, packet: bytes, start: int, end: int, timestamp: int) -> tuple[Frame, ...] | None:
         """The frames that this payload completes; ``None`` if it is not understood."""
         if self._size_bits == 0 or end - start < 4:
             return None
@@ -145,7 +145,7 @@ class AacDepacketizer:
         for index, size in headers:
             if size == 0 or body + size > end:
                 return tuple(frames) or None
-            frames.append(self._frame(index * self._frame_ticks, bytes(packet[body : body + size])))
+            frames.append(self._frame(index * self._frame_ticks, packet[body : body + size]))
             body += size
         return tuple(frames)
 
@@ -170,9 +170,7 @@ class AacDepacketizer:
             headers.append((index, size))
         return headers
 
-    def _add_fragment(
-        self, packet: memoryview | bytes, body: int, end: int, timestamp: int, size: int
-    ) -> tuple[Frame, ...] | None:
+    def _add_fragment(self, packet: bytes, body: int, end: int, timestamp: int, size: int) -> tuple[Frame, ...] | None:
         if size > _MAX_FRAME_BYTES:
             return None
         if self._fragment and (timestamp != self._fragment_timestamp or size != self._fragment_size):

@@ -9,10 +9,10 @@ class G711Depacketizer:
     def __init__(self, channels: int) -> None:
         self._channels = channels
 
-    def push(self, packet: memoryview | bytes, start: int, end: int, timestamp: int) -> tuple[Frame, ...]:
+    def push(self, packet: bytes, start: int, end: int, timestamp: int) -> tuple[Frame, ...]:
         """The sound of one payload; nothing if it is empty."""
         samples = (end - start) // self._channels
-        return (Frame(0, bytes(packet[start:end]), samples),) if samples else ()
+        return (Frame(0, packet[start:end], samples),) if samples else ()
 
     def lose(self) -> None:
         """Packets are missing before the next one: nothing to forget, each packet stands alone."""

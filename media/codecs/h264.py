@@ -209,6 +209,9 @@ _KINDS: Final = tuple(
 )
 
 
+_OCTETS: Final = tuple(bytes((value,)) for value in range(256))
+
+
 class H264Depacketizer(NalDepacketizer):
     """RTP payloads of packetization modes 0 and 1: single NAL units, STAP-A, FU-A."""
 
@@ -217,7 +220,7 @@ class H264Depacketizer(NalDepacketizer):
     type_shift = 0
     type_mask = 0x1F
 
-    def push(self, packet: memoryview | bytes, start: int, end: int) -> bool:
+    def push(self, packet: bytes, start: int, end: int) -> bool:
         """Take one RTP payload; false if it is not understood."""
         if end - start < 2:
             return False
@@ -231,8 +234,8 @@ class H264Depacketizer(NalDepacketizer):
                 if end - start < 3:
                     return False
                 nal_type = indicator & 0x1F
-                header, prefix = bytes(((first & 0xE0) | nal_type,)), bytes((first, nal_type))
-                self.open_fragment(header, prefix, packet, start + 2, end)
+                prefix = packet[start : start + 1] + _OCTETS[nal_type]
+                self.open_fragment(_OCTETS[(first & 0xE0) | nal_type], prefix, packet, start + 2, end)
             elif not self.continue_fragment(packet, start + 2, end):
                 return False
             if indicator & 0x40:

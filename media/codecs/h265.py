@@ -137,7 +137,7 @@ class H265Depacketizer(NalDepacketizer):
         super().__init__(sets)
         self._donl = donl
 
-    def push(self, packet: memoryview | bytes, start: int, end: int) -> bool:
+    def push(self, packet: bytes, start: int, end: int) -> bool:
         """Take one RTP payload; false if it is not understood."""
         if end - start < 3:
             return False
@@ -166,7 +166,7 @@ class H265Depacketizer(NalDepacketizer):
             if self._donl:
                 if end - start < 5:
                     return False
-                nal = bytes(packet[start : start + 2]) + bytes(packet[start + 4 : end])
+                nal = packet[start : start + 2] + packet[start + 4 : end]
                 self.push_nal(nal, 0, len(nal))
             else:
                 self.push_nal(packet, start, end)

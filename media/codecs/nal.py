@@ -64,13 +64,17 @@ class NalDepacketizer(ABC):
         self._sets_changed = False
         self._track: VideoTrack | None = None
         self.fields = False
-        self._buffer = bytearray()
+        # The picture so far, piece by piece: put together once, when it is whole.
+        self._pieces: list[bytes] = []
+        self._size = 0
         self._open = False
         self._has_slice = False
         self._keyframe = False
         self._damaged = False
         self._recovery = False
+        # Of the NAL unit that comes in fragments: where its length stands among the pieces, what was there before it.
         self._fragment_at = -1
+        self._size_before = 0
         self._fragment_kind = DROP
         self._fragment_prefix = b""
         self._marked = False
@@ -86,8 +90,8 @@ class NalDepacketizer(ABC):
         return self._open
 
     @abstractmethod
-    def push(self, packet: memoryview | bytes, start: int, end: int) -> bool:
-        """Take one RTP payload; false if it is not understood."""
+    def push(self, packet: bytes, start: int, end: int) -> bool:
+        """Take one RTP payload, ``packet[start:end]``; false if it is not understood."""
 
     def current_track(self) -> VideoTrack | None:
         """The track as of now: a new object only when its parameter sets have changed."""
@@ -139,11 +143,10 @@ class NalDepacketizer(ABC):
             self._damaged = True
         else:
             # What came before a picture's first slice may be of one that is lost.
-            self._buffer.clear()
+            self._empty()
             self._recovery = False
         if self._fragment_at >= 0:
-            del self._buffer[self._fragment_at :]
-            self._fragment_at = -1
+            self._drop_fragment()
 
     def reset(self) -> None:
         """Drop what has been begun."""
@@ -153,22 +156,21 @@ class NalDepacketizer(ABC):
     def _kind(self, first: int) -> int:
         return self.kinds[(first >> self.type_shift) & self.type_mask]
 
-    def push_nal(self, packet: memoryview | bytes, start: int, end: int) -> None:
+    def push_nal(self, packet: bytes, start: int, end: int) -> None:
         """Take a whole NAL unit."""
         self._fragment_end()
         kind = self._kind(packet[start])
         if kind <= KEY_SLICE:
             self._begin_slice(kind, packet[start : start + 16])
         elif kind != KEEP:
-            self._other(kind, bytes(packet[start:end]))
+            self._other(kind, packet[start:end])
             return
-        if len(self._buffer) > MAX_UNIT_BYTES:
-            self._buffer.clear()
+        if self._size > MAX_UNIT_BYTES:
+            self._empty()
             self._damaged = True
-        self._buffer += _LENGTH.pack(end - start)
-        self._buffer += packet[start:end]
+        self._add_nal(packet[start:end])
 
-    def push_aggregate(self, packet: memoryview | bytes, start: int, end: int, extra: int = 0) -> bool:
+    def push_aggregate(self, packet: bytes, start: int, end: int, extra: int = 0) -> bool:
         """Take NAL units that each stand behind a 16-bit length; ``extra`` octets (DOND) stand before all but the
         first."""
         while start + 2 <= end:
@@ -186,51 +188,54 @@ class NalDepacketizer(ABC):
         """How the payload of each middle fragment of the NAL unit being put together begins; empty if there is none."""
         return self._fragment_prefix if self._fragment_at >= 0 else b""
 
-    def open_fragment(self, header: bytes, prefix: bytes, packet: memoryview | bytes, start: int, end: int) -> None:
+    def open_fragment(self, header: bytes, prefix: bytes, packet: bytes, start: int, end: int) -> None:
         """The first fragment of a NAL unit whose own header is ``header``; middle ones begin with ``prefix``."""
         self._fragment_end()
         self._fragment_prefix = prefix
         kind = self._kind(header[0])
         if kind <= KEY_SLICE:
-            self._begin_slice(kind, header + bytes(packet[start : start + 16]))
+            self._begin_slice(kind, header + packet[start : start + 16])
         self._open = True
         self._fragment_kind = kind
-        self._fragment_at = len(self._buffer)
-        self._buffer += b"\0\0\0\0"
-        self._buffer += header
-        self._buffer += packet[start:end]
+        self._fragment_at = len(self._pieces)
+        self._size_before = self._size
+        # The length is known at the end.
+        self._pieces.append(_LENGTH.pack(0))
+        self._pieces.append(header)
+        self._pieces.append(packet[start:end])
+        self._size += 4 + len(header) + end - start
 
-    def continue_fragment(self, packet: memoryview | bytes, start: int, end: int) -> bool:
+    def continue_fragment(self, packet: bytes, start: int, end: int) -> bool:
         """A further fragment; false if there is nothing for it to go on from."""
         if self._fragment_at < 0:
             self._open = True
             self._damaged = True
             return False
-        self._buffer += packet[start:end]
-        if len(self._buffer) > MAX_UNIT_BYTES:
+        self._pieces.append(packet[start:end])
+        self._size += end - start
+        if self._size > MAX_UNIT_BYTES:
             self.lose()
-            self._buffer.clear()
+            self._empty()
             return False
         return True
 
-    def continue_fragments(self, bodies: Iterable[memoryview]) -> None:
-        """Middle fragments, without their prefix, of the NAL unit being put together."""
-        buffer = self._buffer
-        for body in bodies:
-            buffer += body
-        if len(buffer) > MAX_UNIT_BYTES:
+    def continue_fragments(self, bodies: list[bytes], size: int) -> None:
+        """Middle fragments, without their prefix, of the NAL unit being put together: ``size`` octets in all."""
+        self._pieces.extend(bodies)
+        self._size += size
+        if self._size > MAX_UNIT_BYTES:
             self.lose()
-            buffer.clear()
+            self._empty()
 
     def close_fragment(self) -> None:
         """The fragment just pushed was the last of its NAL unit."""
         at, kind = self._fragment_at, self._fragment_kind
-        self._fragment_at = -1
         if kind <= KEY_SLICE or kind == KEEP:
-            _LENGTH.pack_into(self._buffer, at, len(self._buffer) - at - 4)
+            self._fragment_at = -1
+            self._pieces[at] = _LENGTH.pack(self._size - self._size_before - 4)
             return
-        nal = bytes(self._buffer[at + 4 :])
-        del self._buffer[at:]
+        nal = b"".join(self._pieces[at + 1 :])
+        self._drop_fragment()
         self._other(kind, nal)
 
     def _fragment_end(self) -> None:
@@ -238,7 +243,21 @@ class NalDepacketizer(ABC):
         if self._fragment_at >= 0:
             self.close_fragment()
 
-    def _begin_slice(self, kind: int, start: memoryview | bytes) -> None:
+    def _drop_fragment(self) -> None:
+        del self._pieces[self._fragment_at :]
+        self._size = self._size_before
+        self._fragment_at = -1
+
+    def _empty(self) -> None:
+        self._pieces.clear()
+        self._size = 0
+
+    def _add_nal(self, nal: bytes) -> None:
+        self._pieces.append(_LENGTH.pack(len(nal)))
+        self._pieces.append(nal)
+        self._size += 4 + len(nal)
+
+    def _begin_slice(self, kind: int, start: bytes) -> None:
         # first_mb_in_slice is 0, and first_slice_segment_in_pic_flag is 1, just where the bit after the header is 1.
         if len(start) > self.header_bytes and start[self.header_bytes] & 0x80:
             if self._has_slice and not self.fields:
@@ -252,7 +271,7 @@ class NalDepacketizer(ABC):
             self._good_markers = -1
         self._open = True
         self._marked = False
-        if kind == KEY_SLICE or (self._recovery and not self._has_slice and self.is_intra_slice(bytes(start))):
+        if kind == KEY_SLICE or (self._recovery and not self._has_slice and self.is_intra_slice(start)):
             self._keyframe = True
         self._has_slice = True
 
@@ -276,19 +295,21 @@ class NalDepacketizer(ABC):
             self._keep_set(nal)
         elif kind == PREFIX:
             self._recovery = self._recovery or self.is_random_access(nal)
-            if len(self._buffer) + len(nal) <= MAX_CARRIED_BYTES:
-                self._buffer += _LENGTH.pack(len(nal))
-                self._buffer += nal
+            if self._size + len(nal) <= MAX_CARRIED_BYTES:
+                self._add_nal(nal)
 
     def _is_known(self, nal: bytes) -> bool:
-        key = self.set_key(nal)
-        return key is not None and self.parameter_sets.get(key) == nal
+        # Cameras repeat their sets before each keyframe: only a new one is worth reading.
+        for known in self.parameter_sets.values():
+            if known == nal:
+                return True
+        return False
 
     def _keep_set(self, nal: bytes) -> None:
-        if len(nal) > MAX_SET_BYTES:
+        if len(nal) > MAX_SET_BYTES or self._is_known(nal):
             return
         key = self.set_key(nal)
-        if key is None or self.parameter_sets.get(key) == nal:
+        if key is None:
             return
         # Taken out first so that the newest set of a kind is the last.
         self.parameter_sets.pop(key, None)
@@ -301,16 +322,17 @@ class NalDepacketizer(ABC):
         if self._fragment_at >= 0:
             self._fragment_end()
         if self._has_slice and not self._damaged:
-            self.ready.append(Picture(bytes(self._buffer), self._keyframe, self.current_track()))
+            self.ready.append(Picture(b"".join(self._pieces), self._keyframe, self.current_track()))
         elif self._has_slice or self._damaged:
             self.ready.append(Picture(b"", False, None))
-        elif len(self._buffer) <= MAX_CARRIED_BYTES:
+        elif self._size <= MAX_CARRIED_BYTES:
             # Only SEI so far: it belongs to the picture that follows, whatever its timestamp.
             self._open = False
             return
         self._clear()
 
     def _clear(self) -> None:
-        self._buffer = bytearray()
+        self._pieces = []
+        self._size = 0
         self._open = self._has_slice = self._keyframe = self._damaged = self._recovery = self._marked = False
         self._fragment_at = -1

@@ -34,9 +34,9 @@ def packet_samples(packet: bytes) -> int:
 class OpusDepacketizer:
     """RTP payloads of Opus."""
 
-    def push(self, packet: memoryview | bytes, start: int, end: int, timestamp: int) -> tuple[Frame, ...] | None:
+    def push(self, packet: bytes, start: int, end: int, timestamp: int) -> tuple[Frame, ...] | None:
         """The packet; ``None`` if its table of contents is broken."""
-        data = bytes(packet[start:end])
+        data = packet[start:end]
         samples = packet_samples(data)
         return (Frame(0, data, samples),) if samples else None
 

@@ -14,7 +14,7 @@ class Frame(NamedTuple):
 class SoundDepacketizer(Protocol):
     """Takes one track's RTP payloads."""
 
-    def push(self, packet: memoryview | bytes, start: int, end: int, timestamp: int) -> tuple[Frame, ...] | None:
+    def push(self, packet: bytes, start: int, end: int, timestamp: int) -> tuple[Frame, ...] | None:
         """The frames that this payload completes; ``None`` if it is not understood."""
         ...
 

@@ -280,7 +280,7 @@ class RtspClient:
             self._settings.connect_s,
         )
 
-    def _stray(self, channel: int, packet: memoryview, arrival_ns: int) -> None:
+    def _stray(self, channel: int, packet: bytes, arrival_ns: int) -> None:
         if self._channels is not None:
             self._channels.stray(channel, packet, arrival_ns)
 

@@ -1,11 +1,12 @@
 """One TCP connection to a camera: requests and answers, and RTP cut straight out of bulk reads.
 
-The receive buffer is allocated once; the system writes into it, and RTP packets are handed on as views of it. A view
-is good only during the call. Text, garbage and anything else unusual goes the slow way.
+The receive buffer is allocated once. What a read brought is copied out of it in one piece, and RTP packets are handed
+on as places in that: nothing else is made for each. Text, garbage and anything else unusual goes the slow way.
 """
 
 import asyncio
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
@@ -34,26 +35,40 @@ MAX_READS_AT_ONCE: Final = 8
 # How an answer, and what cameras ask of clients, begins. Anything else between two frames is garbage.
 _MESSAGE_STARTS: Final = (b"RTSP", b"OPTI", b"GET_", b"SET_", b"ANNO", b"REDI", b"TEAR", b"\r", b"\n")
 
-FrameSink = Callable[[memoryview, int], None]
-"""Takes one RTP or RTCP packet and its arrival (Unix nanoseconds). The view is good only during the call."""
+
+class FrameSink(ABC):
+    """Takes the RTP or RTCP packets of one interleaved channel."""
+
+    @abstractmethod
+    def take(self, read: bytes, start: int, stop: int, end: int, arrival_ns: int) -> int:
+        """Take the packet ``read[start:stop]``, which arrived at ``arrival_ns`` (Unix nanoseconds).
+
+        The read goes to ``end``. Whole frames right behind the packet that plainly go on from it may be taken too, many
+        at once; returns where the first frame begins that was not taken: ``stop`` if none was.
+        """
 
 
-FrameFollower = Callable[[memoryview, int, int, int], int]
-"""Given a read, where the frame that a sink has just taken lies in it, and where the read ends: takes whole frames
-right behind that one that plainly go on from it, many at once. Returns where the first one is that it did not take."""
+class EachFrame(FrameSink):
+    """Gives every packet and its arrival to a function."""
+
+    def __init__(self, call: Callable[[bytes, int], None]) -> None:
+        self._call = call
+
+    def take(self, read: bytes, start: int, stop: int, end: int, arrival_ns: int) -> int:
+        self._call(read[start:stop], arrival_ns)
+        return stop
 
 
 class RtspConnection(asyncio.BufferedProtocol):
     """The protocol object of one connection. Owned by one RtspClient; lives on one event loop.
 
-    ``sinks`` and ``followers`` are by interleaved channel; ``stray`` gets frames on channels without a sink.
+    ``sinks`` are by interleaved channel; ``stray`` gets frames on channels without one.
     ``closed`` is done when the connection is over; then ``failure`` says why. ``tolerant`` is set once media may come:
     from then on stray bytes between messages are skipped.
     """
 
-    def __init__(self, clock: Clock, host: str, port: int, stray: Callable[[int, memoryview, int], None]) -> None:
+    def __init__(self, clock: Clock, host: str, port: int, stray: Callable[[int, bytes, int], None]) -> None:
         self.sinks: list[FrameSink | None] = [None] * 256
-        self.followers: list[FrameFollower | None] = [None] * 256
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failure: Exception | None = None
         self.spoke_rtsp = False
@@ -191,41 +206,36 @@ class RtspConnection(asyncio.BufferedProtocol):
         return str(address[0])
 
     def _cut(self, end: int) -> None:
-        buffer = self._buffer
-        view = self._view
+        read = bytes(self._view[:end])
         sinks = self.sinks
-        followers = self.followers
         arrival_ns = self._clock.utc_ns()
         frames = 0
         # A message that is not whole has used all there was, so only the start of a read can be inside of one.
         position = self._cut_slowly(0, end) if self._parser.busy else 0
         while position < end:
-            if buffer[position] != INTERLEAVED_MAGIC:
+            if read[position] != INTERLEAVED_MAGIC:
                 position = self._cut_slowly(position, end)
                 continue
             start = position + INTERLEAVED_HEADER_BYTES
             if start > end:
                 break
-            stop = start + (buffer[position + 2] << 8 | buffer[position + 3])
+            stop = start + (read[position + 2] << 8 | read[position + 3])
             if stop > end:
                 break
-            channel = buffer[position + 1]
+            channel = read[position + 1]
             sink = sinks[channel]
             if sink is not None:
-                sink(view[start:stop], arrival_ns)
+                position = sink.take(read, start, stop, end, arrival_ns)
                 frames += 1
-                follower = followers[channel]
-                if follower is not None:
-                    stop = follower(view, start, stop, end)
             else:
-                self._stray(channel, view[start:stop], arrival_ns)
-            position = stop
+                self._stray(channel, read[start:stop], arrival_ns)
+                position = stop
         if frames:
             self.frames += frames
             self._garbage_since_frame = 0
         rest = end - position
         if rest and position:
-            view[:rest] = view[position:end]
+            self._view[:rest] = read[position:]
         self._end = rest
 
     def _cut_slowly(self, position: int, end: int) -> int:

@@ -1,12 +1,13 @@
 """How RTP and RTCP of one session travel: interleaved channels or UDP ports, agreed on by SETUP (RFC 2326, 12.39)."""
 
+import functools
 from collections.abc import Callable
 from typing import Final
 
 from media.clock import Clock
 from media.receiver import StreamReceiver
 from media.unit import StreamItem
-from streaming.rtsp.connection import RtspConnection
+from streaming.rtsp.connection import EachFrame, FrameSink, RtspConnection
 from streaming.rtsp.sdp import SessionDescription
 from streaming.rtsp.udp import UdpPair
 from streaming.source import Transport
@@ -68,8 +69,8 @@ class Channels:
             connection.local_ip,
             connection.peer_ip,
             self._clock,
-            self._rtp_sink(index),
-            self._rtcp_sink(index),
+            functools.partial(self._rtp, index),
+            functools.partial(self._rtcp, index),
             connection.fail,
         )
         self._pairs[index] = pair
@@ -98,7 +99,7 @@ class Channels:
         if pair is not None:
             pair.close()
 
-    def stray(self, channel: int, packet: memoryview, arrival_ns: int) -> None:
+    def stray(self, channel: int, packet: bytes, arrival_ns: int) -> None:
         """A frame on a channel nobody agreed on. Cameras that number their channels wrongly are known by the payload
         type: the channel then belongs to the one medium that has it."""
         self.strays += 1
@@ -128,7 +129,6 @@ class Channels:
     def close(self) -> None:
         """Free ports and channels."""
         self._connection.sinks = [None] * 256
-        self._connection.followers = [None] * 256
         for pair in self._pairs.values():
             pair.close()
         self._pairs.clear()
@@ -137,17 +137,15 @@ class Channels:
         sinks = self._connection.sinks
         if self._channel_owner.get(rtp_channel, index) != index:
             # Two media on one channel: a known fault. Only the payload type tells them apart.
-            sinks[rtp_channel] = self._shared
-            self._connection.followers[rtp_channel] = None
+            sinks[rtp_channel] = EachFrame(self._shared)
             return
         self._channel_owner[rtp_channel] = index
-        sinks[rtp_channel] = self._rtp_sink(index)
-        self._connection.followers[rtp_channel] = self._receiver.follower(index)
+        sinks[rtp_channel] = RtpChannel(self._receiver, index, self._publish)
         if sinks[rtcp_channel] is None:
-            sinks[rtcp_channel] = self._rtcp_sink(index)
+            sinks[rtcp_channel] = EachFrame(functools.partial(self._rtcp, index))
         self._report_channels[index] = rtcp_channel
 
-    def _by_payload_type(self, packet: memoryview) -> int | None:
+    def _by_payload_type(self, packet: bytes) -> int | None:
         if len(packet) < 12 or packet[0] >> 6 != 2:
             return None
         payload_type = packet[1] & 0x7F
@@ -162,29 +160,28 @@ class Channels:
         ]
         return found[0] if len(found) == 1 else None
 
-    def _shared(self, packet: memoryview, arrival_ns: int) -> None:
+    def _shared(self, packet: bytes, arrival_ns: int) -> None:
         index = self._by_payload_type(packet)
         if index is not None:
             self._rtp(index, packet, arrival_ns)
 
-    def _rtp(self, index: int, packet: memoryview | bytes, arrival_ns: int) -> None:
+    def _rtp(self, index: int, packet: bytes, arrival_ns: int) -> None:
         for item in self._receiver.rtp(index, packet, arrival_ns):
             self._publish(item)
 
-    def _rtp_sink(self, index: int) -> Callable[[memoryview | bytes, int], None]:
-        rtp = self._receiver.rtp
-        publish = self._publish
+    def _rtcp(self, index: int, packet: bytes, arrival_ns: int) -> None:
+        self._receiver.rtcp(index, packet, arrival_ns)
 
-        def sink(packet: memoryview | bytes, arrival_ns: int) -> None:
-            for item in rtp(index, packet, arrival_ns):
-                publish(item)
 
-        return sink
+class RtpChannel(FrameSink):
+    """RTP of one medium of a session: in packets, out to ``publish`` what they make."""
 
-    def _rtcp_sink(self, index: int) -> Callable[[memoryview | bytes, int], None]:
-        rtcp = self._receiver.rtcp
+    def __init__(self, receiver: StreamReceiver, index: int, publish: Callable[[StreamItem], None]) -> None:
+        self._receiver = receiver
+        self._index = index
+        self._publish = publish
 
-        def sink(packet: memoryview | bytes, arrival_ns: int) -> None:
-            rtcp(index, packet, arrival_ns)
-
-        return sink
+    def take(self, read: bytes, start: int, stop: int, end: int, arrival_ns: int) -> int:
+        for item in self._receiver.rtp_within(self._index, read, start, stop, arrival_ns):
+            self._publish(item)
+        return self._receiver.follow(self._index, read, start, stop, end)

@@ -82,7 +82,7 @@ def _session(descriptions: Sequence[MediaDescription], data: bytes) -> None:
             timestamps[index] = (timestamps[index] + step * 1200) & 0xFFFFFFFF
             second = descriptions[index].payload_type | (0x80 if control & _MARKED else 0)
             body = HEADER.pack(0x80, second, sequences[index], timestamps[index], 7) + body
-        _check_items(segmenter, receiver.rtp(index, memoryview(body), at_ns))
+        _check_items(segmenter, receiver.rtp(index, body, at_ns))
     receiver.receiver_report(0)
     _check_items(segmenter, receiver.flush())
     segmenter.flush()
@@ -120,7 +120,7 @@ def _session_target(name: str, video: Codec | None, audio: Codec | None) -> Targ
 
 
 def _rtp(data: bytes) -> None:
-    header = parse_header(memoryview(data))
+    header = parse_header(data)
     if header is not None:
         assert 12 <= header.start <= header.end <= len(data)
 

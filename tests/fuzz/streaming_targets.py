@@ -11,12 +11,13 @@ from media.unit import AccessUnit, AudioTrack, Codec, VideoTrack
 from streaming.addresses import parse_rtsp_url, redacted, split_credentials
 from streaming.errors import MessageBrokenError, MessageTooLargeError, NotRtspError, RtspError, UrlInvalidError
 from streaming.rtsp.auth import ClientAuthenticator, ServerAuthenticator, parse_challenges
-from streaming.rtsp.connection import RtspConnection
+from streaming.rtsp.connection import EachFrame, RtspConnection
 from streaming.rtsp.message import Message, MessageParser, StreamParser, interleaved_header
 from streaming.rtsp.sdp import parse_sdp, write_sdp
 from streaming.rtsp.server_feed import Output, StreamFeed
 from streaming.rtsp.server_multicast import MulticastGroup
 from streaming.rtsp.server_session import ConnectionSettings, Library, ServerConnection
+from streaming.rtsp.transport import RtpChannel
 from streaming.secret import Secret
 from tests.fuzz.harness import Input, Target
 from tests.support.clocks import FakeClock
@@ -111,14 +112,11 @@ async def _read_interleaved(data: bytes) -> None:
 def _connect(connection: RtspConnection, receiver: StreamReceiver, index: int) -> None:
     """Medium ``index`` on its two channels, as the client sets it up."""
 
-    def rtp(packet: memoryview, arrival_ns: int) -> None:
-        receiver.rtp(index, packet, arrival_ns)
-
-    def rtcp(packet: memoryview, arrival_ns: int) -> None:
+    def rtcp(packet: bytes, arrival_ns: int) -> None:
         receiver.rtcp(index, packet, arrival_ns)
 
-    connection.sinks[2 * index], connection.sinks[2 * index + 1] = rtp, rtcp
-    connection.followers[2 * index] = receiver.follower(index)
+    connection.sinks[2 * index] = RtpChannel(receiver, index, lambda item: None)
+    connection.sinks[2 * index + 1] = EachFrame(rtcp)
 
 
 def _said_good_bye(failure: Exception) -> bool:

@@ -33,7 +33,7 @@ def hbr(*frames: bytes, cut: int | None = None, indexes: tuple[int, ...] | None 
 
 
 def push(depacketizer: AacDepacketizer, payload: bytes, timestamp: int = 0) -> tuple[Frame, ...] | None:
-    return depacketizer.push(memoryview(b"head" + payload + b"rest"), 4, 4 + len(payload), timestamp)
+    return depacketizer.push(b"head" + payload + b"rest", 4, 4 + len(payload), timestamp)
 
 
 @pytest.mark.parametrize(

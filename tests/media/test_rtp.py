@@ -33,7 +33,7 @@ def test_plain_header() -> None:
 def test_csrc_extension_and_padding_are_not_payload() -> None:
     extension = b"\xbe\xde\x00\x02" + bytes(8)
     data = packet(0x80 | 0x20 | 0x10 | 2, bytes(8) + extension + b"payload" + b"\x00\x00\x03")
-    bounds = payload_bounds(memoryview(data))
+    bounds = payload_bounds(data, 0, len(data))
     assert bounds is not None
     assert data[bounds[0] : bounds[1]] == b"payload"
 
@@ -58,7 +58,7 @@ def test_a_packet_that_contradicts_itself_is_refused(data: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_give_a_payload_inside_the_packet_or_none(data: bytes) -> None:
-    bounds = payload_bounds(data)
+    bounds = payload_bounds(data, 0, len(data))
     assert bounds is None or 12 <= bounds[0] <= bounds[1] <= len(data)
 
 

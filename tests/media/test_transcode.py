@@ -272,3 +272,16 @@ def test_frames_stay_below_what_a_frame_may_hold() -> None:
     samples = to_samples(g711_units(samples=noise.astype(np.int16)))
     _, out = encode_stretch(AudioTrack(Codec.PCMA, 8_000, 1), samples, 800_000, 840_000)
     assert max(len(sample.data) for sample in out) <= 768
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000])
+def test_frames_of_constant_quality_are_never_longer_than_a_frame_may_be(rate: int) -> None:
+    # White noise at full scale, and noise that begins in the middle of a frame: what takes the most bits there is.
+    dice = np.random.default_rng(4)
+    noise = dice.integers(0, 256, 8_000 * 6, dtype=np.uint8)
+    noise[:9_000] = 0xD5
+    source = AudioTrack(Codec.PCMA, 8_000, 1)
+    samples = [Sample(at, 320, 0, True, noise[at : at + 320].tobytes()) for at in range(0, len(noise), 320)]
+    _, frames = encode_stretch(source, samples, 8_000, 40_000, AacSettings(rate=rate, quality=1))
+    assert len(frames) == len(frame_range(rate, 8_000, 8_000, 40_000))
+    assert 300 < max(len(frame.data) for frame in frames) <= 768

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.errors import CameraDisconnectedError, MessageBrokenError, MessageTooLargeError, NotRtspError
-from streaming.rtsp.connection import BUFFER_BYTES, MAX_GARBAGE_BYTES, RtspConnection
+from streaming.rtsp.connection import BUFFER_BYTES, MAX_GARBAGE_BYTES, EachFrame, RtspConnection
 from streaming.rtsp.message import Response, interleaved_header
 from tests.support.clocks import FakeClock
 
@@ -25,13 +25,13 @@ class Wire:
         self.taken: list[tuple[int, bytes]] = []
         self.strays: list[tuple[int, bytes]] = []
         self.connection = RtspConnection(
-            FakeClock(), "camera", 554, lambda channel, packet, _: self.strays.append((channel, bytes(packet)))
+            FakeClock(), "camera", 554, lambda channel, packet, _: self.strays.append((channel, packet))
         )
         for channel in (0, 1, 2):
             self.connection.sinks[channel] = self._sink(channel)
 
-    def _sink(self, channel: int):  # type: ignore[no-untyped-def]
-        return lambda packet, arrival_ns: self.taken.append((channel, bytes(packet)))
+    def _sink(self, channel: int) -> EachFrame:
+        return EachFrame(lambda packet, arrival_ns: self.taken.append((channel, packet)))
 
     def feed(self, data: bytes, step: int = 1 << 20) -> None:
         position = 0
@@ -94,10 +94,10 @@ async def test_any_bytes_end_in_a_typed_error_or_nothing(data: bytes, step: int,
 async def test_a_fault_in_a_sink_ends_this_connection_with_it() -> None:
     wire = Wire()
 
-    def broken(packet: memoryview, arrival_ns: int) -> None:
+    def broken(packet: bytes, arrival_ns: int) -> None:
         raise ZeroDivisionError
 
-    wire.connection.sinks[0] = broken
+    wire.connection.sinks[0] = EachFrame(broken)
     wire.feed(framed(0, b"a") + framed(2, b"b"))
     assert isinstance(wire.connection.failure, ZeroDivisionError)
     assert wire.connection.closed.done()

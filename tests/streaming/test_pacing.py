@@ -16,9 +16,10 @@ from media.receiver import StreamReceiver
 from media.rtp import HEADER
 from media.unit import AccessUnit, Codec, StreamItem
 from streaming.errors import CameraDisconnectedError
-from streaming.rtsp.connection import RtspConnection
+from streaming.rtsp.connection import EachFrame, RtspConnection
 from streaming.rtsp.message import interleaved_header
 from streaming.rtsp.pacing import BUFFER_BYTES, ReadPacer
+from streaming.rtsp.transport import RtpChannel
 from tests.support.clocks import FakeClock
 from tests.support.rtp_feed import SMALL, START_NS, description, make_units
 
@@ -50,12 +51,11 @@ def received(
     connection = RtspConnection(clock, "camera", 554, lambda *_: None)
     items: list[StreamItem] = []
 
-    def sink(index: int) -> Callable[[memoryview, int], None]:
-        return lambda packet, arrival_ns: items.extend(receiver.rtp(index, packet, arrival_ns))
+    def one_by_one(index: int) -> EachFrame:
+        return EachFrame(lambda packet, arrival_ns: items.extend(receiver.rtp(index, packet, arrival_ns)))
 
     for index in range(len(offered)):
-        connection.sinks[2 * index] = sink(index)
-        connection.followers[2 * index] = receiver.follower(index) if follow else None
+        connection.sinks[2 * index] = RtpChannel(receiver, index, items.append) if follow else one_by_one(index)
     data = b"".join(interleaved_header(channel, len(packet)) + packet for channel, packet in packets)
     for at in range(0, len(data), step):
         piece = data[at : at + step]
@@ -115,7 +115,7 @@ async def wired(pacer: ReadPacer) -> AsyncIterator[tuple[RtspConnection, asyncio
         lambda: RtspConnection(SystemClock(), "camera", port, lambda *_: None), "127.0.0.1", port
     )
     frames: list[bytes] = []
-    connection.sinks[0] = lambda packet, _: frames.append(bytes(packet))
+    connection.sinks[0] = EachFrame(lambda packet, _: frames.append(packet))
     writer = await accepted.get()
     connection.pace(pacer)
     try:

@@ -241,7 +241,7 @@ async def keep(camera: BadCamera, settings: SegmenterSettings | None = None) -> 
             if arrival.is_report:
                 receiver.rtcp(arrival.index, arrival.packet, arrival.at_ns)
                 continue
-            for item in receiver.rtp(arrival.index, memoryview(arrival.packet), arrival.at_ns):
+            for item in receiver.rtp(arrival.index, arrival.packet, arrival.at_ns):
                 stream.publish(item)
             if reader.queued_bytes > 1 << 20:
                 kept.events += await reader.take()

@@ -116,7 +116,7 @@ def receive(
         if changed.is_report:
             receiver.rtcp(changed.index, changed.packet, changed.at_ns)
         else:
-            items += receiver.rtp(changed.index, memoryview(changed.packet), changed.at_ns)
+            items += receiver.rtp(changed.index, changed.packet, changed.at_ns)
     items += receiver.flush()
     return items
 
