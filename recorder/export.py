@@ -22,7 +22,7 @@ from media.fmp4 import init_segment
 from media.fmp4_read import media_payload
 from media.transcode import AAC_FRAME, AacSettings, aac_track, encode_stretch
 from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, AudioTrack, Codec
-from recorder.aac_padding import pad_frame, padded_size
+from recorder.aac_padding import padded_size
 from recorder.errors import ExportError, NothingRecordedError
 from recorder.mp4 import TrackLayout, file_type, movie, sample_entries
 from recorder.playback import Playback
@@ -30,6 +30,7 @@ from recorder.recorded import Recorded, RecordedSegment
 from recorder.run_reader import RunReader
 from recorder.sample_table import SampleTable
 from recorder.sample_tables import load_tables
+from recorder.stretched_sound import STRETCH_SEGMENTS, StretchedSound, StretchReader, settings_for
 
 _SAME_LIFE_NS = 100_000_000
 _AHEAD = 6
@@ -69,7 +70,7 @@ class _Layout:
     places: range
     tables: Mapping[tuple[int, int], SampleTable]
     mode: SoundMode
-    aac: AacSettings
+    sound: StretchedSound
     silence: bytes
     chunks: list[_Chunk] = field(default_factory=list)
     size: int = 0
@@ -78,7 +79,12 @@ class _Layout:
     _video_end: int = 0
     _audio_end: int = 0
 
-    def fill(self, playback: Playback) -> None:
+    @property
+    def aac(self) -> AacSettings:
+        """What derived sound is."""
+        return self.sound.settings
+
+    def fill(self) -> None:
         """All segments in order."""
         first = self.recorded.segments[self.places.start]
         zero_ns = min(first.start_ns, first.sound_start * NS_PER_S // first.sound_rate)
@@ -94,8 +100,7 @@ class _Layout:
             if self.mode is SoundMode.PASSED:
                 self._add_passed(segment, place, shift_ns)
             elif self.mode is SoundMode.DERIVED:
-                numbers = playback.sound.frame_numbers(self.recorded, place)
-                self._add_derived(place, numbers, shift_ns)
+                self._add_derived(place, self.sound.frame_numbers(place), shift_ns)
 
     def _chunk(self, size: int, kind: _Kind, place: int) -> int:
         offset = self.size
@@ -200,7 +205,7 @@ class Mp4:
     recorded: Recorded
     chunks: Sequence[_Chunk]
     silence: bytes
-    playback: Playback
+    sound: StretchedSound
     start_utc_ns: int
 
     async def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
@@ -215,12 +220,13 @@ class Mp4:
         position = max(start, base)
         index = max(0, bisect_right(self.chunks, position - base, key=lambda chunk: chunk.offset) - 1)
         ahead: deque[tuple[_Chunk, asyncio.Task[bytes]]] = deque()
-        source = RunReader(self.playback.meetings, self.recorded)
+        source = RunReader(self.sound.meetings, self.recorded)
+        sound = self.sound.reader(source)
         try:
             while position < stop:
                 while len(ahead) <= _AHEAD and index < len(self.chunks) and base + self.chunks[index].offset < stop:
                     chunk = self.chunks[index]
-                    ahead.append((chunk, asyncio.create_task(self._make(chunk, source), name="mp4 chunk")))
+                    ahead.append((chunk, asyncio.create_task(self._make(chunk, source, sound), name="mp4 chunk")))
                     index += 1
                 chunk, task = ahead[0]
                 data = await task
@@ -239,16 +245,15 @@ class Mp4:
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
+            await sound.close()
             await source.close()
 
-    async def _make(self, chunk: _Chunk, source: RunReader) -> bytes:
+    async def _make(self, chunk: _Chunk, source: RunReader, sound: StretchReader) -> bytes:
         if chunk.kind is _Kind.SILENCE:
             return self.silence * (chunk.size // len(self.silence))
-        tracks = await source.read(chunk.place)
         if chunk.kind is _Kind.DERIVED:
-            size = padded_size(self.playback.sound.settings.channels)
-            frames = await self.playback.sound.frames(self.recorded, chunk.place)
-            return b"".join([pad_frame(frame.data, size) for frame in frames])
+            return await sound.read(chunk.place)
+        tracks = await source.read(chunk.place)
         track_id = VIDEO_TRACK_ID if chunk.kind is _Kind.VIDEO else AUDIO_TRACK_ID
         data = media_payload(tracks.get(track_id, b""))
         if len(data) != chunk.size:
@@ -264,7 +269,7 @@ class Mp4Export:
         self._executor = executor
         self._cached = cached
         self._known: dict[tuple[str, int, int, str], Mp4] = {}
-        self._silence: bytes | None = None
+        self._silence: dict[AacSettings, bytes] = {}
 
     async def open(
         self,
@@ -298,14 +303,15 @@ class Mp4Export:
             self._playback.meetings, self._executor, recorded, places, sound=mode is SoundMode.PASSED
         )
         loop = asyncio.get_running_loop()
-        aac = self._playback.sound.settings
-        if self._silence is None and mode is SoundMode.DERIVED:
-            self._silence = await loop.run_in_executor(self._executor, _silent_frame, aac)
-        layout = _Layout(recorded, places, tables, mode, aac, self._silence or b"")
+        aac = settings_for(recorded, places)
+        if aac not in self._silence and mode is SoundMode.DERIVED:
+            self._silence[aac] = await loop.run_in_executor(self._executor, _silent_frame, aac)
+        sound = StretchedSound(self._playback.meetings, self._executor, recorded, places, aac)
+        layout = _Layout(recorded, places, tables, mode, sound, self._silence.get(aac, b""))
         return await loop.run_in_executor(self._executor, self._finish, layout)
 
     def _finish(self, layout: _Layout) -> Mp4:
-        layout.fill(self._playback)
+        layout.fill()
         tracks = [track for track in (layout.video, layout.audio) if track is not None]
         if not tracks:
             raise ExportError("there is neither picture nor sound in this span")
@@ -323,7 +329,7 @@ class Mp4Export:
             recorded=layout.recorded,
             chunks=layout.chunks,
             silence=layout.silence,
-            playback=self._playback,
+            sound=layout.sound,
             start_utc_ns=layout.recorded.segments[layout.places.start].facts.start_utc_ns,
         )
 
@@ -333,7 +339,7 @@ class Mp4Export:
         for place in layout.places:
             for item in layout.recorded.segments[place].facts.ranges:
                 digest.update(bytes.fromhex(item.sha256))
-        digest.update(f"{layout.mode.value} {layout.aac} av {version('av')}".encode())
+        digest.update(f"{layout.mode.value} {layout.aac} by {STRETCH_SEGMENTS} av {version('av')}".encode())
         return f'"{digest.hexdigest()[:40]}"'
 
 

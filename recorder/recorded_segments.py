@@ -144,6 +144,16 @@ class Recorded:
             return segment.sound_start, self.segments[following].sound_start
         return segment.sound_start, segment.sound_end
 
+    def beside(self, places: range, margin: int) -> range:
+        """``places`` of one run, and those beside them that hold ``margin`` ticks of sound before and after."""
+        first, last = places.start, places.stop
+        start, end = self.sound_span(first)[0], self.sound_span(last - 1)[1]
+        while self.joins[first] and self.segments[first].sound_start > start - margin:
+            first -= 1
+        while last < len(self.segments) and self.joins[last] and self.segments[last].sound_start < end + margin:
+            last += 1
+        return range(first, last)
+
     def span(self, start_utc_ns: int | None, end_utc_ns: int | None) -> range:
         """Places of the segments that overlap [start, end)."""
         first, last = 0, self.playable.stop

@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from recorder.recorded import Recorded, RecordedMeetings
 
 _MOST_BYTES = 16 * 1024 * 1024
-_RUNS_KEPT = 2
+_RUNS_KEPT = 3
+_READS_ON = 8
 
 
 class RunReader:
     """Bytes of segments that are asked for in order. The first read takes one segment, each further one twice as many
     of the same object: who jumps about in a file fetches little for nothing, who takes all of it asks the store seldom.
 
-    At most two runs of 16 MiB (or one segment, where that is longer) are held. Close it when done.
+    At most three runs of 16 MiB (or one segment, where that is longer) are held. Close it when done.
     """
 
     def __init__(self, meetings: RecordedMeetings, recorded: Recorded) -> None:
@@ -23,6 +24,11 @@ class RunReader:
         self._recorded = recorded
         self._runs: OrderedDict[range, asyncio.Task[list[Mapping[int, bytes]]]] = OrderedDict()
         self._next_length = 1
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether so much was read straight on that it looks as if all of it were wanted."""
+        return self._next_length > _READS_ON
 
     async def read(self, place: int) -> Mapping[int, bytes]:
         """A segment's bytes by track id. Raises SegmentGoneError, StorageError members."""

@@ -61,7 +61,7 @@ class RecordedSound:
         start, end = recorded.sound_span(place)
         pieces = [
             await self._meetings.read(recorded, recorded.segments[near], AUDIO_TRACK_ID)
-            for near in self._neighbours(recorded, place, margin_ticks(source, self.settings))
+            for near in recorded.beside(range(place, place + 1), margin_ticks(source, self.settings))
         ]
         loop = asyncio.get_running_loop()
         frames = await loop.run_in_executor(self._executor, self._encode, source, pieces, start, end)
@@ -74,20 +74,3 @@ class RecordedSound:
     def _encode(self, source: AudioTrack, pieces: Sequence[bytes], start: int, end: int) -> list[Sample]:
         samples = [sample for piece in pieces for sample in read_fragments(piece, AUDIO_TRACK_ID)]
         return encode_stretch(source, samples, start, end, self.settings)[1]
-
-    @staticmethod
-    def _neighbours(recorded: Recorded, place: int, margin: int) -> list[int]:
-        """The segment, and those beside it that hold ``margin`` ticks of sound before and after it."""
-        first = last = place
-        start, end = recorded.sound_span(place)
-        while recorded.joins[first] and recorded.segments[first].sound_start > start - margin:
-            first -= 1
-        following = last + 1
-        while (
-            following < len(recorded.segments)
-            and recorded.joins[following]
-            and recorded.segments[following].sound_start < end + margin
-        ):
-            last = following
-            following += 1
-        return list(range(first, last + 1))

@@ -55,7 +55,12 @@ def unpacked_segments(stored: bytes | str) -> tuple[StoredSegment, ...]:
     # By position, not by name: this is most of the time that a viewer waits for the index of a long recording.
     for sequence, start, duration, discontinuity, ranges in facts:
         chain = next(hashes)
-        tracks = tuple([TrackRange(*item, next(hashes)) for item in ranges])
+        tracks = tuple(
+            [
+                TrackRange(track_id, offset, octets, dts, ticks, samples, next(hashes))
+                for track_id, offset, octets, dts, ticks, samples in ranges
+            ]
+        )
         made.append(StoredSegment(sequence, start, duration, bool(discontinuity), tracks, chain))
     return tuple(made)
 
