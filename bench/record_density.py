@@ -1,6 +1,6 @@
 """CPU and memory per recorded camera: Sanhui with everything on, beside one `ffmpeg -c copy` process per camera.
 
-    python -m bench.record_density [--cameras 20] [--seconds 60] [--bitrate 2000000] [--viewers 0] [--json]
+    python -m bench.record_density [--cameras 20] [--seconds 60] [--bitrate 2000000] [--viewers 0] [--whep 0] [--json]
 
 The cameras are one process of their own that serves the same 25 pictures a second of H.264 + G.711A under N addresses:
 1080p from 1 Mb/s on, below that 640×360. Ours: RTSP over TCP, fMP4, SHA-256, spool with fsync, object store
@@ -37,11 +37,13 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """``cameras`` of ``bitrate`` (b/s), read every ``read_interval_s``, watched by ``viewers``, for ``seconds``."""
+    """``cameras`` of ``bitrate`` (b/s), read every ``read_interval_s``, watched by ``viewers`` of HLS and by ``whep``
+    viewers of WebRTC who come and go, for ``seconds``."""
 
     cameras: int
     bitrate: int
     viewers: int
+    whep: int
     seconds: float
     read_interval_s: float
 
@@ -66,11 +68,12 @@ def cameras(load: Load) -> Iterator[list[str]]:
 
 
 @contextmanager
-def _viewers(site: str, load: Load, taken: dict[str, int]) -> Iterator[None]:
-    if not load.viewers:
+def _viewers(module: str, site: str, load: Load, count: int, taken: dict[str, int]) -> Iterator[None]:
+    """``count`` viewers in a process of their own; in the end, what they saw."""
+    if not count:
         yield
         return
-    command = [sys.executable, "-m", "bench.hls_viewers", site, str(load.cameras), str(load.viewers)]
+    command = [sys.executable, "-m", module, site, str(load.cameras), str(count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -86,6 +89,7 @@ def ours(urls: Sequence[str], load: Load) -> tuple[Usage, dict[str, Any]]:
     command = [sys.executable, "-m", "bench.recording_subject", USER, PASSWORD]
     command += ["--read-interval", str(load.read_interval_s), "--loop", str(load.loop), "--bitrate", str(load.bitrate)]
     command += ["--hls"] if load.viewers else []
+    command += ["--whep"] if load.whep else []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -95,12 +99,17 @@ def ours(urls: Sequence[str], load: Load) -> tuple[Usage, dict[str, Any]]:
         if not first:
             raise RuntimeError("the recorder did not start; see above")
         taken: dict[str, int] = {}
-        with _viewers(json.loads(first)["hls"], load, taken):
+        seen: dict[str, int] = {}
+        sites = json.loads(first)
+        with (
+            _viewers("bench.hls_viewers", sites["hls"], load, load.viewers, taken),
+            _viewers("bench.whep_viewers", sites["whep"], load, load.whep, seen),
+        ):
             time.sleep(SETTLE_S)
             usage = measure([process.pid], load.seconds)
         process.stdin.close()
         done = json.loads(process.stdout.readline())
-        return usage, {**done, **json.loads(process.stdout.readline()), "viewers": taken}
+        return usage, {**done, **json.loads(process.stdout.readline()), "viewers": taken, "whep": seen}
 
 
 def baseline(urls: Sequence[str], seconds: float) -> Usage:
@@ -136,6 +145,12 @@ def _notes(done: dict[str, Any], count: int) -> list[str]:
         notes.append(
             f"{count} cameras: viewers took {viewers['parts']:,} parts, {viewers['failures']} requests failed."
         )
+    if done["whep"]:
+        seen = done["whep"]
+        notes.append(
+            f"{count} cameras: WebRTC viewers looked {seen['looks']:,} times, {seen['failures']} times in vain and "
+            f"{seen['empty']} times at nothing; {seen['packets']:,} packets, {seen['missing']} missing among them."
+        )
     return notes
 
 
@@ -146,6 +161,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--baseline-seconds", type=float, default=60.0, help="how long ffmpeg is measured; 0 leaves it")
     parser.add_argument("--bitrate", type=int, default=2_000_000, help="of each camera's picture, bits per second")
     parser.add_argument("--viewers", type=int, default=0, help="viewers of live HLS besides")
+    parser.add_argument("--whep", type=int, default=0, help="WebRTC viewers besides, who come and go")
     parser.add_argument(
         "--read-interval",
         type=float,
@@ -160,7 +176,8 @@ def main() -> None:
     """Entry point."""
     options = _options()
     table = Table(
-        f"Recording H.264 of {options.bitrate / 1e6:g} Mb/s + G.711A, {options.viewers} HLS viewers, per camera",
+        f"Recording H.264 of {options.bitrate / 1e6:g} Mb/s + G.711A, {options.viewers} HLS and {options.whep} "
+        "WebRTC viewers, per camera",
         (
             "way",
             "cameras",
@@ -178,7 +195,7 @@ def main() -> None:
         ],
     )
     for count in options.cameras:
-        load = Load(count, options.bitrate, options.viewers, options.seconds, options.read_interval)
+        load = Load(count, options.bitrate, options.viewers, options.whep, options.seconds, options.read_interval)
         with cameras(load) as urls:
             usage, done = ours(urls, load)
             if done["online"] != count:

@@ -2,7 +2,7 @@
 
 Reads camera addresses from standard input, one a line, records each as a meeting of its own until standard input is
 closed, then prints what it did as one JSON line, and as another what of it is on record. The first line says where
-live HLS is.
+live HLS and WHEP are.
 """
 
 import argparse
@@ -139,7 +139,14 @@ async def _until_recorded(recorder: RecorderService, meetings: Sequence[str]) ->
 
 
 async def record(
-    urls: Sequence[str], folder: Path, username: str, password: str, read_interval_s: float, *, with_hls: bool
+    urls: Sequence[str],
+    folder: Path,
+    username: str,
+    password: str,
+    read_interval_s: float,
+    *,
+    with_hls: bool,
+    with_whep: bool,
 ) -> dict[str, object]:
     """Record ``urls`` until standard input is closed; what was received, lost, stored and how late the loop ran."""
     clock = SystemClock()
@@ -155,18 +162,22 @@ async def record(
         RecorderService(database, store, lambda c: cameras.stream(StreamId(c)), folder / "spool", clock) as recorder,
         contextlib.AsyncExitStack() as stack,
     ):
-        site = ""
+        site = whep = ""
         if with_hls:
             # What it is made of takes memory that no camera needs.
             from bench.hls_site import hls_site
 
             site = await stack.enter_async_context(hls_site(cameras, database, store))
+        if with_whep:
+            from bench.whep_site import whep_site
+
+            whep = await stack.enter_async_context(whep_site(cameras))
         meetings = await _plan(database, urls)
         await cameras.apply(
             CameraSource(f"c{number}", url, username, Secret(password)) for number, url in enumerate(urls)
         )
         await _until_recorded(recorder, meetings)
-        print(json.dumps({"hls": site}), flush=True)
+        print(json.dumps({"hls": site, "whep": whep}), flush=True)
         measuring = asyncio.create_task(meter.run())
         collector = CollectorMeter()
         gc.callbacks.append(collector)
@@ -202,6 +213,7 @@ def main() -> None:
     parser.add_argument("--loop", type=Path, required=True, help="what the cameras play")
     parser.add_argument("--bitrate", type=int, required=True, help="of that, bits per second")
     parser.add_argument("--hls", action="store_true", help="serve live HLS besides")
+    parser.add_argument("--whep", action="store_true", help="serve WebRTC viewers besides")
     options = parser.parse_args()
     urls = []
     for line in iter(sys.stdin.readline, "\n"):
@@ -210,7 +222,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sanhui-bench-") as folder:
         path = Path(folder)
         done = uvloop.run(
-            record(urls, path, options.username, options.password, options.read_interval, with_hls=options.hls)
+            record(
+                urls,
+                path,
+                options.username,
+                options.password,
+                options.read_interval,
+                with_hls=options.hls,
+                with_whep=options.whep,
+            )
         )
         print(json.dumps(done), flush=True)
         loop = cached_loop(options.loop, loop_settings(options.bitrate), LOOP_S)
