@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 from tests.e2e import county
 from tests.support.service import PASSWORD, Person, running_service
@@ -252,3 +252,48 @@ async def moves(page: Page) -> None:
     await page.wait_for_function("() => document.querySelector('video')?.readyState >= 3")
     before = await page.evaluate(_POSITION)
     await page.wait_for_function(f"() => document.querySelector('video').currentTime > {before + 1}")
+
+
+QUIET_S = 25.0
+"""Longer than any page has ever waited between two questions about what it shows."""
+
+
+async def test_no_page_polls(house: House) -> None:
+    pages = [
+        "/now",
+        "/meetings",
+        "/archive",
+        "/cameras",
+        f"/rooms/{house.camera}",
+        f"/meetings/{house.meeting}",
+        "/admin/organizations",
+        "/admin/people",
+    ]
+    asked: list[str] = []
+    async with visit(house) as desk, contextlib.AsyncExitStack() as tabs:
+        await desk.go("/login")
+        await desk.log_in()
+        await desk.page.wait_for_url("**/now")
+        shown: dict[str, Page] = {}
+        for path in pages:
+            page = shown[path] = await desk.page.context.new_page()
+            tabs.push_async_callback(page.close)
+            await page.goto(house.url + path)
+            await expect(page.locator("main").locator("h1, h2").first).to_be_visible(timeout=PATIENCE_MS)
+            await expect(page.locator("[aria-busy=true]")).to_have_count(0, timeout=PATIENCE_MS)
+        trend = shown["/cameras"].locator(".bitrate path")
+        before = await trend.get_attribute("d")
+        for page in (shown[f"/rooms/{house.camera}"], shown[f"/meetings/{house.meeting}"]):
+            await page.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
+
+        def note(request: Request) -> None:
+            if request.resource_type in {"fetch", "xhr"}:
+                asked.append(f"{request.frame.url}: {request.method} {request.url}")
+
+        # What the pages' own opening has set off has been asked for by then.
+        await desk.page.wait_for_timeout(3000)
+        desk.page.context.on("request", note)
+        await desk.page.wait_for_timeout(QUIET_S * 1000)
+        # And yet the bit rate goes on.
+        await expect(trend).not_to_have_attribute("d", before or "", timeout=PATIENCE_MS)
+    assert asked == []

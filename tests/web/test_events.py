@@ -190,3 +190,52 @@ async def test_a_page_that_does_not_read_is_cut_off_and_loses_no_note(village: S
         await back.subscribe(topic, after=last)
         items = (await back.next("meeting"))["data"]["notes"]["items"]
         assert "重要" in [item["text"] for item in items]
+
+
+async def test_pages_of_cameras_are_told_what_changes(village: Service) -> None:
+    official, east, system = [await village.logged_in(name) for name in ("official", "east", "system")]
+    async with event_page(system.client) as page, event_page(system.client) as one:
+        await page.subscribe("cameras/all")
+        await one.subscribe("camera/camera-east")
+        snapshot = (await page.next("cameras"))["data"]
+        listed = await system.json("GET", "/cameras")
+        assert [item["id"] for item in snapshot["items"]] == [item["id"] for item in listed["items"]]
+        assert snapshot["counts"]["total"] == 2
+        assert [item["id"] for item in (await one.next("cameras"))["data"]["items"]] == ["camera-east"]
+        # Nobody answers at their addresses: that is told once it is known, and so is a meeting.
+        meeting = await running_meeting(official)
+        (standing,) = (await one.next("standings", lambda told: told["data"][0]["meeting"] is not None))["data"]
+        assert standing["meeting"]["id"] == meeting
+        assert standing["status"]["state"] in {"offline", "connecting"}
+        # The register changed: everything anew.
+        record = next(item for item in listed["items"] if item["id"] == "camera-west")
+        body = {
+            "name": "二号会议室",
+            "site_id": "hall-west",
+            "address": record["address"],
+            "registration": record["registration"],
+        }
+        await system.json("PUT", "/cameras/camera-west", json=body)
+        again = (await page.next("cameras"))["data"]
+        assert {item["name"] for item in again["items"]} == {"会议室", "二号会议室"}
+    async with event_page(east.client) as page:
+        for topic, code in (
+            ("cameras/all", "outside-area"),
+            ("cameras/town-west", "outside-area"),
+            ("camera/camera-west", "outside-area"),
+            ("camera/none", "not-found"),
+            ("cameras/none", "not-found"),
+        ):
+            await page.subscribe(topic)
+            assert (await page.next("refused"))["problem"]["code"] == code, topic
+        await page.subscribe("cameras/town-east")
+        assert [item["id"] for item in (await page.next("cameras"))["data"]["items"]] == ["camera-east"]
+
+
+async def test_lists_of_meetings_are_told_to_look_again(village: Service) -> None:
+    official = await village.logged_in("official")
+    async with event_page(official.client) as page:
+        await page.subscribe("meetings")
+        await page.next("meetings")
+        await running_meeting(official)
+        await page.next("meetings")

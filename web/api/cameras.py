@@ -15,16 +15,13 @@ from streaming.secret import Secret
 from streaming.source import CameraSource, Transport
 from streaming.source import TlsTrust as SourceTrust
 from web.access.scopes import Scope
-from web.api import present, probe_view
+from web.api import camera_view, present, probe_view
 from web.api.schemas.cameras import (
     Camera,
-    CameraCounts,
     CameraDeleted,
     CameraInput,
     CameraList,
     CameraQuery,
-    CameraRegistration,
-    CameraState,
     ProbeEvent,
     ProbeRequest,
 )
@@ -34,8 +31,6 @@ from web.errors import BusyError, FieldsInvalidError, NotFoundError, Supervision
 from web.operations import Operations
 
 operations = Operations("cameras")
-_NEEDS_PERSON = {CameraState.REFUSED, CameraState.UNSUPPORTED, CameraState.MISCONFIGURED}
-_AWAY = {CameraState.OFFLINE, CameraState.SILENT}
 
 
 @operations.operation("GET", "/cameras", scope=Scope.CAMERAS_READ)
@@ -44,15 +39,6 @@ async def list_cameras(call: Call, query: CameraQuery) -> CameraList:
     area = call.narrowed(query.organization_id)
     running = await _running(call)
     cameras = [_shown(call, place, running) for place in call.picture.cameras_in(area)]
-    states = [camera.status.state for camera in cameras]
-    counts = CameraCounts(
-        total=len(states),
-        online=states.count(CameraState.ONLINE),
-        connecting=states.count(CameraState.CONNECTING),
-        offline=sum(state in _AWAY for state in states),
-        needs_person=sum(state in _NEEDS_PERSON for state in states),
-        disabled=states.count(CameraState.DISABLED),
-    )
     wanted = query.search.lower()
     items = [
         camera
@@ -60,7 +46,7 @@ async def list_cameras(call: Call, query: CameraQuery) -> CameraList:
         if (query.state is None or camera.status.state is query.state)
         and (not wanted or any(wanted in name.lower() for name in _names(camera)))
     ]
-    return CameraList(at=call.now(), items=items, counts=counts)
+    return CameraList(at=call.now(), items=items, counts=camera_view.counts(cameras))
 
 
 @operations.operation("POST", "/cameras", scope=Scope.CAMERAS_WRITE, status=201, errors=(409,))
@@ -263,45 +249,5 @@ def _names(camera: Camera) -> tuple[str, ...]:
 
 
 def _shown(call: Call, place: CameraPlace, running: dict[str, Meeting]) -> Camera:
-    services, record = call.services, place.camera
-    meeting = running.get(record.id)
-    live = services.recorder.live_state(meeting.id) if meeting else None
-    status = present.camera_status(
-        place,
-        services.supervisor.status(record.id),
-        call.catalog,
-        services.trends.of(record.id),
-        viewers=len(services.viewers.of_camera(record.id)),
-        recording=live is not None and any(not item.away for item in live.recordings),
-        unreadable=services.wanted.is_unreadable(record.id),
-    )
-    return Camera(
-        id=record.id,
-        name=record.name,
-        site=present.site_ref(place.site),
-        organization=present.organization_ref(place.organization),
-        town=present.town_ref(call.picture, place.organization.id),
-        address=record.url,
-        sub_address=record.sub_url,
-        username=record.username,
-        has_password=bool(record.password_encrypted),
-        transport=record.transport,
-        tls_trust=record.tls_trust,
-        tls_pin=record.tls_pin,
-        enabled=record.enabled,
-        registration=CameraRegistration(
-            place_kind=record.place_kind,
-            purpose=record.purpose,
-            legal_basis=record.legal_basis,
-            notice=record.notice,
-            filing_number=record.filing_number,
-            retention_days=record.retention_days,
-            supervision_allowed=record.supervision_allowed,
-        ),
-        status=status,
-        meeting=present.brief(meeting, call.catalog) if meeting else None,
-        still_url=present.still_url(record.id),
-        live_url=present.live_url(record.id),
-        rtc_url=present.rtc_url(record.id),
-        rtsp_url=present.rtsp_url(call.request.url.host or "localhost", services.rtsp_port(), record.id),
-    )
+    host = call.request.url.host or ""
+    return camera_view.shown(call.services, call.catalog, place, running.get(place.camera.id), host)

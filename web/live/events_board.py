@@ -26,6 +26,7 @@ from web.api.schemas import events as messages
 from web.api.schemas.guidance import Talk
 from web.api.schemas.meetings import RecordingState
 from web.live import events_render
+from web.live.events_cameras import CameraTopics
 from web.live.events_hub import Hub, Subscription
 from web.live.presence import Presence
 from web.messages import Catalog
@@ -34,6 +35,7 @@ from web.services import Services
 log = structlog.get_logger("web.events")
 
 NOW = "now"
+MEETINGS = "meetings"
 _TICK_S = 1.0
 _REFRESH_NS = 10 * NS_PER_S
 _PAGE_S = 4.0
@@ -66,6 +68,7 @@ class LiveBoard:
         self._rooms: dict[str, RoomFacts] = {}
         self._cards: dict[str, object] | None = None
         self._codes: tuple[str, ...] = ()
+        self._cameras = CameraTopics(services, hub)
         self._picture = services.county.picture
         self._read_ns = 0
         self._stale = True
@@ -79,6 +82,7 @@ class LiveBoard:
         """A meeting was planned, changed, started, ended, called off, or missed."""
         self._changed.add(meeting_id)
         self._stale = True
+        self.hub.publish(MEETINGS, events_render.meetings)
 
     def note_changed(self, place: MeetingPlace, note: GuidanceNote) -> None:
         """A note was written, shown or answered. Pages have it before this returns."""
@@ -120,6 +124,10 @@ class LiveBoard:
         known.facts = known.facts or facts
         data = live_view.meeting_now(facts, self._services.county.picture, catalog)
         return messages.MeetingSnapshot(topic=f"meeting/{meeting_id}", id=number, data=data)
+
+    def cameras(self, topic: str, catalog: Catalog, host: str) -> messages.CamerasSnapshot:
+        """Cameras; ``host`` is what the page calls this machine."""
+        return self._cameras.snapshot(topic, self._rows.running, catalog, host)
 
     def room(self, site_id: str, catalog: Catalog, device: str | None) -> messages.RoomState | None:
         """A room; None if there is no such site."""
@@ -200,6 +208,8 @@ class LiveBoard:
         self._compare_tree()
         self._compare_cards()
         self._compare_meetings()
+        for name in self._cameras.compare(self._rows.running):
+            self.refill(name, self.hub.reset(name))
         viewers = services.viewers.by_camera()
         for topic in self.hub.topics("room/"):
             self._publish_room(topic.name.removeprefix("room/"), viewers)

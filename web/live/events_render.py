@@ -20,6 +20,11 @@ def story(_: Catalog, topic: str, number: str) -> messages.StoryChanged:
     return messages.StoryChanged(topic=topic, id=number)
 
 
+def meetings(_: Catalog, topic: str, number: str) -> messages.MeetingsChanged:
+    """Some meeting is another than it was."""
+    return messages.MeetingsChanged(topic=topic, id=number)
+
+
 def notices(codes: tuple[str, ...]) -> Render:
     """What is wrong with the service."""
 

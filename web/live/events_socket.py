@@ -20,7 +20,8 @@ from web.access.scopes import Scope
 from web.api.present import at
 from web.api.schemas import events as messages
 from web.errors import BusyError, CsrfError, NotFoundError, OutsideAreaError, RequestError
-from web.live.events_board import NOW, LiveBoard
+from web.live.events_board import MEETINGS, NOW, LiveBoard
+from web.live.events_cameras import ALL, CAMERA, CAMERAS
 from web.live.events_hub import Outbox, Subscription
 from web.messages import Catalog
 from web.problems import TYPED_ERRORS
@@ -50,6 +51,8 @@ class Page:
     principal: Principal
     catalog: Catalog
     token: str = field(repr=False)
+    host: str = ""
+    """What the page calls this machine."""
     outbox: Outbox = field(default_factory=lambda: Outbox(_QUEUED))
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     close_code: int = 1000
@@ -112,7 +115,7 @@ class EventSockets:
         if len(self._pages) >= _ALL:
             raise BusyError(seconds=30)
         token = room_token(request) if principal.device is not None else session_token(request)
-        page = Page(principal, catalog_of(request), token)
+        page = Page(principal, catalog_of(request), token, request.url.host or "")
         self._make_room(principal)
         # Pings find a peer that is gone. Deflate would cost each page some hundred kilobytes for texts that are short.
         socket = web.WebSocketResponse(heartbeat=BEAT_S, max_msg_size=_MESSAGE_BYTES, compress=False)
@@ -250,6 +253,10 @@ class EventSockets:
         kind, _, key = topic.partition("/")
         if kind == NOW:
             subscription.opened(self._board.now(page.principal.area, page.catalog))
+        elif kind == MEETINGS:
+            subscription.opened(messages.MeetingsChanged(topic=topic, id=self._board.hub.newest_id))
+        elif kind in (CAMERA, CAMERAS):
+            subscription.opened(self._board.cameras(topic, page.catalog, page.host))
         elif kind == "meeting":
             subscription.opened(await self._board.meeting(key, page.catalog))
         else:
@@ -289,10 +296,28 @@ class EventSockets:
         elif kind == "meeting":
             async with self._services.database.read() as repos:
                 organization = (await repos.meetings.get(key)).organization_id
+        elif kind in (CAMERA, CAMERAS):
+            principal.demand(Scope.CAMERAS_READ)
+            organization = self._camera_area(principal, kind, key)
         else:
             return
         if not picture.within(principal.area, organization):
             raise OutsideAreaError
+
+    def _camera_area(self, principal: Principal, kind: str, key: str) -> str:
+        picture = self._services.county.picture
+        if kind == CAMERA:
+            place = picture.cameras.get(key)
+            if place is None:
+                raise NotFoundError
+            return place.organization.id
+        if key != ALL and key not in picture.organizations:
+            raise NotFoundError
+        if key != ALL:
+            return key
+        if principal.area is not None:
+            raise OutsideAreaError
+        return next(iter(picture.organizations), "")
 
     def _now(self) -> datetime:
         return at(self._services.clock.utc_ns())

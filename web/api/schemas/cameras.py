@@ -118,6 +118,25 @@ class Camera(ResponseModel):
     rtsp_url: str
 
 
+class CameraNumbers(ResponseModel):
+    """What counts up of a camera, for the topics of the event socket."""
+
+    id: str
+    bitrate_bps: int
+    fps: float | None
+    packets_received: int
+    packets_lost: int
+    loss_ratio: float
+
+
+class CameraStanding(ResponseModel):
+    """How a camera is and which meeting runs before it."""
+
+    id: str
+    status: CameraStatus
+    meeting: MeetingBrief | None
+
+
 class CameraCounts(ResponseModel):
     """How many cameras are in which state."""
 

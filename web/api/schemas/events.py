@@ -4,13 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, RootModel, StringConstraints
 
+from web.api.schemas.cameras import CameraList, CameraNumbers, CameraStanding
 from web.api.schemas.common import Notice, RequestModel, ResponseModel, Time
 from web.api.schemas.guidance import Note, NoteList, PresenceNow, Talk
 from web.api.schemas.meetings import MeetingBrief
 from web.api.schemas.now import Now, NowCard
 from web.api.schemas.rooms import CameraNow, RecordingNow, Room
 
-Topic = Annotated[str, StringConstraints(max_length=80, pattern=r"^(now|(meeting|room)/[A-Za-z0-9_-]{1,64})$")]
+_TOPIC = r"^(now|meetings|(meeting|room|cameras?)/[A-Za-z0-9_-]{1,64})$"
+Topic = Annotated[str, StringConstraints(max_length=80, pattern=_TOPIC)]
 EventId = Annotated[str, StringConstraints(max_length=64)]
 
 
@@ -156,6 +158,33 @@ class RoomState(_Event):
     data: Room
 
 
+class MeetingsChanged(_Event):
+    """A meeting was planned, changed, started, ended or called off: lists of meetings are to be fetched again."""
+
+    type: Literal["meetings"] = "meetings"
+
+
+class CamerasSnapshot(_Event):
+    """Cameras as they stand; in the place of all that was known."""
+
+    type: Literal["cameras"] = "cameras"
+    data: CameraList
+
+
+class CamerasChanged(_Event):
+    """Cameras that came or went, or before which a meeting began or ended."""
+
+    type: Literal["standings"] = "standings"
+    data: list[CameraStanding]
+
+
+class CamerasCounted(_Event):
+    """What the cameras that bring pictures bring now: one value more of each one's ``bitrate_history_bps``."""
+
+    type: Literal["numbers"] = "numbers"
+    data: list[CameraNumbers]
+
+
 class EventMessage(
     RootModel[
         Annotated[
@@ -173,7 +202,11 @@ class EventMessage(
             | NoteChanged
             | TalkChanged
             | StoryChanged
-            | RoomState,
+            | RoomState
+            | MeetingsChanged
+            | CamerasSnapshot
+            | CamerasChanged
+            | CamerasCounted,
             Field(discriminator="type"),
         ]
     ]

@@ -1210,6 +1210,24 @@ export interface components {
             problem: components["schemas"]["Notice"] | null;
         };
         /**
+         * CameraNumbers
+         * @description What counts up of a camera, for the topics of the event socket.
+         */
+        CameraNumbers: {
+            /** Id */
+            id: string;
+            /** Bitrate Bps */
+            bitrate_bps: number;
+            /** Fps */
+            fps: number | null;
+            /** Packets Received */
+            packets_received: number;
+            /** Packets Lost */
+            packets_lost: number;
+            /** Loss Ratio */
+            loss_ratio: number;
+        };
+        /**
          * CameraRef
          * @description A camera by id and name.
          */
@@ -1258,6 +1276,16 @@ export interface components {
              * @default true
              */
             supervision_allowed?: boolean;
+        };
+        /**
+         * CameraStanding
+         * @description How a camera is and which meeting runs before it.
+         */
+        CameraStanding: {
+            /** Id */
+            id: string;
+            status: components["schemas"]["CameraStatus"];
+            meeting: components["schemas"]["MeetingBrief"] | null;
         };
         /**
          * CameraState
@@ -1318,6 +1346,65 @@ export interface components {
          * @enum {string}
          */
         CameraTransport: "tcp" | "udp";
+        /**
+         * CamerasChanged
+         * @description Cameras that came or went, or before which a meeting began or ended.
+         */
+        CamerasChanged: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "standings";
+            /** Data */
+            data: components["schemas"]["CameraStanding"][];
+        };
+        /**
+         * CamerasCounted
+         * @description What the cameras that bring pictures bring now: one value more of each one's ``bitrate_history_bps``.
+         */
+        CamerasCounted: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "numbers";
+            /** Data */
+            data: components["schemas"]["CameraNumbers"][];
+        };
+        /**
+         * CamerasSnapshot
+         * @description Cameras as they stand; in the place of all that was known.
+         */
+        CamerasSnapshot: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "cameras";
+            data: components["schemas"]["CameraList"];
+        };
         /**
          * CardChanged
          * @description One card of the first page; in the place of the card of the same camera.
@@ -1438,7 +1525,7 @@ export interface components {
          * EventMessage
          * @description What the event socket sends: one of these as JSON in each text message.
          */
-        EventMessage: components["schemas"]["Hello"] | components["schemas"]["Beat"] | components["schemas"]["Refused"] | components["schemas"]["NowSnapshot"] | components["schemas"]["CardChanged"] | components["schemas"]["ServiceNotices"] | components["schemas"]["MeetingSnapshot"] | components["schemas"]["MeetingChanged"] | components["schemas"]["CameraChanged"] | components["schemas"]["RecordingChanged"] | components["schemas"]["PresenceChanged"] | components["schemas"]["NoteChanged"] | components["schemas"]["TalkChanged"] | components["schemas"]["StoryChanged"] | components["schemas"]["RoomState"];
+        EventMessage: components["schemas"]["Hello"] | components["schemas"]["Beat"] | components["schemas"]["Refused"] | components["schemas"]["NowSnapshot"] | components["schemas"]["CardChanged"] | components["schemas"]["ServiceNotices"] | components["schemas"]["MeetingSnapshot"] | components["schemas"]["MeetingChanged"] | components["schemas"]["CameraChanged"] | components["schemas"]["RecordingChanged"] | components["schemas"]["PresenceChanged"] | components["schemas"]["NoteChanged"] | components["schemas"]["TalkChanged"] | components["schemas"]["StoryChanged"] | components["schemas"]["RoomState"] | components["schemas"]["MeetingsChanged"] | components["schemas"]["CamerasSnapshot"] | components["schemas"]["CamerasChanged"] | components["schemas"]["CamerasCounted"];
         /**
          * FieldError
          * @description What is wrong with one field of a request.
@@ -1784,6 +1871,24 @@ export interface components {
             recording: components["schemas"]["RecordingSummary"];
             /** Still Url */
             still_url: string | null;
+        };
+        /**
+         * MeetingsChanged
+         * @description A meeting was planned, changed, started, ended or called off: lists of meetings are to be fetched again.
+         */
+        MeetingsChanged: {
+            /** Topic */
+            topic: string;
+            /**
+             * Id
+             * @description To be sent as ``after`` when the connection comes back
+             */
+            id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "meetings";
         };
         /**
          * Note

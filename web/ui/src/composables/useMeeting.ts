@@ -114,9 +114,10 @@ export function useMeeting(id: () => string) {
     return found;
   });
 
-  // A meeting that has just begun has nothing on record yet; nobody tells when its first segment is.
+  // A recording that has just begun has no whole segment yet; nobody tells when its first one is there.
+  const begun = computed(() => running.value && live.value?.recording.state === "recording");
   watch(
-    () => running.value && timeline.value !== null && timeline.value.spans.length === 0 && now.value,
+    () => begun.value && timeline.value !== null && timeline.value.spans.length === 0 && now.value,
     (due) => {
       if (due) soon(false, FIRST_SEGMENT_MS);
     },

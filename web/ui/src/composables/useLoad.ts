@@ -1,33 +1,41 @@
-import { onActivated, onDeactivated, onMounted, onScopeDispose, ref, shallowRef, type Ref, type ShallowRef } from "vue";
+import {
+  onActivated,
+  onDeactivated,
+  onMounted,
+  onScopeDispose,
+  ref,
+  shallowRef,
+  watch,
+  type Ref,
+  type ShallowRef,
+} from "vue";
 import { networkProblem } from "@/api/client";
+import { eventsConnected } from "@/lib/events";
 import { Problem } from "@/lib/problem";
 
-export interface Poll<T> {
+export interface Load<T> {
   /** The last answer; kept while later ones fail. */
   data: ShallowRef<T | null>;
   /** Why the last request failed; null once one succeeds. */
   problem: Ref<Problem | null>;
   /** True until the first answer or failure. */
   waiting: Ref<boolean>;
-  /** Asks at once and begins to count anew. */
+  /** Asks now. */
   refresh: () => Promise<void>;
 }
 
 /**
- * Asks again and again while the page is seen; rests while it is hidden or kept aside.
- *
- * @param interval Milliseconds between an answer and the next question; a function where it depends on the state.
+ * Asks once when the page is opened, and again when somebody comes back to it or the connection does. What changes in
+ * between is told by events, or asked for with `refresh`.
  */
-export function usePoll<T>(load: () => Promise<T>, interval: number | (() => number)): Poll<T> {
+export function useLoad<T>(load: () => Promise<T>): Load<T> {
   const data = shallowRef<T | null>(null);
   const problem = ref<Problem | null>(null);
   const waiting = ref(true);
-  let timer = 0;
   let round = 0;
   let active = false;
 
   async function ask(): Promise<void> {
-    window.clearTimeout(timer);
     const mine = ++round;
     try {
       const answer = await load();
@@ -40,30 +48,22 @@ export function usePoll<T>(load: () => Promise<T>, interval: number | (() => num
     } finally {
       if (mine === round) waiting.value = false;
     }
-    if (mine === round && active) schedule();
   }
 
-  function schedule(): void {
-    window.clearTimeout(timer);
-    timer = window.setTimeout(() => void ask(), typeof interval === "function" ? interval() : interval);
-  }
-
-  function wake(): void {
+  function look(): void {
     if (active && document.visibilityState === "visible") void ask();
-    else window.clearTimeout(timer);
   }
 
   function begin(): void {
     if (active) return;
     active = true;
     void ask();
-    document.addEventListener("visibilitychange", wake);
+    document.addEventListener("visibilitychange", look);
   }
 
   function rest(): void {
     active = false;
-    window.clearTimeout(timer);
-    document.removeEventListener("visibilitychange", wake);
+    document.removeEventListener("visibilitychange", look);
   }
 
   onMounted(begin);
@@ -72,6 +72,9 @@ export function usePoll<T>(load: () => Promise<T>, interval: number | (() => num
   onScopeDispose(() => {
     rest();
     round++;
+  });
+  watch(eventsConnected, (connected) => {
+    if (connected) look();
   });
   return { data, problem, waiting, refresh: ask };
 }
