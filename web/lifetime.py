@@ -126,11 +126,11 @@ async def _start(
     recordings = RtspRecordings(county, database, playback, audit, clock, media_threads)
     pins = CameraPins(media.supervisor, database, county, audit)
     await stack.enter_async_context(pins.following(failures))
-    rtsp_gate = RtspGate(county, stream_passwords, audit, database, clock, recordings)
+    viewers = Viewers(clock)
+    rtsp_gate = RtspGate(county, stream_passwords, audit, database, clock, recordings, viewers)
     rtsp_port = await _start_rtsp(settings, clock, rtsp_gate, recordings, county, media.directory, failures, stack)
     trends = Trends(lambda: {status.camera_id: status.bitrate_bps for status in media.supervisor.statuses()})
     await stack.enter_async_context(trends.running(failures))
-    viewers = Viewers(clock)
     metrics.watch(
         media.supervisor.statuses,
         lambda camera_id: _overflows(media.directory, camera_id),

@@ -6,6 +6,7 @@ surrogate escapes and are hashed as they came. User name and password are hashed
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import re
@@ -246,6 +247,10 @@ class ServerAuthenticator:
         """The password under which ``user`` may have ``url`` at this moment; None if that is no longer so. A session
         is ended when this changes."""
         return self._password_of(user)
+
+    def looking(self, user: str, url: str) -> contextlib.AbstractContextManager[None]:
+        """Open for as long as ``user`` is being sent the live stream of ``url``: for whoever counts viewers."""
+        return contextlib.nullcontext()
 
     def _check_basic(self, rest: str) -> Verdict:
         if not self._allow_basic:

@@ -5,6 +5,7 @@ callbacks of the event loop and never waits; a request about a recording is a ta
 """
 
 import asyncio
+import contextlib
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -82,6 +83,8 @@ class ServerConnection(asyncio.Protocol):
         self._play: Play | None = None
         self._delivery: SessionTransport | None = None
         self._output: SessionOutput | None = None
+        # Open while a live stream is being sent.
+        self._look = contextlib.ExitStack()
         self._work: asyncio.Task[None] | None = None
         self._waiting: deque[Request] = deque()
         self._user: str | None = None
@@ -343,6 +346,8 @@ class ServerConnection(asyncio.Protocol):
         # The answer first: interleaved packets before it confuse some clients.
         self._respond(Response(200, headers=self._play_headers(request, self._play.answer(shared=shared))), request)
         self._play.start(self._output)
+        if self._authenticator is not None and self._user is not None:
+            self._look.enter_context(self._authenticator.looking(self._user, self._url))
         return None
 
     async def _start_recorded(
@@ -373,6 +378,7 @@ class ServerConnection(asyncio.Protocol):
         if self._play is None or self._output is None:
             return Response(455 if self._play is None else 200)
         output, self._output = self._output, None
+        self._look.close()
         headers = self._play.pause(output)
         output.close()
         return Response(200, headers=headers)
@@ -405,6 +411,7 @@ class ServerConnection(asyncio.Protocol):
         if work is not None and work is not asyncio.current_task():
             work.cancel()
         self._waiting.clear()
+        self._look.close()
         play, self._play = self._play, None
         output, self._output = self._output, None
         if play is not None and output is not None:

@@ -35,6 +35,7 @@ from web.access.rtsp_gate import RtspGate
 from web.access.rtsp_recordings import RtspRecordings
 from web.access.stream_access import StreamPasswords
 from web.county import County
+from web.viewers import Viewers
 
 PLAYER = Path(__file__).parents[1] / "support" / "gst_player.py"
 
@@ -49,6 +50,7 @@ class Wall:
     passwords: StreamPasswords
     people: dict[str, User]
     home: Archive
+    viewers: Viewers
 
     @property
     def url(self) -> str:
@@ -85,7 +87,8 @@ async def wall(folder: Path, items: list[StreamItem] | None = None) -> AsyncIter
         passwords = StreamPasswords(b"0" * 32)
         audit = Audit(clock)
         recordings = RtspRecordings(county, home.database, home.playback(), audit, clock, home.executor)
-        gate = RtspGate(county, passwords, audit, home.database, clock, recordings)
+        viewers = Viewers(clock)
+        gate = RtspGate(county, passwords, audit, home.database, clock, recordings, viewers)
         camera = home.county.cameras[0].id
         stream = LiveStream(StreamId(camera), clock)
         for unit in stretch(100.0, 4.0):
@@ -93,7 +96,7 @@ async def wall(folder: Path, items: list[StreamItem] | None = None) -> AsyncIter
         live = {f"/live/{camera}": stream}.get
         async with RtspServer("127.0.0.1", 0, live, gate, clock, recordings=recordings) as server:
             county.on_change.append(lambda _: server.check_access())
-            yield Wall(made, server, county, passwords, people, home)
+            yield Wall(made, server, county, passwords, people, home, viewers)
 
 
 async def set_up(talk: RtspTalk, *tracks: int) -> None:
@@ -366,3 +369,33 @@ async def test_sound_alone_plays_too(tmp_path: Path) -> None:
         assert headers["Range"].startswith("npt=2.0")
         while len(talk.frames) < 10:
             await talk.read_more()
+
+
+async def test_who_looks_at_a_camera_over_rtsp_counts_as_a_viewer_until_they_stop(tmp_path: Path) -> None:
+    async with wall(tmp_path) as here:
+        camera, wang = here.home.county.cameras[0].id, here.people["wang"].id
+        url = f"rtsp://127.0.0.1:{here.server.port}/live/{camera}"
+        async with rtsp_talk(url, "wang", here.password()) as talk:
+            assert (await talk.ask("DESCRIBE")).status == 200
+            await set_up(talk, 1)
+            # Asking is not looking yet.
+            assert here.viewers.of_camera(camera) == ()
+            await play(talk)
+            assert here.viewers.of_camera(camera) == (wang,)
+            async with rtsp_talk(url, "wang", here.password()) as second:
+                await set_up(second, 1)
+                await play(second)
+                # Two screens of one person.
+                assert here.viewers.counts() == {camera: 1}
+            assert (await talk.ask("PAUSE")).status == 200
+            await until(lambda: here.viewers.of_camera(camera) == ())
+            await play(talk)
+            assert here.viewers.of_camera(camera) == (wang,)
+        # The connection is gone without a TEARDOWN.
+        await until(lambda: here.viewers.of_camera(camera) == ())
+        # A recording is no look at the room as it is.
+        async with here.talk() as recorded:
+            assert (await recorded.ask("DESCRIBE")).status == 200
+            await set_up(recorded, 1)
+            await play(recorded)
+            assert here.viewers.counts() == {}

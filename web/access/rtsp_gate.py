@@ -20,6 +20,7 @@ from web.access.rtsp_recordings import RtspRecordings, meeting_of
 from web.access.scopes import Scope, scopes_of
 from web.access.stream_access import StreamPasswords
 from web.county import County
+from web.viewers import Viewers
 
 log = structlog.get_logger("web.rtsp")
 _MAX_WAITING = 1000
@@ -36,12 +37,14 @@ class RtspGate(ServerAuthenticator):
         database: Database,
         clock: Clock,
         recordings: RtspRecordings | None = None,
+        viewers: Viewers | None = None,
     ) -> None:
         super().__init__("Sanhui", lambda name: stream_passwords.lookup(county.picture, name), clock)
         self._county = county
         self._audit = audit
         self._database = database
         self._recordings = recordings
+        self._viewers = viewers
         self._looks: asyncio.Queue[AuditEntry] = asyncio.Queue(_MAX_WAITING)
 
     def check(self, method: str, url: str, authorization: str | None) -> Verdict:
@@ -78,6 +81,14 @@ class RtspGate(ServerAuthenticator):
             return password if self._recordings is None or self._recordings.allows(person, path) else None
         place = picture.cameras.get(camera_of(url))
         return password if place is not None and self._may_watch(person, place) else None
+
+    def looking(self, user: str, url: str) -> contextlib.AbstractContextManager[None]:
+        """See :class:`ServerAuthenticator`. A decoder or TV wall counts as the person whose password it has."""
+        picture = self._county.picture
+        person, place = picture.users_by_name.get(user.lower()), picture.cameras.get(camera_of(url))
+        if self._viewers is None or person is None or place is None:
+            return contextlib.nullcontext()
+        return self._viewers.holding(place.camera.id, person.id)
 
     def _may_watch(self, user: User, place: CameraPlace) -> bool:
         return (
