@@ -8,7 +8,9 @@ is freed by reference counts alone.
 Threads: one that computes keeps the interpreter's lock for 5 ms by default before another gets its turn. The event loop
 gives it up at every turn; with a handful of objects being hashed and stored it would wait for all of them each time.
 
-Memory: glibc gives each thread an arena of its own, and each keeps what was freed in it. Two do for all.
+Memory: glibc gives each thread an arena of its own, and each keeps what was freed in it. Two do for all. Parts and
+large pictures live for seconds between small things that stay: in the heap they leave holes that nobody fills. So they
+get pages of their own, which go back to the system when they are freed.
 
 Files: a process may open 1,024 as a rule, for the sake of ``select(2)``, which nothing here uses. Viewers, cameras and
 objects of a county are more; so it takes what it is allowed to take.
@@ -25,7 +27,8 @@ _THRESHOLDS = (20_000, 20, 20)
 _SWITCH_S = 0.0005
 _ARENAS = 2
 _FILES = 65_536
-_M_ARENA_MAX = -8
+_LARGE_BYTES = 64 * 1024
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 """``malloc.h`` of glibc, ``mallopt(3)``."""
 
 
@@ -42,6 +45,8 @@ def settle_interpreter() -> None:
         # Another C library, with other arenas or none.
         return
     mallopt(_M_ARENA_MAX, _ARENAS)
+    # Set by hand, glibc no longer raises it by itself.
+    mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _allow_files() -> None:
