@@ -79,7 +79,7 @@ class Batch:
         if found is None:
             packets = self.plain(shape, first, shift, self.sent)
             like = self._layouts.get((len(packets[0]), tag_bytes)) if packets else None
-            found = Wire(packets, tag_bytes) if like is None else like.same(packets)
+            found = Wire(packets, tag_bytes, like)
             if packets:
                 self._layouts[len(packets[0]), tag_bytes] = found
             self._live[key] = found

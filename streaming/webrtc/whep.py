@@ -82,6 +82,8 @@ class WhepSession:
     adapts: bool
     """Whether it is moved between streams: not where the sub stream was asked for, or is all that can be had."""
     mid: str
+    converted: bool = False
+    """Whether it is sent what a transcode makes of the camera's picture."""
 
     @property
     def over(self) -> bool:
@@ -244,6 +246,7 @@ class WhepSessions:
         adapts = quality is Quality.MAIN and relay.stream is main
         got = relay.stream.id.quality
         session = WhepSession(session_id, camera, peer, viewer, answer, new_etag(), got, adaptation, relay, adapts, mid)
+        session.converted = all(relay.stream is not self._streams(StreamId(camera, kind)) for kind in Quality)
         return session, relay, (listened, audio.opus) if audio is not None else None
 
     async def _playable(

@@ -34,11 +34,17 @@ class Run:
 
 class Wire:
     """Packets laid out with room behind each for ``tag_bytes``. ``offsets`` say where each begins, ``lengths`` how long
-    it is before protection, as C's ``int`` one behind the other, ``gaps`` what comes between them."""
+    it is before protection, as C's ``int`` one behind the other, ``gaps`` what comes between them. Packets of the same
+    sizes lie as those of ``like`` do."""
 
     __slots__ = ("count", "fits", "gaps", "lengths", "offsets", "plain", "runs", "size")
 
-    def __init__(self, packets: Sequence[bytes], tag_bytes: int) -> None:
+    def __init__(self, packets: Sequence[bytes], tag_bytes: int, like: "Wire | None" = None) -> None:
+        if like is not None:
+            self.gaps, self.count, self.fits, self.lengths = like.gaps, like.count, like.fits, like.lengths
+            self.offsets, self.runs, self.size = like.offsets, like.runs, like.size
+            self.plain = _joined(packets, self.gaps)
+            return
         gaps: list[bytes] = []
         offsets: list[int] = []
         runs: list[Run] = []
@@ -76,14 +82,6 @@ class Wire:
         self.runs = tuple(runs)
         self.fits = at <= SCRATCH_BYTES and self.count <= MAX_PACKETS
         """Whether it can be protected in place."""
-
-    def same(self, packets: Sequence[bytes]) -> "Wire":
-        """Other packets of the same sizes."""
-        other = Wire.__new__(Wire)
-        other.gaps, other.count, other.fits, other.lengths = self.gaps, self.count, self.fits, self.lengths
-        other.offsets, other.runs, other.size = self.offsets, self.runs, self.size
-        other.plain = _joined(packets, self.gaps)
-        return other
 
     def single(self) -> tuple[Run, ...]:
         """Each packet as a run of its own, for where the kernel cannot cut."""
