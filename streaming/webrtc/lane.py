@@ -115,14 +115,17 @@ class Lane:
         """How the members' packets lie; None if the batch is not for them all as it comes."""
         if track is not self._track or batch.first != self.number or batch.timestamp <= self.timestamp:
             return None
-        first: Wire | None = None
+        found: Wire | None = None
         for kind in self._kinds.values():
-            wire = batch.live(kind.shape, batch.first + kind.offset, kind.shift, self._tag_bytes)
-            kind.plain = wire.plain
-            first = first or wire
-        if first is None or not first.fits or len(self._runs(first)) > MAX_MESSAGES:
+            first = batch.first + kind.offset
+            if found is None:
+                found = batch.live(kind.shape, first, kind.shift, self._tag_bytes)
+                kind.plain = found.plain
+            else:
+                kind.plain = found.laid(batch.plain(kind.shape, first, kind.shift, batch.sent))
+        if found is None or not found.fits or len(self._runs(found)) > MAX_MESSAGES:
             return None
-        return first
+        return found
 
     def give(self, batch: Batch, wire: Wire) -> None:
         """Send a batch to all members."""

@@ -54,7 +54,7 @@ class Batch:
     ``timestamp`` likewise; ``starts`` where a viewer may begin; ``sent`` is the abs-send-time of those who get it
     live."""
 
-    __slots__ = ("_layouts", "_live", "first", "next", "packets", "sent", "size", "starts", "timestamp")
+    __slots__ = ("_live", "first", "next", "packets", "sent", "size", "starts", "timestamp")
 
     def __init__(
         self, first: int, timestamp: int, packets: Sequence[tuple[bytes, int, int]], sent: int, *, starts: bool
@@ -69,26 +69,18 @@ class Batch:
         self.sent = sent
         self.starts = starts
         self._live: dict[tuple[int, int, int, int], Wire] = {}
-        # By the size of the first packet, which tells headers with an extension, and that of the tags.
-        self._layouts: dict[tuple[int, int], Wire] = {}
 
     def live(self, shape: Shape, first: int, shift: int, tag_bytes: int) -> Wire:
         """The packets for a viewer who gets them as they come; shared between those for whom they are the same."""
         key = (shape.key, first & 0xFFFF, shift, tag_bytes)
         found = self._live.get(key)
         if found is None:
-            packets = self.plain(shape, first, shift, self.sent)
-            like = self._layouts.get((len(packets[0]), tag_bytes)) if packets else None
-            found = Wire(packets, tag_bytes, like)
-            if packets:
-                self._layouts[len(packets[0]), tag_bytes] = found
-            self._live[key] = found
+            found = self._live[key] = Wire(self.plain(shape, first, shift, self.sent), tag_bytes)
         return found
 
     def distributed(self) -> None:
         """Everybody has had it: forget what was shared."""
         self._live.clear()
-        self._layouts.clear()
 
     def plain(self, shape: Shape, first: int, shift: int, sent: int) -> list[bytes]:
         """The packets, numbered from ``first``, their timestamps moved by ``shift``. With the same arguments they are

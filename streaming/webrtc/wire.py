@@ -34,17 +34,11 @@ class Run:
 
 class Wire:
     """Packets laid out with room behind each for ``tag_bytes``. ``offsets`` say where each begins, ``lengths`` how long
-    it is before protection, as C's ``int`` one behind the other, ``gaps`` what comes between them. Packets of the same
-    sizes lie as those of ``like`` do."""
+    it is before protection, as C's ``int`` one behind the other, ``gaps`` what comes between them."""
 
     __slots__ = ("count", "fits", "gaps", "lengths", "offsets", "plain", "runs", "size")
 
-    def __init__(self, packets: Sequence[bytes], tag_bytes: int, like: "Wire | None" = None) -> None:
-        if like is not None:
-            self.gaps, self.count, self.fits, self.lengths = like.gaps, like.count, like.fits, like.lengths
-            self.offsets, self.runs, self.size = like.offsets, like.runs, like.size
-            self.plain = _joined(packets, self.gaps)
-            return
+    def __init__(self, packets: Sequence[bytes], tag_bytes: int) -> None:
         gaps: list[bytes] = []
         offsets: list[int] = []
         runs: list[Run] = []
@@ -74,7 +68,7 @@ class Wire:
         if count:
             runs.append(Run(start, at, size, count))
         self.gaps = tuple(gaps)
-        self.plain = _joined(packets, self.gaps)
+        self.plain = self.laid(packets)
         self.size = at
         self.count = len(offsets)
         self.offsets = tuple(offsets)
@@ -83,6 +77,10 @@ class Wire:
         self.fits = at <= SCRATCH_BYTES and self.count <= MAX_PACKETS
         """Whether it can be protected in place."""
 
+    def laid(self, packets: Sequence[bytes]) -> bytes:
+        """Other packets of the same sizes, laid out likewise."""
+        return b"".join(itertools.chain.from_iterable(zip(packets, self.gaps, strict=True)))
+
     def single(self) -> tuple[Run, ...]:
         """Each packet as a run of its own, for where the kernel cannot cut."""
         return tuple(
@@ -90,7 +88,3 @@ class Wire:
             for run in self.runs
             for at in range(run.start, run.end, run.size)
         )
-
-
-def _joined(packets: Sequence[bytes], gaps: Sequence[bytes]) -> bytes:
-    return b"".join(itertools.chain.from_iterable(zip(packets, gaps, strict=True)))
