@@ -116,13 +116,7 @@ async def run(
         began = time.process_time()
         for now_ns, data in reads:
             clock.now_ns = now_ns
-            at = 0
-            while at < len(data):
-                room = connection.get_buffer(-1)
-                size = min(len(room), len(data) - at)
-                room[:size] = data[at : at + size]
-                connection.buffer_updated(size)
-                at += size
+            connection.data_received(data)
             if reader is not None and reader.queued_bytes:
                 for event in await reader.take():
                     if stage >= 3 and isinstance(event, Part):

@@ -1,7 +1,7 @@
 """One TCP connection to a camera: requests and answers, and RTP cut straight out of bulk reads.
 
-The receive buffer is allocated once. What a read brought is copied out of it in one piece, and RTP packets are handed
-on as places in that: nothing else is made for each. Text, garbage and anything else unusual goes the slow way.
+RTP packets are handed on as places in what a read brought: nothing is made for each. Text, garbage and anything else
+unusual goes the slow way.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from streaming.rtsp.message import (
 )
 from streaming.rtsp.pacing import ReadPacer
 
-# The largest interleaved frame is 64 KB and 4 bytes, and must fit whole.
-BUFFER_BYTES: Final = 68 * 1024
+# A tenth of a second of a camera; below what glibc gives pages of their own, which would have to be cleared each time.
+READ_BYTES: Final = 60 * 1024
 MAX_GARBAGE_BYTES: Final = 256 * 1024
 MAX_UNSENT_BYTES: Final = 64 * 1024
 MAX_PENDING: Final = 8
-# A camera that sends faster than this many buffers at each turn has to wait for the next one.
-MAX_READS_AT_ONCE: Final = 8
+# A camera that sends faster than this many reads at each turn has to wait for the next one.
+MAX_READS_AT_ONCE: Final = 32
 
 # How an answer, and what cameras ask of clients, begins. Anything else between two frames is garbage.
 _MESSAGE_STARTS: Final = (b"RTSP", b"OPTI", b"GET_", b"SET_", b"ANNO", b"REDI", b"TEAR", b"\r", b"\n")
@@ -59,7 +59,7 @@ class EachFrame(FrameSink):
         return stop
 
 
-class RtspConnection(asyncio.BufferedProtocol):
+class RtspConnection(asyncio.Protocol):
     """The protocol object of one connection. Owned by one RtspClient; lives on one event loop.
 
     ``sinks`` are by interleaved channel; ``stray`` gets frames on channels without one.
@@ -79,9 +79,6 @@ class RtspConnection(asyncio.BufferedProtocol):
         self._host = host
         self._port = port
         self._stray = stray
-        self._buffer = bytearray(BUFFER_BYTES)
-        self._view = memoryview(self._buffer)
-        self._end = 0
         self._pacer: ReadPacer | None = None
         self._fd = -1
         self._rest = b""
@@ -112,54 +109,38 @@ class RtspConnection(asyncio.BufferedProtocol):
         """The camera sends no more: close."""
         return False
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next read goes."""
-        return self._view[self._end :]
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def data_received(self, data: bytes) -> None:
         """Cut what has come into packets and messages."""
         if self.failure is not None:
             return
         try:
-            self._cut(self._end + nbytes)
+            self._cut(self._rest + data if self._rest else data)
         except Exception as error:  # noqa: BLE001 whatever one camera's bytes set off is that camera's failure alone
             self.fail(error)
 
     # What the pacer calls.
 
-    def read_now(self, buffer: bytearray, view: memoryview) -> None:
+    def read_now(self) -> None:
         """Read and cut what has come since the last time; see :class:`streaming.rtsp.pacing.PacedReader`."""
         transport = self._transport
         if transport is None or transport.is_closing() or self.failure is not None:
             self._stop_pacing()
             return
-        own_buffer, own_view = self._buffer, self._view
-        self._buffer, self._view = buffer, view
-        self._end = len(self._rest)
-        view[: self._end] = self._rest
-        try:
-            self._read(self._fd)
-            self._rest = bytes(view[: self._end])
-        finally:
-            self._buffer, self._view = own_buffer, own_view
-
-    def _read(self, fd: int) -> None:
         for _ in range(MAX_READS_AT_ONCE):
-            space = self._view[self._end :]
             try:
-                count = os.readv(fd, (space,))
+                data = os.read(self._fd, READ_BYTES)
             except BlockingIOError:
                 return
             except OSError:
-                count = 0
-            if count == 0:
+                data = b""
+            if not data:
                 # As when the event loop reads: connection_lost says what that means.
                 self._stop_pacing()
                 if self._transport is not None:
                     self._transport.abort()
                 return
-            self.buffer_updated(count)
-            if count < len(space) or self.failure is not None:
+            self.data_received(data)
+            if len(data) < READ_BYTES or self.failure is not None:
                 return
 
     def pace(self, pacer: ReadPacer) -> None:
@@ -170,7 +151,6 @@ class RtspConnection(asyncio.BufferedProtocol):
             return
         self._transport.pause_reading()
         self._fd = self._transport.get_extra_info("socket").fileno()
-        self._rest = bytes(self._view[: self._end])
         self._pacer = pacer
         pacer.add(self)
 
@@ -179,9 +159,6 @@ class RtspConnection(asyncio.BufferedProtocol):
         if self._pacer is None or self._transport is None:
             return
         self._stop_pacing()
-        self._end = len(self._rest)
-        self._view[: self._end] = self._rest
-        self._rest = b""
         self._transport.resume_reading()
 
     def _stop_pacing(self) -> None:
@@ -205,16 +182,17 @@ class RtspConnection(asyncio.BufferedProtocol):
             raise self.failure or CameraDisconnectedError("not connected")
         return str(address[0])
 
-    def _cut(self, end: int) -> None:
-        read = bytes(self._view[:end])
+    def _cut(self, read: bytes) -> None:
+        end = len(read)
+        self._rest = b""
         sinks = self.sinks
         arrival_ns = self._clock.utc_ns()
         frames = 0
         # A message that is not whole has used all there was, so only the start of a read can be inside of one.
-        position = self._cut_slowly(0, end) if self._parser.busy else 0
+        position = self._cut_slowly(read, 0) if self._parser.busy else 0
         while position < end:
             if read[position] != INTERLEAVED_MAGIC:
-                position = self._cut_slowly(position, end)
+                position = self._cut_slowly(read, position)
                 continue
             start = position + INTERLEAVED_HEADER_BYTES
             if start > end:
@@ -233,40 +211,36 @@ class RtspConnection(asyncio.BufferedProtocol):
         if frames:
             self.frames += frames
             self._garbage_since_frame = 0
-        rest = end - position
-        if rest and position:
-            self._view[:rest] = read[position:]
-        self._end = rest
+        if position < end:
+            self._rest = read[position:]
 
-    def _cut_slowly(self, position: int, end: int) -> int:
+    def _cut_slowly(self, read: bytes, position: int) -> int:
         """Take text, or skip garbage to the next thing that can be a frame or an answer. Returns the new position."""
         if not self._parser.busy and self.tolerant:
-            start = bytes(self._view[position : min(position + 4, end)])
+            start = read[position : position + 4]
             if not any(known.startswith(start) or start.startswith(known) for known in _MESSAGE_STARTS):
-                return self._skip_garbage(position, end)
+                return self._skip_garbage(read, position)
         try:
-            message, used = self._parser.feed(self._view[position:end])
+            message, used = self._parser.feed(read[position:])
         except MessageBrokenError as error:
             if not self.spoke_rtsp:
                 raise self._not_rtsp(str(error.params.get("looks_like", "unknown"))) from None
             if not self.tolerant:
                 raise
             self._parser = MessageParser()
-            return self._skip_garbage(position, end)
+            return self._skip_garbage(read, position)
         if message is not None:
             self._take(message)
         return position + used
 
-    def _skip_garbage(self, position: int, end: int) -> int:
+    def _skip_garbage(self, read: bytes, position: int) -> int:
         """Some cameras put stray bytes, or frames with a wrong length, between frames: go on at the next channel we
         know. Raises MessageBrokenError if that never comes."""
-        found = position + 1
+        found, end = position + 1, len(read)
         while found < end:
-            if self._buffer[found] == INTERLEAVED_MAGIC and (
-                found + 1 == end or self.sinks[self._buffer[found + 1]] is not None
-            ):
+            if read[found] == INTERLEAVED_MAGIC and (found + 1 == end or self.sinks[read[found + 1]] is not None):
                 break
-            if self._buffer.startswith(b"RTSP/", found, end):
+            if read.startswith(b"RTSP/", found):
                 break
             found += 1
         self.garbage_bytes += found - position

@@ -8,28 +8,23 @@ plays takes no wake-ups; every ``interval_s`` one timer reads from all of them i
 """
 
 import asyncio
-from typing import Final, Protocol
-
-BUFFER_BYTES: Final = 256 * 1024
+from typing import Protocol
 
 
 class PacedReader(Protocol):
     """What reads when it is told to."""
 
-    def read_now(self, buffer: bytearray, view: memoryview) -> None:
-        """Read what is there into ``buffer`` (``view`` is of it all), without waiting. It belongs to the reader only
-        during the call. Must not raise."""
+    def read_now(self) -> None:
+        """Read what is there, without waiting. Must not raise."""
         ...
 
 
 class ReadPacer:
-    """One timer and one buffer for all connections of an event loop; used from that loop only. :meth:`close` it."""
+    """One timer for all connections of an event loop; used from that loop only. :meth:`close` it."""
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
         self._readers: dict[PacedReader, None] = {}
-        self._buffer = bytearray(BUFFER_BYTES)
-        self._view = memoryview(self._buffer)
         self._timer: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -57,6 +52,6 @@ class ReadPacer:
         due = loop.time() + self._interval_s
         for reader in tuple(self._readers):
             if reader in self._readers:
-                reader.read_now(self._buffer, self._view)
+                reader.read_now()
         # Not sooner than a moment from now: where reading takes longer than the interval, others get their turn too.
         self._timer = loop.call_at(max(due, loop.time() + 0.001), self._read)

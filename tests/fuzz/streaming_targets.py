@@ -98,12 +98,8 @@ async def _read_interleaved(data: bytes) -> None:
     wire = source.rest()
     at = 0
     while at < len(wire) and connection.failure is None:
-        room = connection.get_buffer(-1)
-        size = min(len(room), step, len(wire) - at)
-        assert size > 0
-        room[:size] = wire[at : at + size]
-        connection.buffer_updated(size)
-        at += size
+        connection.data_received(wire[at : at + step])
+        at += step
     receiver.flush()
     failure = connection.failure
     assert failure is None or isinstance(failure, RtspError | NotRtspError) or _said_good_bye(failure), repr(failure)

@@ -16,9 +16,9 @@ from media.receiver import StreamReceiver
 from media.rtp import HEADER
 from media.unit import AccessUnit, Codec, StreamItem
 from streaming.errors import CameraDisconnectedError
-from streaming.rtsp.connection import EachFrame, RtspConnection
+from streaming.rtsp.connection import READ_BYTES, EachFrame, RtspConnection
 from streaming.rtsp.message import interleaved_header
-from streaming.rtsp.pacing import BUFFER_BYTES, ReadPacer
+from streaming.rtsp.pacing import ReadPacer
 from streaming.rtsp.transport import RtpChannel
 from tests.support.clocks import FakeClock
 from tests.support.rtp_feed import SMALL, START_NS, description, make_units
@@ -59,8 +59,7 @@ def received(
     data = b"".join(interleaved_header(channel, len(packet)) + packet for channel, packet in packets)
     for at in range(0, len(data), step):
         piece = data[at : at + step]
-        connection.get_buffer(-1)[: len(piece)] = piece
-        connection.buffer_updated(len(piece))
+        connection.data_received(piece)
         clock.advance(len(piece) * 20e-6)
     items.extend(receiver.flush())
     assert connection.failure is None
@@ -133,7 +132,7 @@ async def until(met: Callable[[], bool]) -> None:
             await asyncio.sleep(INTERVAL_S)
 
 
-async def test_each_connection_gets_its_own_frames_though_they_share_a_buffer() -> None:
+async def test_each_connection_gets_its_own_frames() -> None:
     pacer = ReadPacer(INTERVAL_S)
     async with wired(pacer) as (_, one, first), wired(pacer) as (_, other, second):
         expected: dict[int, list[bytes]] = {1: [], 2: []}
@@ -154,11 +153,11 @@ async def test_each_connection_gets_its_own_frames_though_they_share_a_buffer() 
     pacer.close()
 
 
-async def test_more_than_the_buffer_holds_comes_all_the_same() -> None:
+async def test_more_than_one_read_holds_comes_all_the_same() -> None:
     pacer = ReadPacer(INTERVAL_S)
     async with wired(pacer) as (_, camera, frames):
         packet = bytes(60_000)
-        count = 3 * BUFFER_BYTES // len(packet)
+        count = 20 * READ_BYTES // len(packet)
         camera.write((interleaved_header(0, len(packet)) + packet) * count)
         await until(lambda: len(frames) == count)
         assert set(frames) == {packet}
