@@ -46,12 +46,22 @@ class Scratch:
         self._lengths_view = memoryview(ffi.buffer(self._lengths))
         self._length_pointers = tuple(self._lengths + number for number in range(MAX_PACKETS))
         self.view = memoryview(ffi.buffer(self._pointer))
+        # Where the packets of several viewers are that lie as this wire says, with this much between viewers.
+        self._places: tuple[Wire | None, int, list[tuple[int, tuple[Any, ...]]]] = (None, 0, [])
         self.address = int(ffi.cast("uintptr_t", self._pointer))
 
     def pointers(self, wire: Wire, at: int) -> tuple[Any, ...]:
         """Where the packets of a wire are that lies ``at`` octets from the beginning."""
         start = self._pointer + at
         return tuple(start + offset for offset in wire.offsets)
+
+    def places(self, wire: Wire, viewers: int, stride: int) -> list[tuple[int, tuple[Any, ...]]]:
+        """Of at least so many viewers, ``stride`` octets apart: where their packets begin, and :meth:`pointers`."""
+        last, distance, places = self._places
+        if last is not wire or distance != stride or len(places) < viewers:
+            places = [(at, self.pointers(wire, at)) for at in range(0, viewers * stride, stride)]
+            self._places = (wire, stride, places)
+        return places
 
     def protect(self, keys: Any, plain: bytes, at: int, pointers: tuple[Any, ...], lengths: bytes) -> bool:
         """Lay the packets of a wire down ``at`` octets from the beginning, and protect them; false if one cannot be.

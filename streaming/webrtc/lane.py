@@ -15,8 +15,8 @@ from streaming.webrtc.udp import UdpOutlet, UdpPath
 from streaming.webrtc.volley import MAX_MESSAGES, MAX_VIEWERS, NAME_BYTES, Volley
 from streaming.webrtc.wire import SCRATCH_BYTES, Run, Wire
 
-MAX_MEMBERS = 128
-"""So many are served without giving way to anybody else."""
+MAX_MEMBERS = 32
+"""So many are served without giving way to anybody else: a picture of the largest size takes them some milliseconds."""
 
 _LINE = 64
 
@@ -122,7 +122,7 @@ class Lane:
                 found = batch.live(kind.shape, first, kind.shift, self._tag_bytes)
                 kind.plain = found.plain
             else:
-                kind.plain = found.laid(batch.plain(kind.shape, first, kind.shift, batch.sent))
+                kind.plain = batch.like(found, kind.shape, first, kind.shift)
         if found is None or not found.fits or len(self._runs(found)) > MAX_MESSAGES:
             return None
         return found
@@ -140,7 +140,7 @@ class Lane:
         runs = self._runs(wire)
         stride = (wire.size + _LINE - 1) // _LINE * _LINE
         at_once = max(1, min(count, MAX_VIEWERS, SCRATCH_BYTES // stride, MAX_MESSAGES // len(runs)))
-        places = [(at, scratch.pointers(wire, at)) for at in range(0, at_once * stride, stride)]
+        places = scratch.places(wire, at_once, stride)
         self._volley.lay(runs, at_once, scratch.address, stride, self._name_bytes)
         protect, lengths = scratch.protect, wire.lengths
         leaving: list[Outgoing] = []

@@ -135,7 +135,7 @@ class WebRtcPort:
 
     async def _close(self) -> None:
         for outlet in self.outlets:
-            outlet.socket.close()
+            outlet.close()
         self.outlets.clear()
         if self._tcp is not None:
             await self._tcp.close()

@@ -54,7 +54,7 @@ class Batch:
     ``timestamp`` likewise; ``starts`` where a viewer may begin; ``sent`` is the abs-send-time of those who get it
     live."""
 
-    __slots__ = ("_live", "first", "next", "packets", "sent", "size", "starts", "timestamp")
+    __slots__ = ("_like", "_live", "first", "next", "packets", "sent", "size", "starts", "timestamp")
 
     def __init__(
         self, first: int, timestamp: int, packets: Sequence[tuple[bytes, int, int]], sent: int, *, starts: bool
@@ -69,6 +69,7 @@ class Batch:
         self.sent = sent
         self.starts = starts
         self._live: dict[tuple[int, int, int, int], Wire] = {}
+        self._like: dict[tuple[int, int, int, int], bytes] = {}
 
     def live(self, shape: Shape, first: int, shift: int, tag_bytes: int) -> Wire:
         """The packets for a viewer who gets them as they come; shared between those for whom they are the same."""
@@ -78,9 +79,18 @@ class Batch:
             found = self._live[key] = Wire(self.plain(shape, first, shift, self.sent), tag_bytes)
         return found
 
+    def like(self, wire: Wire, shape: Shape, first: int, shift: int) -> bytes:
+        """The packets for others than ``wire`` was made for, laid out likewise."""
+        key = (shape.key, first & 0xFFFF, shift, id(wire))
+        found = self._like.get(key)
+        if found is None:
+            found = self._like[key] = wire.laid(self.plain(shape, first, shift, self.sent))
+        return found
+
     def distributed(self) -> None:
         """Everybody has had it: forget what was shared."""
         self._live.clear()
+        self._like.clear()
 
     def plain(self, shape: Shape, first: int, shift: int, sent: int) -> list[bytes]:
         """The packets, numbered from ``first``, their timestamps moved by ``shift``. With the same arguments they are

@@ -42,6 +42,12 @@ class UdpOutlet:
             # Then each viewer's packets leave by themselves.
             pass
 
+    def close(self) -> None:
+        """Close the socket."""
+        if self.volley is not None:
+            self.volley.close()
+        self.socket.close()
+
     def cut(self) -> None:
         """The kernel has cut packets: if it ever refuses, that is for one address."""
         self._proven = True

@@ -70,10 +70,15 @@ class Volley:
         self._names_view = memoryview(self._names).cast("B")
         self._at = ctypes.addressof(self._messages)
         self._each = 1
+        self._laid: tuple[Sequence[Run], int, int, int, int] = ((), 0, 0, 0, 0)
 
     def lay(self, runs: Sequence[Run], viewers: int, data: int, stride: int, name_bytes: int) -> None:
         """Messages for ``viewers`` whose packets lie ``stride`` octets apart from the address ``data`` on, as ``runs``
         say; at most :data:`MAX_VIEWERS`, and :data:`MAX_MESSAGES` in all."""
+        last, most, *rest = self._laid
+        if last is runs and viewers <= most and rest == [data, stride, name_bytes]:
+            return
+        self._laid = (runs, viewers, data, stride, name_bytes)
         self._each = len(runs)
         names, vectors = ctypes.addressof(self._names), ctypes.addressof(self._vectors)
         controls: list[tuple[int, int]] = []
@@ -120,3 +125,7 @@ class Volley:
                 refused.append((place, error))
                 place += 1
         return refused
+
+    def close(self) -> None:
+        """The socket is closed: its number may be another's."""
+        self._file = -1

@@ -40,7 +40,7 @@ class Counting:
     """A volley that counts."""
 
     def __init__(self, volley: Volley) -> None:
-        self.lay = volley.lay
+        self.lay, self.close = volley.lay, volley.close
         self._fire = volley.fire
         self.fired: list[int] = []
         self.refused: list[tuple[int, int]] = []
