@@ -10,6 +10,7 @@ MPEG-TS, as a set-top box would. Camera, service and browser share the machine's
 import argparse
 import asyncio
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -29,16 +30,17 @@ from tests.support.browser import Desk, chromium
 from tests.support.service import Person, running_service
 from tests.support.village import CAMERA_USER, running_village
 
-HLS_JS = Path(__file__).resolve().parents[1] / "web/ui/node_modules/hls.js/dist/hls.min.js"
+UI = Path(__file__).resolve().parents[1] / "web/ui"
+HLS_JS = UI / "node_modules/hls.js/dist/hls.min.js"
+CLOSENESS = UI / "src/lib/closeness.ts"
 DESK = {
     "enableWorker": False,
     "lowLatencyMode": True,
     "backBufferLength": 20,
-    "maxLiveSyncPlaybackRate": 1.15,
     "liveSyncDuration": 1.0,
-    "liveSyncOnStallIncrease": 0.5,
+    "liveSyncOnStallIncrease": 0,
 }
-"""As web/ui/src/composables/usePlayer.ts sets hls.js for what is live."""
+"""As web/ui/src/composables/usePlayer.ts sets hls.js for what is live, with its keepClose()."""
 PLAIN = {"enableWorker": False, "lowLatencyMode": False}
 PLAYERS: Sequence[tuple[str, str, dict[str, Any], str]] = (
     ("LL-HLS, fMP4 (the desk's settings)", "index.m3u8", DESK, "1.5"),
@@ -56,9 +58,18 @@ _PLAY = """
   const hls = new Hls(config);
   hls.loadSource(url);
   hls.attachMedia(video);
+  if (config.lowLatencyMode) keepClose(video);
   video.play();
 }
 """
+
+
+def closeness_script() -> str:
+    """The desk's own keepClose(), without its types, as a script. Blocks."""
+    program = "console.log(require('node:module').stripTypeScriptTypes(require('node:fs').readFileSync(0, 'utf8')))"
+    node = Path(sys.executable).with_name("node")
+    done = subprocess.run([node, "-e", program], input=CLOSENESS.read_bytes(), capture_output=True, check=True)
+    return done.stdout.decode().replace("export ", "")
 
 
 @asynccontextmanager
@@ -71,6 +82,7 @@ async def player(browser: Browser, person: Person) -> AsyncIterator[Page]:
         await page.route("**/bench", lambda route: route.fulfill(body="<video></video>", content_type="text/html"))
         await page.goto(f"{person.base}/bench")
         await page.add_script_tag(path=HLS_JS)
+        await page.add_script_tag(content=await asyncio.to_thread(closeness_script))
         yield page
     finally:
         await context.close()

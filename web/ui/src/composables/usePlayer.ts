@@ -2,6 +2,7 @@ import type Hls from "hls.js";
 import type { ErrorData, HlsConfig, LevelDetails } from "hls.js";
 import { onScopeDispose, readonly, ref, shallowRef, type Ref } from "vue";
 import { serverNow } from "@/lib/clock";
+import { keepClose } from "@/lib/closeness";
 import { mediaTimeAt, momentAtMediaTime, reaches, type DatedFragment } from "@/lib/mediatime";
 import { canRtc, openRtc, type RtcSession } from "@/lib/whep";
 
@@ -23,10 +24,9 @@ const LIVE: Partial<HlsConfig> = {
   ...COMMON,
   lowLatencyMode: true,
   backBufferLength: 20,
-  maxLiveSyncPlaybackRate: 1.15,
-  // Two parts, not the three that playlists advise, for a county's own network; each stall makes it more.
+  // Where it begins: two parts back, not the three that playlists advise. How close it stays is up to keepClose().
   liveSyncDuration: 1.0,
-  liveSyncOnStallIncrease: 0.5,
+  liveSyncOnStallIncrease: 0,
 };
 
 const RECORDED: Partial<HlsConfig> = {
@@ -71,6 +71,7 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
   const details = shallowRef<LevelDetails | null>(null);
 
   let hls: Hls | null = null;
+  let leaveBe = (): void => undefined;
   const rtc = shallowRef<RtcSession | null>(null);
   let rtcTries = 0;
   let opened = 0;
@@ -107,6 +108,8 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
   function closeSource(): void {
     window.clearTimeout(retryTimer);
     opened++;
+    leaveBe();
+    leaveBe = () => undefined;
     hls?.destroy();
     hls = null;
     rtc.value?.close();
@@ -160,6 +163,7 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
     }
     const player = new HlsPlayer(source.kind === "live" ? LIVE : RECORDED);
     hls = player;
+    if (source.kind === "live") leaveBe = keepClose(element);
     let placed = false;
     player.on(HlsPlayer.Events.MANIFEST_PARSED, () => {
       // hls.js begins a playlist that still grows at its end unless it is told where to begin before it loads it.
