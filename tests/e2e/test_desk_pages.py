@@ -254,6 +254,32 @@ async def moves(page: Page) -> None:
     await page.wait_for_function(f"() => document.querySelector('video').currentTime > {before + 1}")
 
 
+async def test_how_the_picture_arrives_is_shown_on_demand(house: House) -> None:
+    async with visit(house) as desk:
+        await desk.go("/login")
+        await desk.log_in()
+        await desk.page.wait_for_url("**/now")
+        for size in ("desk", "phone"):
+            width, height = SIZES[size]
+            await desk.page.set_viewport_size({"width": width, "height": height})
+            await desk.go(f"/rooms/{house.camera}")
+            panel = desk.page.locator("section.signal")
+            await desk.page.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
+            await expect(panel).to_have_count(0)
+            await desk.page.get_by_role("button", name="信号").click()
+            for fact in ("信号", "丢包", "往返延迟", "1280×720", "主码流", "WebRTC · UDP"):
+                await expect(panel).to_contain_text(fact, timeout=PATIENCE_MS)
+            assert await desk.page.evaluate(_IS_TOO_WIDE) <= 0
+            picture, over = await desk.page.locator("video").bounding_box(), await panel.bounding_box()
+            assert picture is not None
+            assert over is not None
+            # A phone's picture is too small to have anything laid over it.
+            below = over["y"] >= picture["y"] + picture["height"]
+            assert below is (size == "phone")
+            await panel.get_by_role("button").click()
+            await expect(panel).to_have_count(0)
+
+
 QUIET_S = 25.0
 """Longer than any page has ever waited between two questions about what it shows."""
 

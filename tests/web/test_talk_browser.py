@@ -10,10 +10,10 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, expect
 
 from media.sound import decode_alaw
-from tests.support.browser import FAKE_DEVICES, chromium, require_browser, require_desk
+from tests.support.browser import FAKE_DEVICES, PATIENCE_MS, chromium, desk, require_browser, require_desk
 from tests.support.fake_camera import Behaviour, fake_camera
 from tests.web.conftest import PASSWORD, fill, run, settings
 from tests.web.live_county import running_meeting
@@ -137,12 +137,44 @@ async def test_one_browser_speaks_and_everybody_hears(tmp_path: Path) -> None:
             wave = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
         assert beeps(wave, 16_000) >= 2
         # The desk plays it beside the picture.
-        desk = await (await browser.new_context(locale="en-GB")).new_page()
-        await desk.goto(f"{origin}/meetings/{meeting}")
-        await desk.get_by_label("User name").fill("east")
-        await desk.get_by_label("Password").fill(PASSWORD)
-        await desk.get_by_role("button", name="Log in").click()
-        await desk.wait_for_selector("video")
-        heard = await desk.evaluate(_REPLAY)
+        page = await (await browser.new_context(locale="en-GB")).new_page()
+        await page.goto(f"{origin}/meetings/{meeting}")
+        await page.get_by_label("User name").fill("east")
+        await page.get_by_label("Password").fill(PASSWORD)
+        await page.get_by_role("button", name="Log in").click()
+        await page.wait_for_selector("video")
+        heard = await page.evaluate(_REPLAY)
         assert heard["loudest"] > 0.05
         assert abs(heard["apart"]) < 0.5
+
+
+async def test_whoever_loses_the_floor_reads_who_took_it(tmp_path: Path) -> None:
+    require_browser()
+    require_desk()
+    async with (
+        asyncio.timeout(LIMIT_S),
+        fake_camera(Behaviour()) as camera,
+        run(settings(tmp_path, webrtc_host="127.0.0.1")) as service,
+        chromium(*FAKE_DEVICES) as browser,
+        desk(browser, tmp_path) as town,
+    ):
+        await fill(service.services)
+        system, official = await service.logged_in("system"), await service.logged_in("east")
+        added = await add_camera(system, camera.url)
+        await state_of(system, added["id"], "online")
+        meeting = await running_meeting(official)
+        origin = str(service.server.make_url("")).rstrip("/")
+        await town.page.goto(f"{origin}/meetings/{meeting}")
+        await town.page.locator("input[name=username]").fill("east")
+        await town.page.locator("input[name=password]").fill(PASSWORD)
+        await town.page.locator("button[type=submit]").click()
+        await expect(town.page.locator("button.talk")).to_be_visible(timeout=PATIENCE_MS)
+        await town.page.keyboard.down("t")
+        await expect(town.page.locator("button.talk")).to_contain_text("正在讲话", timeout=PATIENCE_MS)
+        county = await person(browser, origin, "official")
+        assert await county.evaluate(_CONNECT, [f"/live/meetings/{meeting}/talk", True]) == 201
+        trouble = town.page.get_by_role("alert")
+        await expect(trouble).to_contain_text("清河县委组织部 Official接过了讲话。", timeout=PATIENCE_MS)
+        await expect(trouble).not_to_contain_text("断了")
+
+        await town.page.keyboard.up("t")

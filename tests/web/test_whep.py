@@ -82,6 +82,12 @@ async def test_a_logged_in_browser_looks_and_leaves(house: House) -> None:
         assert status == house.camera_id
         assert house.service.services.viewers.counts() == {house.camera_id: 1}
 
+        where, own = answer.headers["Location"], {"X-CSRF-Token": official.csrf}
+        told = await official.client.get(where, headers=own)
+        assert await told.json() == {"quality": "main", "converted": False}
+        other = await house.service.logged_in("official")
+        assert (await other.client.get(where, headers={"X-CSRF-Token": other.csrf})).status == 404
+
         left = await official.client.delete(answer.headers["Location"], headers={"X-CSRF-Token": official.csrf})
         assert left.status == 200
         await client.said_goodbye.wait()

@@ -13,7 +13,7 @@ SDP = "application/sdp"
 _CORS = {
     # No cookie is sent along with this, so another site gets nothing that its token does not open.
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "POST, PATCH, DELETE, OPTIONS",
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
     "Access-Control-Expose-Headers": "Location, ETag, Link, Retry-After",
     "Access-Control-Max-Age": "86400",

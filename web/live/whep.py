@@ -108,6 +108,16 @@ def _own(request: web.Request, principal_id: str) -> str:
     return session_id
 
 
+async def _state(request: web.Request) -> web.Response:
+    """What the viewer is sent now: ``quality`` main or sub, and whether the picture is ``converted`` for them."""
+    webrtc = webrtc_of(request)
+    await _known(request)
+    session = webrtc.whep.session(_own(request, (await demand_login(request)).user.id))
+    answer = web.json_response({"quality": session.quality.value, "converted": session.converted})
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
 async def _patch(request: web.Request) -> web.Response:
     webrtc = webrtc_of(request)
     await _known(request)
@@ -142,6 +152,7 @@ def routes() -> Sequence[web.AbstractRouteDef]:
     return [
         web.post(_CAMERA, _offer),
         web.options(_CAMERA, options),
+        web.get(_SESSION, _state, allow_head=False),
         web.patch(_SESSION, _patch),
         web.delete(_SESSION, _delete),
         web.options(_SESSION, options),

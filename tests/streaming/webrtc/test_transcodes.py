@@ -113,6 +113,7 @@ async def test_an_h265_room_is_seen_by_who_takes_h264_alone_and_the_process_ends
         assert "H264/90000" in session.answer
         assert "H265" not in session.answer
         assert session.adapts is False
+        assert session.converted
         (pid,) = h.transcodes.pids
         assert h.transcodes.running == 1
         for client in (one, two):
@@ -165,6 +166,7 @@ async def test_the_number_of_transcodes_is_bounded_and_one_that_nobody_looks_at_
             await h.whep.offer("yard", Quality.MAIN, other.offer(video=(H264_BASELINE,)))
         assert refused.value.params == {"limit": 1}
         as_it_is = await h.whep.offer("yard", Quality.MAIN, other.offer(video=(H265, H264_BASELINE)))
+        assert not as_it_is.converted
         assert "H265" in as_it_is.answer, "who takes the camera's own pictures needs none"
         (first,) = h.transcodes.pids
         await h.whep.close(session.id)

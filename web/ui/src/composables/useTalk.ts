@@ -1,4 +1,4 @@
-import { computed, onScopeDispose, readonly, ref } from "vue";
+import { computed, onScopeDispose, readonly, ref, watch } from "vue";
 import { networkProblem } from "@/api/client";
 import { t } from "@/i18n";
 import { Problem } from "@/lib/problem";
@@ -10,19 +10,27 @@ export type TalkState = "idle" | "asking" | "talking" | "refused";
 /** After letting go the microphone stays open so long, so that the next sentence needs no wait. Milliseconds. */
 const KEEP_MIC_MS = 60_000;
 const ASK_AGAIN_MS = 1_500;
+/** So long after a line is gone the word of who took over may still come. Milliseconds. */
+const TOLD_LATE_MS = 4_000;
 
-function localProblem(code: string): Problem {
-  return new Problem({ title: t(`talk.${code}.title`), detail: t(`talk.${code}.detail`), status: 0, code });
+function localProblem(code: string, words: Record<string, string> = {}): Problem {
+  const [title, detail] = [t(`talk.${code}.title`, words), t(`talk.${code}.detail`, words)];
+  return new Problem({ title, detail, status: 0, code });
 }
 
-/** The voice of an official into a meeting's room: pressed begins, let go ends. */
-export function useTalk(url: () => string | null) {
+/**
+ * The voice of an official into a meeting's room: pressed begins, let go ends.
+ *
+ * @param speaker Who speaks into the room now, if it is somebody else; empty if nobody does.
+ */
+export function useTalk(url: () => string | null, speaker: () => string = () => "") {
   const state = ref<TalkState>("idle");
   const problem = ref<Problem | null>(null);
   let session: RtcSession | null = null;
   let microphone: MediaStream | null = null;
   let micTimer = 0;
   let round = 0;
+  let lostAt = 0;
 
   async function openMicrophone(): Promise<MediaStream> {
     window.clearTimeout(micTimer);
@@ -56,7 +64,7 @@ export function useTalk(url: () => string | null) {
           if (now === "connected") {
             problem.value = null;
             state.value = "talking";
-          } else if (now === "lost") fail(localProblem("lost"));
+          } else if (now === "lost") lose();
         },
       });
       if (mine === round) session = opened;
@@ -79,6 +87,21 @@ export function useTalk(url: () => string | null) {
       if (!held()) throw new DOMException("let go", "AbortError");
     }
   }
+
+  /** A higher office takes the floor over by closing this line: then it is not the network that is at fault. */
+  function lose(): void {
+    lostAt = performance.now();
+    const other = speaker();
+    fail(other ? localProblem("interrupted", { speaker: other }) : localProblem("lost"));
+  }
+
+  watch(speaker, (other) => {
+    if (!other) return;
+    const justLost = problem.value?.code === "lost" && performance.now() - lostAt < TOLD_LATE_MS;
+    if (state.value === "talking" || (state.value === "refused" && justLost)) {
+      fail(localProblem("interrupted", { speaker: other }));
+    }
+  });
 
   function fail(found: Problem): void {
     release();

@@ -10,7 +10,15 @@ export interface RtcSession {
   /** What comes from the service; empty for a publisher. */
   readonly media: MediaStream;
   readonly peer: RTCPeerConnection;
+  /** What the service sends now; null where it cannot be had. */
+  sent(): Promise<RtcSent | null>;
   close(): void;
+}
+
+export interface RtcSent {
+  quality: "main" | "sub";
+  /** The picture is converted, since this browser takes it neither from the main nor from the sub stream. */
+  converted: boolean;
 }
 
 export interface RtcOptions {
@@ -131,6 +139,16 @@ function watched(
     } else if (peer.connectionState === "failed" || peer.connectionState === "closed") lose();
     else if (peer.connectionState === "connecting") onState?.("connecting");
   });
+  async function sent(): Promise<RtcSent | null> {
+    if (!location) return null;
+    try {
+      const response = await fetch(location, { headers: commonHeaders("PATCH") });
+      return response.ok ? ((await response.json()) as RtcSent) : null;
+    } catch {
+      return null;
+    }
+  }
+
   window.addEventListener("pagehide", leave);
-  return { media, peer, close };
+  return { media, peer, sent, close };
 }
