@@ -15,8 +15,8 @@ from streaming.webrtc.udp import UdpOutlet, UdpPath
 from streaming.webrtc.volley import MAX_MESSAGES, MAX_VIEWERS, NAME_BYTES, Volley
 from streaming.webrtc.wire import SCRATCH_BYTES, Run, Wire
 
-MAX_MEMBERS = 32
-"""So many are served without giving way to anybody else: a picture of the largest size takes them some milliseconds."""
+MAX_MEMBERS = 64
+"""So many are served without giving way to anybody else: one or two milliseconds, ten for the largest picture."""
 
 _LINE = 64
 
