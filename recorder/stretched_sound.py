@@ -1,7 +1,7 @@
 """Sound of a recording as AAC for one file, made in long stretches while the file is sent.
 
 A player that jumps about gets its sound segment by segment (:mod:`recorder.sound`). Who takes all of it gets it eight
-segments at a time: margins and beginnings, a third of the work there, are a thirtieth here. How a recording is cut into
+segments at a time: margins, a quarter of the work there, are a twenty-fifth here. How a recording is cut into
 stretches follows from its index alone, so that any range of the file is the same bytes every time.
 """
 

@@ -100,9 +100,10 @@ async def by_ffmpeg(url: str, target: Path) -> list[int]:
 
 
 @pytest.mark.gstreamer
-async def test_gstreamer_goes_on() -> None:
+@pytest.mark.parametrize("playlist", ["ts.m3u8", "index.m3u8"])
+async def test_gstreamer_goes_on(playlist: str) -> None:
     require_gstreamer()
     async with losing_site() as (url, lose):
         asyncio.get_running_loop().call_later(3, lose)
-        out = await plays(SYSTEM_PYTHON, str(PLAYER), f"{url}/live/camera/ts.m3u8", "--pictures", "250")
+        out = await plays(SYSTEM_PYTHON, str(PLAYER), f"{url}/live/camera/{playlist}", "--pictures", "250")
     went_on(json.loads(out.splitlines()[-1])["after"])
