@@ -8,7 +8,6 @@ came, how many were missing among them, and how many looks failed.
 """
 
 import asyncio
-import contextlib
 import json
 import random
 import sys
@@ -78,10 +77,12 @@ async def watch(base: str, cameras: int, viewers: int) -> Seen:
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session:
         tasks = [asyncio.create_task(_person(session, base, cameras, number, seen)) for number in range(viewers)]
         await asyncio.to_thread(sys.stdin.read)
-        for task in tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
+        left = set(tasks)
+        while left:
+            # Once is not enough: a handshake that is cancelled ends as one that failed.
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=1)
     return seen
 
 
