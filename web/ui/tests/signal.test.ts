@@ -5,6 +5,7 @@ const zero: SignalSample = {
   at: 1000,
   received: 100,
   lost: 5,
+  nacks: 3,
   bytes: 10_000,
   frames: 50,
   width: 1280,
@@ -15,8 +16,23 @@ const zero: SignalSample = {
 
 describe("how a picture arrives", () => {
   it("is what happened between two moments", () => {
-    const later = { ...zero, at: 3000, received: 195, lost: 10, bytes: 260_000, frames: 100, roundTrip: 0.21 };
-    expect(signalBetween(zero, later)).toMatchObject({ loss: 0.05, bitrate: 1_000_000, fps: 25, roundTrip: 210 });
+    const later = {
+      ...zero,
+      at: 3000,
+      received: 195,
+      lost: 10,
+      nacks: 7,
+      bytes: 260_000,
+      frames: 100,
+      roundTrip: 0.21,
+    };
+    expect(signalBetween(zero, later)).toMatchObject({
+      loss: 0.05,
+      nacks: 2,
+      bitrate: 1_000_000,
+      fps: 25,
+      roundTrip: 210,
+    });
     expect(signalBetween(zero, zero)).toBeNull();
   });
 
@@ -25,9 +41,10 @@ describe("how a picture arrives", () => {
   });
 
   it("has one word", () => {
-    const good = { loss: 0, bitrate: 1e6, fps: 25, width: 1, height: 1, roundTrip: 20, protocol: "udp" };
+    const good = { loss: 0, nacks: 0, bitrate: 1e6, fps: 25, width: 1, height: 1, roundTrip: 20, protocol: "udp" };
     expect(gradeOf(good)).toBe("good");
     expect(gradeOf({ ...good, loss: 0.05 })).toBe("fair");
+    expect(gradeOf({ ...good, nacks: 5 })).toBe("fair");
     expect(gradeOf({ ...good, roundTrip: 200 })).toBe("fair");
     expect(gradeOf({ ...good, loss: 0.2 })).toBe("poor");
     expect(gradeOf({ ...good, fps: 0 })).toBe("poor");

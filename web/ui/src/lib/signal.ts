@@ -5,6 +5,8 @@ export interface SignalSample {
   at: number;
   received: number;
   lost: number;
+  /** How often missing packets were asked for. */
+  nacks: number;
   bytes: number;
   frames: number;
   width: number;
@@ -16,8 +18,10 @@ export interface SignalSample {
 }
 
 export interface Signal {
-  /** Share of the packets of the last seconds that never came, 0 to 1. */
+  /** Share of the packets of the last seconds that never came, though they were asked for again, 0 to 1. */
   loss: number;
+  /** How often missing packets were asked for, each second: what the line loses and what mends it. */
+  nacks: number;
   bitrate: number;
   fps: number;
   width: number;
@@ -35,6 +39,7 @@ interface Counted {
   id: string;
   packetsReceived?: number;
   packetsLost?: number;
+  nackCount?: number;
   bytesReceived?: number;
   framesDecoded?: number;
   frameWidth?: number;
@@ -56,6 +61,7 @@ export function sampleOf(report: Iterable<unknown>, at: number): SignalSample | 
     at,
     received: video.packetsReceived ?? 0,
     lost: video.packetsLost ?? 0,
+    nacks: video.nackCount ?? 0,
     bytes: video.bytesReceived ?? 0,
     frames: video.framesDecoded ?? 0,
     width: video.frameWidth ?? 0,
@@ -74,6 +80,7 @@ export function signalBetween(before: SignalSample, after: SignalSample): Signal
   const expected = Math.max(0, after.received - before.received) + lost;
   return {
     loss: expected > 0 ? lost / expected : 0,
+    nacks: Math.max(0, after.nacks - before.nacks) / seconds,
     bitrate: (Math.max(0, after.bytes - before.bytes) * 8) / seconds,
     fps: Math.max(0, after.frames - before.frames) / seconds,
     width: after.width,
@@ -87,5 +94,5 @@ export function signalBetween(before: SignalSample, after: SignalSample): Signal
 export function gradeOf(signal: Signal): SignalGrade {
   const trip = signal.roundTrip ?? 0;
   if (signal.loss > 0.1 || trip > 400 || signal.fps === 0) return "poor";
-  return signal.loss > 0.02 || trip > 150 ? "fair" : "good";
+  return signal.loss > 0.02 || signal.nacks > 2 || trip > 150 ? "fair" : "good";
 }
