@@ -23,13 +23,15 @@ from media.unit import NS_PER_S, AudioTrack, Codec, VideoTrack
 from streaming.hls.errors import MediaGoneError, PlaylistRequestError, StreamAwayError, WindowTimeoutError
 from streaming.hls.intake import CutSettings, Intake
 from streaming.hls.progress import Progress
-from streaming.hls.rendition import Rendition, RenditionSettings
+from streaming.hls.rendition import SHORTEST_PART, Rendition, RenditionSettings
 from streaming.hls.sound import SoundDeriver
 from streaming.hls.ts import TsSegments
 
 RenditionName = Literal["video", "sound"]
 
 _DEFAULT_BANDWIDTH = 4_000_000
+# The audio object type (ISO/IEC 14496-3, 1.5.1.1) whose frames are 1,024 samples of the track's own rate.
+_AAC_LC = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +291,12 @@ class LiveWindow:
         return video, sound
 
     def _derives(self, track: AudioTrack) -> bool:
-        return track.codec is not Codec.AAC
+        """Whether players get sound of ours. AAC passes, unless one frame more or less makes a part shorter than it may
+        be (RFC 8216bis, 4.4.4.9): at 8 kHz a frame lasts a quarter of a part."""
+        if track.codec is not Codec.AAC:
+            return True
+        coarse = AAC_FRAME / track.clock_rate > (1 - SHORTEST_PART) * self._settings.part_s
+        return coarse and track.config[:1] != b"" and track.config[0] >> 3 == _AAC_LC
 
     def _played(self, track: AudioTrack | None) -> AudioTrack | None:
         return aac_track(self._settings.aac) if track is not None and self._derives(track) else track

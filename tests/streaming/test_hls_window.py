@@ -131,6 +131,22 @@ async def test_playlists_keep_the_rules_while_the_window_slides() -> None:
             await window.segment("video", begin - 2)
 
 
+@pytest.mark.parametrize(("rate", "played"), [(8_000, 16_000), (16_000, 16_000), (48_000, 48_000)])
+async def test_parts_of_aac_sound_are_as_long_as_they_must_be_at_any_rate(rate: int, played: int) -> None:
+    items = interleave(video_units(frames=200, gop=50), sound_units(Codec.AAC, rate=rate, seconds=8.0))
+    async with window_on(looped(tuple(items), 8.0), ahead_s=7.0) as (window, _):
+        playlists = []
+        text = await window.media_playlist("sound")
+        (track,) = read_init(await window.init("sound", int(re.findall(r"init-(\d+)", text)[0])))
+        assert (track.codec, track.clock_rate) == (Codec.AAC, played)
+        # The rules have the shortest part in them: 85 % of the target.
+        while len(playlists) < 12:
+            msn, part = newest(text)
+            text = await window.media_playlist("sound", msn, part)
+            playlists.append(playlist_rules.check(text))
+        assert sum(len(segment.parts) for segment in playlists[-1].segments) > 8
+
+
 def sequence(playlist: playlist_rules.Playlist) -> int:
     """The number of the first segment."""
     return int(playlist.values("EXT-X-MEDIA-SEQUENCE")[0])
