@@ -135,7 +135,7 @@ async def test_playlists_keep_the_rules_while_the_window_slides() -> None:
 async def test_parts_of_aac_sound_are_as_long_as_they_must_be_at_any_rate(rate: int, played: int) -> None:
     items = interleave(video_units(frames=200, gop=50), sound_units(Codec.AAC, rate=rate, seconds=8.0))
     async with window_on(looped(tuple(items), 8.0), ahead_s=7.0) as (window, _):
-        playlists = []
+        playlists: list[playlist_rules.Playlist] = []
         text = await window.media_playlist("sound")
         (track,) = read_init(await window.init("sound", int(re.findall(r"init-(\d+)", text)[0])))
         assert (track.codec, track.clock_rate) == (Codec.AAC, played)

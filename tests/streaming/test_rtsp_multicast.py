@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
@@ -152,6 +153,27 @@ async def test_gstreamer_sees_it(tmp_path: Path) -> None:
         command += "! videoconvert ! video/x-raw,format=GRAY8 ! filesink buffer-mode=unbuffered sync=false".split()
         command.append(f"location={raw}")
         command += "camera. ! rtppcmadepay ! queue ! fakesink sync=false async=false".split()
+        await run_until(lambda: raw.exists() and raw.stat().st_size > 40 * WIDTH * HEIGHT, *command)
+    pictures = np.frombuffer(raw.read_bytes(), np.uint8)[: 40 * WIDTH * HEIGHT].reshape(-1, HEIGHT, WIDTH)
+    shown = [read_clock(picture) for picture in pictures]
+    assert None not in shown
+    assert {(b or 0) - (a or 0) for a, b in pairwise(shown)} == {40}
+
+
+async def test_ffmpeg_sees_it(tmp_path: Path) -> None:
+    raw, description = tmp_path / "pictures", tmp_path / "hall.sdp"
+    # ffmpeg's RTSP client joins where the default route leads, and takes no other address; from a description it does.
+    async with serving(ANY_SOURCE) as (url, _, _), rtsp_talk(url) as talk:
+        text = (await talk.ask("DESCRIBE")).body.decode()
+        where = await set_up(talk, 1)
+        lines = text.split("m=audio")[0].splitlines()
+        lines = [f"c=IN IP4 {where['destination']}/1" if line.startswith("c=") else line for line in lines]
+        port = where["port"].partition("-")[0]
+        description.write_text("\n".join(lines).replace("m=video 0 ", f"m=video {port} ") + "\n")
+        assert (await talk.ask("PLAY")).status == 200
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error"]
+        command += ["-protocol_whitelist", "file,udp,rtp", "-localaddr", "127.0.0.1", "-i", str(description)]
+        command += ["-fps_mode", "passthrough", "-pix_fmt", "gray", "-f", "rawvideo", "-flush_packets", "1", str(raw)]
         await run_until(lambda: raw.exists() and raw.stat().st_size > 40 * WIDTH * HEIGHT, *command)
     pictures = np.frombuffer(raw.read_bytes(), np.uint8)[: 40 * WIDTH * HEIGHT].reshape(-1, HEIGHT, WIDTH)
     shown = [read_clock(picture) for picture in pictures]
