@@ -84,11 +84,12 @@ class Spooling:
         self._builder = SegmentBuilder(0, 0, False)
 
     def take(self, part: Part) -> None:
-        """CRC-32 and SHA-256 of each chunk."""
+        """Each chunk in one piece, its CRC-32 and SHA-256."""
         self.parts += 1
         for track_id, chunk in part.chunks.items():
-            frame_head(Kind.CHUNK, chunk.data)
-            self._builder.add(track_id, chunk.dts, chunk.duration, chunk.samples, chunk.data, 0)
+            data = chunk.data
+            frame_head(Kind.CHUNK, data)
+            self._builder.add(track_id, chunk.dts, chunk.duration, chunk.samples, data, 0)
 
 
 async def run(

@@ -164,21 +164,23 @@ def fragment(sequence: int, track_id: int, samples: Sequence[Sample]) -> bytes:
     the caller sees to it that they agree with each sample's dts."""
     payload = [sample.data for sample in samples]
     if all(sample.keyframe and sample.cts_offset == 0 for sample in samples):
-        return sync_fragment(sequence, track_id, samples[0].dts, [sample.duration for sample in samples], payload)
+        durations, sizes = [sample.duration for sample in samples], [len(data) for data in payload]
+        return b"".join((sync_head(sequence, track_id, samples[0].dts, durations, sizes), *payload))
     entries: list[int] = []
     for sample in samples:
         flags = SYNC_FLAGS if sample.keyframe else NON_SYNC_FLAGS
         entries += (sample.duration, len(sample.data), flags, sample.cts_offset & 0xFFFFFFFF)
-    return video_fragment(sequence, track_id, samples[0].dts, entries, payload)
+    return b"".join((video_head(sequence, track_id, samples[0].dts, entries, sum(map(len, payload))), *payload))
 
 
-def video_fragment(sequence: int, track_id: int, dts: int, entries: Sequence[int], payload: Sequence[Buffer]) -> bytes:
-    """A fragment whose ``entries`` are ready: duration, size, flags, cts offset (two's complement) for each sample."""
-    count = len(payload)
+def video_head(sequence: int, track_id: int, dts: int, entries: Sequence[int], size: int) -> bytes:
+    """What comes before the ``size`` bytes of samples in a fragment: ``moof``, and the head of ``mdat``. ``entries``
+    are duration, size, flags, cts offset (two's complement) of each sample."""
+    count = len(entries) // 4
     table = struct.pack(f">{4 * count}I", *entries)
     trun = 20 + 16 * count
     moof = 68 + trun
-    mdat = 8 + sum(entries[1::4])
+    mdat = 8 + size
     if mdat >= _MDAT_LIMIT:
         raise ValueError("a fragment of 2 GiB or more")
     head = _VIDEO_HEAD.pack(
@@ -186,13 +188,12 @@ def video_fragment(sequence: int, track_id: int, dts: int, entries: Sequence[int
         16, b"tfhd", 0x020000, track_id, 20, b"tfdt", 0x01000000, dts,
         trun, b"trun", 0x01000F01, count, moof + 8,
     )  # fmt: skip
-    return b"".join((head, table, _MDAT_HEAD.pack(mdat, b"mdat"), *payload))
+    return head + table + _MDAT_HEAD.pack(mdat, b"mdat")
 
 
-def sync_fragment(sequence: int, track_id: int, dts: int, durations: Sequence[int], payload: Sequence[Buffer]) -> bytes:
-    """A fragment of sync samples without composition offsets: sound. What all samples share is written once."""
-    count = len(payload)
-    sizes = [len(data) for data in payload]
+def sync_head(sequence: int, track_id: int, dts: int, durations: Sequence[int], sizes: Sequence[int]) -> bytes:
+    """The same for sync samples without composition offsets: sound. What all samples share is written once."""
+    count = len(sizes)
     mdat = 8 + sum(sizes)
     if mdat >= _MDAT_LIMIT:
         raise ValueError("a fragment of 2 GiB or more")
@@ -214,4 +215,4 @@ def sync_fragment(sequence: int, track_id: int, dts: int, durations: Sequence[in
         moof, b"moof", 16, b"mfhd", 0, sequence & 0xFFFFFFFF, moof - 24, b"traf", tfhd,
         20, b"tfdt", 0x01000000, dts, trun, b"trun", 0x01000001 | flags, count, moof + 8,
     )  # fmt: skip
-    return b"".join((head, table, _MDAT_HEAD.pack(mdat, b"mdat"), *payload))
+    return head + table + _MDAT_HEAD.pack(mdat, b"mdat")

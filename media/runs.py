@@ -5,7 +5,7 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import Final
 
-from media.fmp4 import NON_SYNC_FLAGS, SYNC_FLAGS, sync_fragment, video_fragment
+from media.fmp4 import NON_SYNC_FLAGS, SYNC_FLAGS, sync_head, video_head
 from media.segments import Chunk
 from media.unit import NS_PER_S, AccessUnit
 
@@ -62,12 +62,13 @@ class PictureRun:
     def chunk(self, number: int, track_id: int) -> Chunk:
         """The part's pictures as fragment ``number``; at least one must be there. The next part begins."""
         start, count = self.start, len(self._payload)
-        data = video_fragment(number, track_id, start, self._entries, self._payload)
+        head = video_head(number, track_id, start, self._entries, self.size)
+        chunk = Chunk((head, *self._payload), start, self.held_dts - start, count, len(head) + self.size)
         self._entries = []
         self._payload = []
         self.size = 0
         self.start = self.held_dts
-        return Chunk(data, start, self.held_dts - start, count)
+        return chunk
 
     @property
     def starts_with_keyframe(self) -> bool:
@@ -111,10 +112,12 @@ class SoundRun:
             units, rest, durations = self._uneven(units)
             self.units = rest + self.units
             start = units[0].dts
-        data = sync_fragment(number, track_id, start, durations, [unit.data for unit in units])
+        payload = [unit.data for unit in units]
+        sizes = [len(data) for data in payload]
+        head = sync_head(number, track_id, start, durations, sizes)
         duration = units[-1].dts - start + durations[-1]
         self.end = start + duration
-        return Chunk(data, start, duration, len(units))
+        return Chunk((head, *payload), start, duration, len(units), len(head) + sum(sizes))
 
     def _uneven(self, units: Sequence[AccessUnit]) -> tuple[list[AccessUnit], list[AccessUnit], list[int]]:
         """Sound with holes, overlaps or of unknown length: each unit lasts until the next one begins.

@@ -389,14 +389,14 @@ class Segmenter:
             chunks[VIDEO_TRACK_ID] = chunk
             start_ns = chunk.dts * NS_PER_S // pictures.rate
             end_ns = (chunk.dts + chunk.duration) * NS_PER_S // pictures.rate
-            self._bytes += len(chunk.data)
+            self._bytes += chunk.size
         if sounds.units:
             if before is None and pictures.held is not None:
                 before = -(-pictures.held_dts * sounds.rate // pictures.rate)
             sound = sounds.chunk(self._fragments, AUDIO_TRACK_ID, before)
             if sound is not None:
                 chunks[AUDIO_TRACK_ID] = sound
-                self._bytes += len(sound.data)
+                self._bytes += sound.size
                 if start_ns < 0:
                     start_ns = sound.dts * NS_PER_S // sounds.rate
                     end_ns = sounds.end * NS_PER_S // sounds.rate

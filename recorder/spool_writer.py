@@ -289,9 +289,10 @@ class SpoolWriter(threading.Thread):
             head = CHUNK.pack(
                 part.sequence, part.index, track_id, chunk.dts, chunk.duration, chunk.samples, part.start_utc_ns
             )
-            self._add(file, frame_head(Kind.CHUNK, head, chunk.data), head)
-            builder.add(track_id, chunk.dts, chunk.duration, chunk.samples, chunk.data, file.size)
-            self._add(file, chunk.data)
+            data = chunk.data
+            self._add(file, frame_head(Kind.CHUNK, head, data), head)
+            builder.add(track_id, chunk.dts, chunk.duration, chunk.samples, data, file.size)
+            self._add(file, data)
 
     def _end(self, file: _Written, builder: SegmentBuilder, duration_ns: int | None) -> None:
         file.builder = None

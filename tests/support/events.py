@@ -29,8 +29,8 @@ def segment(
         ticks = (at - START_NS) // 1000 * 90_000 // 1_000_000
         sound = (at - START_NS) // 1000 * 8_000 // 1_000_000
         chunks = {
-            1: Chunk(noise.randbytes(part_bytes), ticks, 45_000, 12),
-            2: Chunk(noise.randbytes(40), sound, 4_000, 25),
+            1: Chunk((noise.randbytes(part_bytes),), ticks, 45_000, 12, part_bytes),
+            2: Chunk((noise.randbytes(40),), sound, 4_000, 25, 40),
         }
         yield Part(sequence, index, at, NS_PER_S // 2, index == 0, chunks)
     yield SegmentEnd(sequence, parts * NS_PER_S // 2)
