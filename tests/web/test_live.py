@@ -186,7 +186,7 @@ async def test_a_download_goes_on_where_it_broke(tmp_path: Path) -> None:
             )  # fmt: skip
         for span, start, end in (
             ("bytes=1000-", 1000, len(data)), ("bytes=0-0", 0, 1), ("bytes=-500", len(data) - 500, len(data)),
-            ("bytes=100000-200000", 100_000, 200_001), (f"bytes=5-{10 * len(data)}", 5, len(data)),
+            ("bytes=100000-150000", 100_000, 150_001), (f"bytes=5-{10 * len(data)}", 5, len(data)),
         ):  # fmt: skip
             async with session.get(address, headers={"Range": span, "If-Range": etag}) as answer:
                 assert answer.status == 206
