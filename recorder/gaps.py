@@ -14,6 +14,8 @@ from storage.records import GapRecord, Json, StoryEntry
 
 _log = logging.getLogger(__name__)
 
+_BETWEEN_MEDIA = frozenset({GapCause.PACKETS_LOST.value, GapCause.CLOCK_JUMP.value})
+"""Causes whose rows say that something is wrong within a stretch; the others say that nothing of it is there."""
 _MAX_PENDING_STORY = 10_000
 _MAX_PENDING_GAPS = 1_000
 """Per recording. Past it, while the database is away, a new gap is joined to the last one of its cause."""
@@ -36,7 +38,8 @@ def _together(grown: GapRecord, row: GapRecord) -> GapRecord:
 class GapBook:
     """The gaps of one recording. Owned by the recording's task; saved by the ledger.
 
-    Gaps of one cause that lie close together become one: a thin line otherwise gives a row for each lost packet.
+    Lost packets and clock jumps that lie close together become one row: a thin line otherwise gives one for each
+    packet. Rows that say that nothing is there are joined where they meet, never over media.
     """
 
     def __init__(self, recording_id: str, merge_ns: int, metrics: RecorderMetrics) -> None:
@@ -66,14 +69,16 @@ class GapBook:
         been closed goes on."""
         if self._open is not None:
             return
-        last = self._entries[-1] if self._entries else None
-        if last is not None and last.record.cause == cause.value and last.record.end_utc_ns is not None:
-            if last.record.start_utc_ns <= start_utc_ns <= last.record.end_utc_ns + self._merge_ns:
-                last.record = replace(last.record, end_utc_ns=None)
-                last.dirty = True
-                self._open = last
-        if self._open is None:
-            self._open = self._new(start_utc_ns, None, cause, 0, detail)
+        for entry in reversed(self._entries):
+            old = entry.record
+            if old.cause != cause.value or old.end_utc_ns is None:
+                continue
+            if old.start_utc_ns <= start_utc_ns <= old.end_utc_ns:
+                entry.record = replace(old, end_utc_ns=None)
+                entry.dirty = True
+                self._open = entry
+                return
+        self._open = self._new(start_utc_ns, None, cause, 0, detail)
 
     def finish(self, end_utc_ns: int, cause: GapCause | None = None, detail: str = "") -> GapRecord | None:
         """Media is back; the cause may have become clear. The gap, None if none was open."""
@@ -102,7 +107,8 @@ class GapBook:
             old = entry.record
             if old.cause != gap.cause.value or old.end_utc_ns is None:
                 continue
-            near = gap.start_utc_ns - old.end_utc_ns <= self._merge_ns and old.start_utc_ns <= gap.end_utc_ns
+            within_ns = self._merge_ns if old.cause in _BETWEEN_MEDIA else 0
+            near = gap.start_utc_ns - old.end_utc_ns <= within_ns and old.start_utc_ns <= gap.end_utc_ns
             if near or len(self._entries) >= _MAX_PENDING_GAPS:
                 entry.record = replace(
                     old,
@@ -119,13 +125,46 @@ class GapBook:
         """Make sure that a hole is on record whole: a gap within it is stretched, else one is added."""
         for entry in reversed(self._entries):
             old = entry.record
-            if old.end_utc_ns is not None and old.end_utc_ns >= start_utc_ns and old.start_utc_ns <= end_utc_ns:
-                start, end = min(old.start_utc_ns, start_utc_ns), max(old.end_utc_ns, end_utc_ns)
-                if (start, end) != (old.start_utc_ns, old.end_utc_ns):
-                    entry.record = replace(old, start_utc_ns=start, end_utc_ns=end)
-                    entry.dirty = True
-                return entry.record
+            if old.end_utc_ns is None or old.end_utc_ns < start_utc_ns or old.start_utc_ns > end_utc_ns:
+                continue
+            only_meets = old.end_utc_ns <= start_utc_ns or end_utc_ns <= old.start_utc_ns
+            if only_meets and old.cause != cause.value and old.cause not in _BETWEEN_MEDIA:
+                continue
+            return self._stretch(entry, start_utc_ns, end_utc_ns)
         return self._new(start_utc_ns, end_utc_ns, cause, 0, detail).record
+
+    def miss(self, start_utc_ns: int, end_utc_ns: int, cause: GapCause) -> None:
+        """Put on record that nothing of this stretch is there, where no gap says so yet: no time is named twice."""
+        for start, end in self._unnamed(start_utc_ns, end_utc_ns):
+            for entry in reversed(self._entries):
+                old = entry.record
+                if old.cause == cause.value and old.start_utc_ns <= end and start <= (old.end_utc_ns or start):
+                    self._stretch(entry, start, end)
+                    break
+            else:
+                self._new(start, end, cause, 0, "")
+
+    def _unnamed(self, start: int, end: int) -> list[tuple[int, int]]:
+        pieces = []
+        for entry in sorted(self._entries, key=lambda item: item.record.start_utc_ns):
+            known = entry.record
+            if known.cause in _BETWEEN_MEDIA or (known.end_utc_ns is not None and known.end_utc_ns <= start):
+                continue
+            if known.start_utc_ns >= end:
+                break
+            if known.start_utc_ns > start:
+                pieces.append((start, known.start_utc_ns))
+            start = end if known.end_utc_ns is None else known.end_utc_ns
+        return [*pieces, (start, end)] if start < end else pieces
+
+    def _stretch(self, entry: _Entry, start_utc_ns: int, end_utc_ns: int) -> GapRecord:
+        old = entry.record
+        start = min(old.start_utc_ns, start_utc_ns)
+        end = old.end_utc_ns if old.end_utc_ns is None else max(old.end_utc_ns, end_utc_ns)
+        if (start, end) != (old.start_utc_ns, old.end_utc_ns):
+            entry.record = replace(old, start_utc_ns=start, end_utc_ns=end)
+            entry.dirty = True
+        return entry.record
 
     def _new(self, start: int, end: int | None, cause: GapCause, packets: int, detail: str) -> _Entry:
         entry = _Entry(

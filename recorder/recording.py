@@ -350,7 +350,9 @@ class Recording:
         file = self._file
         if file is None or file.failed is None:
             return False
-        self._media_end = self._durable_until(file)
+        # Those before it first, though the loop may not have told of them yet: where it begins is where they end.
+        self._settle()
+        self._lose(file, self._media_end)
         self._retry_at_ns = self._tools.clock.monotonic_ns() + int(self._settings.disk_retry_s * NS_PER_S)
         self._break = True
         self._segment = None
@@ -359,18 +361,30 @@ class Recording:
         self._close_object()
         self._refused = self._hole_cause = GapCause.STORAGE_LOST
         self._begin_gap(GapCause.STORAGE_LOST)
+        self._media_end = self._durable_end
         return True
 
     def _has_failed(self, file: OpenSpoolFile, error: OSError) -> None:
         self.trouble = refusal_code(error)
         self._trouble_at_ns = file.start_utc_ns or self._object_start
 
-    def _durable_until(self, file: OpenSpoolFile) -> int:
-        """Where the media on disk ends, up to and including ``file``."""
-        ends = [
-            item.segments[-1].facts.end_utc_ns for item in (file, self._before) if item is not None and item.segments
-        ]
-        return max([self._durable_end, *ends])
+    def _lose(self, file: OpenSpoolFile, until_utc_ns: int) -> bool:
+        """Put on record what a file took, up to ``until_utc_ns``, and the disk did not keep; whether that is anything.
+        All files before it are settled."""
+        if file.start_utc_ns is None:
+            return False
+        if file.segments:
+            start = self._durable_end = file.segments[-1].facts.end_utc_ns
+        elif 0 <= file.start_utc_ns - self._durable_end <= self._tolerance_ns:
+            start = self._durable_end
+        else:
+            # A longer hole before it has a cause of its own, and so has a step back.
+            start = file.start_utc_ns
+        if start >= until_utc_ns:
+            return False
+        self._book.miss(start, until_utc_ns, GapCause.STORAGE_LOST)
+        self._tools.ledger.changed()
+        return True
 
     def _close_object(self) -> None:
         file = self._file
@@ -386,15 +400,21 @@ class Recording:
         self._closing[closing] = file
         closing.add_done_callback(self._closed)
 
-    def _closed(self, closing: "asyncio.Future[SpoolFile | None]") -> None:
-        file = self._closing.pop(closing)
-        if closing.cancelled():
-            return
-        spool = closing.result()
+    def _closed(self, _: "asyncio.Future[SpoolFile | None]") -> None:
+        self._settle()
+
+    def _settle(self) -> None:
+        """Files that are closed go to the uploader, in their order; what one of them lacks goes on record."""
+        for closing in [item for item in self._closing if item.done()]:
+            file = self._closing.pop(closing)
+            if not closing.cancelled():
+                self._through(file, closing.result())
+
+    def _through(self, file: OpenSpoolFile, spool: SpoolFile | None) -> None:
         if spool is not None:
             self._tools.uploader.submit(spool)
-        # This file's alone: later ones may be on disk already, and must not hide what this one lacks.
-        self._durable_end = max([self._durable_end, *(item.facts.end_utc_ns for item in file.segments[-1:])])
+        if file.segments:
+            self._durable_end = file.segments[-1].facts.end_utc_ns
         # Until a whole object is on disk: who looks now and then must see it too.
         if file.failed is not None:
             self._has_failed(file, file.failed)
@@ -403,12 +423,15 @@ class Recording:
         if file.failed is None or file in self._settled_failures:
             self._settled_failures.discard(file)
             return
-        # It was closed before the disk's refusal was known here: what it lost ends where the next object begins.
-        end = next((item.start_utc_ns for item in self.files if item.start_utc_ns is not None), self._media_end)
-        if end > self._durable_end:
-            self._book.cover(self._durable_end, end, GapCause.STORAGE_LOST)
+        # It was closed before the disk's refusal was known here.
+        end = file.end_utc_ns
+        if end is None:
+            return
+        after = next((item.start_utc_ns for item in self.files if item.start_utc_ns is not None), self._media_end)
+        if 0 <= after - end <= self._tolerance_ns:
+            end = after
+        if self._lose(file, end):
             self._tell("media-lost", self._durable_end, cause=GapCause.STORAGE_LOST.value)
-            self._tools.ledger.changed()
 
     def _look_for_absence(self) -> None:
         """No media for a while: that is on record from now on, not only when it is over."""

@@ -51,7 +51,7 @@ class OpenSpoolFile:
 
     ``segments`` are those on disk (``fdatasync`` done). ``failed`` is set when the disk refused to take bytes: what was
     written since the last whole segment is cut off, and nothing more is taken. ``start_utc_ns`` is where its first
-    segment begins.
+    segment begins, ``end_utc_ns`` where the last part that it took ends.
     """
 
     def __init__(self, spool: "Spool", header: SpoolHeader, path: Path, after: "OpenSpoolFile | None") -> None:
@@ -64,6 +64,7 @@ class OpenSpoolFile:
         self.bytes = 4096 + 2 * len(header.init)
         self.media_bytes = 0
         self.start_utc_ns: int | None = None
+        self.end_utc_ns: int | None = None
         self.closed: asyncio.Future[SpoolFile | None] = asyncio.get_running_loop().create_future()
         self._spool = spool
         self._closing = False
@@ -84,6 +85,7 @@ class OpenSpoolFile:
         if refused is None:
             self.bytes += size
             self.media_bytes += part.size
+            self.end_utc_ns = part.start_utc_ns + part.duration_ns
             self._spool.put(PartOp(self, part), size)
         return refused
 

@@ -39,9 +39,9 @@ class RecordingSettings:
     The first object after a recording's start is shorter by up to ``stagger`` of that, by another share for each
     recording: on a theme day a county begins at the same minute, and must not store in the same second ever after.
 
-    A camera without media for ``away_s`` counts as away. Holes up to ``tolerance_s`` are no gap. Gaps of one cause
-    less than ``merge_gaps_s`` apart become one row. A disk that refused to take media is tried again after
-    ``disk_retry_s``.
+    A camera without media for ``away_s`` counts as away. Holes up to ``tolerance_s`` are no gap. Lost packets less than
+    ``merge_gaps_s`` apart, and jumps of the clock, become one row. A disk that refused to take media is tried again
+    after ``disk_retry_s``.
     """
 
     object_s: float = 30.0

@@ -84,6 +84,7 @@ class Uploader:
         self._failures = failures
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._lines: dict[str, _Line] = {}
+        self._told: set[str] = set()
         self.damaged_files = 0
 
     async def __aenter__(self) -> "Uploader":
@@ -181,8 +182,9 @@ class Uploader:
                     result = await step()
             except (StorageError, OSError) as error:
                 trouble = _trouble_of(error)
-                # Once for all recordings that wait for the same.
-                if trouble not in self.troubles:
+                # Once for all recordings that wait for the same, also where one fault has several shapes in turn.
+                if trouble not in self._told:
+                    self._told.add(trouble)
                     _log.warning("%s: %s", trouble, error.code if isinstance(error, StorageError) else error.strerror)
                 line.trouble = trouble
             except Exception as error:  # noqa: BLE001 - a fault of ours must not silence this recording's queue
@@ -190,6 +192,8 @@ class Uploader:
                 line.trouble = "task-failed"
             else:
                 line.trouble = ""
+                if not self.troubles:
+                    self._told.clear()
                 return result
             self._metrics.upload_retries += 1
             # Jitter, so that hundreds of recordings do not all ask at once when a server is back.

@@ -319,8 +319,9 @@ class GapRepository(Repository):
 
     async def save(self, gap: GapRecord) -> GapRecord:
         """Write a gap once, however often and in whatever stage of its growth it is saved. With an id: that row is
-        stretched to ``gap``. Without: a row of the same recording and cause (or still open) that it overlaps or touches
-        becomes both together; else a row is added. The gap as it is on record now. Raises ``RecordNotFoundError``.
+        stretched to ``gap``. Without: a row of the same recording and cause that it overlaps or touches, or one still
+        open that it overlaps, becomes both together; else a row is added. The gap as it is on record now. Raises
+        ``RecordNotFoundError``.
 
         A closed row never gets shorter: it may be several gaps in one, of which the writer knows only its own.
         """
@@ -332,6 +333,8 @@ class GapRepository(Repository):
             )
             if gap.end_utc_ns is not None:
                 query = query.where(GapRow.start_utc_ns <= gap.end_utc_ns)
+                # One of another cause that is still open and only follows it is another one.
+                query = query.where(or_(GapRow.cause == gap.cause, GapRow.start_utc_ns < gap.end_utc_ns))
             else:
                 query = query.where(GapRow.end_utc_ns.is_(None), GapRow.start_utc_ns == gap.start_utc_ns)
             known = await self._first(GapRecord, query.order_by(GapRow.start_utc_ns))

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
 import logging
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, replace
@@ -24,8 +23,9 @@ from web.notices import Notices
 QUICK: RecorderSettings = replace(FAST, recording=replace(FAST.recording, object_s=4.0, disk_retry_s=3.0))
 STEP_S = 0.5
 SEGMENT_S = 2.0
-MOST_LINES = 6
-"""Lines of the log at WARNING or above that one fault may cost, beside the notice."""
+MOST_LINES = 12
+"""Lines of the log at WARNING or above that one fault may cost, beside the notice: each of those who meet it says so
+once (reconciliation, gaps and story, spool, uploads in each shape it takes), and once more where it lets go between."""
 
 
 class Desk:
@@ -151,9 +151,15 @@ class Scene:
         return await self.home.gaps(self.meeting)
 
     async def lost_s(self) -> float:
-        """Seconds of the meeting that are not there."""
+        """Seconds of the meeting, which is over, that are not there: before, between and after what is there."""
+        recording = await self.home.recording(self.meeting)
         segments = sorted(await self.segments(), key=lambda item: item.start_utc_ns)
-        holes = (max(0, later.start_utc_ns - early.end_utc_ns) for early, later in itertools.pairwise(segments))
+        ends = [recording.started_utc_ns, *(item.end_utc_ns for item in segments)]
+        starts = [*(item.start_utc_ns for item in segments), recording.ended_utc_ns or 0]
+        holes = [max(0, start - end) for end, start in zip(ends, starts, strict=True)]
+        if holes[-1] <= self.home.settings.recording.tolerance_s * NS_PER_S:
+            # The last part was still being made.
+            holes.pop()
         return sum(holes) / NS_PER_S
 
 

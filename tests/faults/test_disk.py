@@ -3,18 +3,21 @@ was kept stays, and recording goes on by itself."""
 
 import contextlib
 import errno
+import itertools
 import os
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from media.unit import NS_PER_S
 from recorder.state import SpoolSettings
+from storage.records import GapRecord, StoredSegment
 from tests.faults.conftest import Moments
 from tests.faults.scene import QUICK, SEGMENT_S, STEP_S, Scene, meeting_under_way
-from tests.recorder.house import house
+from tests.recorder.house import START_NS, house
 from tests.support.faults_disk import WatchedDisk
 
 OUTSIDE = SEGMENT_S + STEP_S
@@ -22,11 +25,26 @@ OUTSIDE = SEGMENT_S + STEP_S
 
 
 async def assert_losses_are_on_record(scene: Scene, causes: set[str]) -> None:
-    """Whatever is not there lies in a gap, and no gap says more than what is not there."""
+    """Whatever is not there lies in a gap, and no gap says more than what is not there: none names time whose media is
+    on record, none the time of another."""
     gaps = await scene.is_whole()
     assert {gap.cause for gap in gaps} <= causes
-    named_s = sum((gap.end_utc_ns or 0) - gap.start_utc_ns for gap in gaps) / 1e9
-    assert named_s == pytest.approx(await scene.lost_s(), abs=0.5 * len(gaps))
+    segments = sorted(await scene.segments(), key=lambda item: item.start_utc_ns)
+    told = [*_spans("gap", gaps), *_spans("segment", segments)]
+    what = "\n" + "\n".join(f"{start_s:9.3f} {end_s:9.3f} {kind}" for start_s, end_s, kind in sorted(told))
+    named = sorted((gap.start_utc_ns, gap.end_utc_ns or 0) for gap in gaps)
+    for (_, end), (start, _) in itertools.pairwise(named):
+        assert end <= start, f"two gaps name {(end - start) / NS_PER_S} s both{what}"
+    for start, end in named:
+        there = sum(max(0, min(end, one.end_utc_ns) - max(start, one.start_utc_ns)) for one in segments)
+        assert there <= 0.5 * NS_PER_S, f"{there / NS_PER_S} s of a gap are on record{what}"
+    named_s = sum(end - start for start, end in named) / NS_PER_S
+    assert named_s == pytest.approx(await scene.lost_s(), abs=0.5 * len(gaps)), what
+
+
+def _spans(kind: str, items: Iterable[GapRecord | StoredSegment]) -> Iterator[tuple[float, float, str]]:
+    for item in items:
+        yield (item.start_utc_ns - START_NS) / NS_PER_S, ((item.end_utc_ns or 0) - START_NS) / NS_PER_S, kind
 
 
 async def test_a_disk_that_is_full_or_fails(

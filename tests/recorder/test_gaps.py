@@ -59,11 +59,64 @@ def test_a_gap_that_has_just_ended_goes_on() -> None:
     gaps.begin(10 * S, GapCause.STORAGE_LOST)
     gaps.begin(11 * S, GapCause.DISCONNECTED)
     assert gaps.finish(20 * S) is not None
-    gaps.begin(21 * S, GapCause.STORAGE_LOST)
+    gaps.begin(20 * S, GapCause.STORAGE_LOST)
     record = gaps.finish(30 * S)
     assert record is not None
     assert (record.start_utc_ns, record.end_utc_ns, record.cause) == (10 * S, 30 * S, "storage-lost")
     assert gaps.finish(31 * S) is None
+
+
+def test_a_gap_does_not_go_on_over_media_that_is_there() -> None:
+    gaps = book()
+    gaps.begin(10 * S, GapCause.STORAGE_LOST)
+    gaps.finish(20 * S)
+    gaps.begin(21 * S, GapCause.STORAGE_LOST)
+    record = gaps.finish(30 * S)
+    assert record is not None
+    assert (record.start_utc_ns, record.end_utc_ns) == (21 * S, 30 * S)
+    gaps.add(Gap(40 * S, 45 * S, GapCause.DISCONNECTED))
+    assert gaps.add(Gap(46 * S, 50 * S, GapCause.DISCONNECTED)).start_utc_ns == 46 * S
+
+
+def test_a_hole_beside_a_gap_of_another_cause_is_a_gap_of_its_own() -> None:
+    gaps = book()
+    gaps.add(Gap(10 * S, 12 * S, GapCause.STORAGE_LOST))
+    record = gaps.cover(12 * S, 20 * S, GapCause.SILENT)
+    assert (record.start_utc_ns, record.end_utc_ns, record.cause) == (12 * S, 20 * S, "silent")
+
+
+async def on_record(folder: Path, gaps: GapBook) -> list[tuple[int, int | None, str]]:
+    """The rows of a book: from and to, and why."""
+    async with house(folder) as home:
+        await with_recording(home)
+        await gaps.save(home.database)
+        async with home.database.read() as repos:
+            rows = await repos.gaps.of_recording("rec1")
+    return [(r.start_utc_ns // S, None if r.end_utc_ns is None else r.end_utc_ns // S, r.cause) for r in rows]
+
+
+async def test_what_is_missing_is_named_once_whatever_was_known_of_it(tmp_path: Path) -> None:
+    gaps = book()
+    gaps.add(lost(11, 12))
+    gaps.add(Gap(14 * S, 16 * S, GapCause.DISCONNECTED))
+    gaps.begin(18 * S, GapCause.SILENT)
+    gaps.miss(10 * S, 20 * S, GapCause.STORAGE_LOST)
+    gaps.miss(9 * S, 10 * S, GapCause.STORAGE_LOST)
+    assert await on_record(tmp_path, gaps) == [
+        (9, 14, "storage-lost"),
+        (11, 12, "packets-lost"),
+        (14, 16, "disconnected"),
+        (16, 18, "storage-lost"),
+        (18, None, "silent"),
+    ]
+
+
+async def test_what_is_missing_before_an_open_gap_of_its_cause_is_that_gap(tmp_path: Path) -> None:
+    gaps = book()
+    gaps.begin(18 * S, GapCause.STORAGE_LOST)
+    gaps.miss(16 * S, 18 * S, GapCause.STORAGE_LOST)
+    gaps.miss(17 * S, 30 * S, GapCause.STORAGE_LOST)
+    assert await on_record(tmp_path, gaps) == [(16, None, "storage-lost")]
 
 
 async def test_growing_while_it_is_saved_is_not_lost(tmp_path: Path) -> None:

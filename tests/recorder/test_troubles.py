@@ -15,7 +15,7 @@ from media.unit import NS_PER_S, Gap, GapCause
 from recorder.check import check
 from recorder.service import RecorderService
 from recorder.state import SpoolSettings
-from storage.errors import DatabaseUnavailableError
+from storage.errors import DatabaseUnavailableError, StoreUnavailableError
 from storage.records import MeetingState, RecordingState
 from tests.recorder.house import FAST, START_NS, House, house, until
 from tests.support.faults import Faults, FaultyDatabase, FaultyStore
@@ -60,6 +60,29 @@ async def test_store_away_the_spool_holds_and_drains_when_it_is_back(tmp_path: P
             await recorder.end_meeting(meeting, "user1")
         await whole(home, meeting)
         assert await home.gaps(meeting) == []
+
+
+async def test_a_fault_that_takes_several_shapes_in_turn_is_one_line_each(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fails = True
+
+    def strike(name: str, count: int) -> None:
+        if fails and name == "before put":
+            raise StoreUnavailableError("gone") if count % 2 else OSError(errno.EMFILE, "Too many open files")
+
+    async with house(tmp_path) as home:
+        meeting = await home.plan()
+        home.camera.connect()
+        async with home.service(store=FaultyStore(home.store, Faults(strike=strike))) as recorder:
+            await home.runs(recorder, meeting)
+            await feed(home, recorder, 10.0)
+            await until(lambda: recorder.metrics.upload_retries >= 8, "tried again and again")
+            fails = False
+            await recorder.end_meeting(meeting, "user1")
+        await whole(home, meeting)
+    lines = [record.getMessage() for record in caplog.records if record.name == "recorder.uploader"]
+    assert sorted(lines) == ["files-exhausted: Too many open files", "store-away: store-unavailable"]
 
 
 async def test_database_away_the_spool_holds_gaps_too(tmp_path: Path) -> None:
