@@ -81,7 +81,7 @@ class StretchedSound:
 class StretchReader:
     """Sound of segments that are asked for in order. While all of the file is read, the next stretch is made meanwhile.
 
-    Keeps the newest three stretches, about 0.2 MiB each. Close it when done.
+    Keeps the newest three stretches, about 0.2 MiB each, and those that are being made. Close it when done.
     """
 
     def __init__(self, sound: StretchedSound, source: RunReader) -> None:
@@ -112,10 +112,11 @@ class StretchReader:
         if task is None:
             task = asyncio.create_task(self._make(self._sound.stretches[number]), name="stretch of sound")
             self._made[number] = task
-            while len(self._made) > _STRETCHES_KEPT:
-                _, oldest = self._made.popitem(last=False)
-                oldest.cancel()
         self._made.move_to_end(number)
+        # Only what is made goes: short stretches of a camera that comes and goes are waited for several at a time.
+        spare = [other for other, made in self._made.items() if made.done() and other != number]
+        for other in spare[: max(0, len(self._made) - _STRETCHES_KEPT)]:
+            del self._made[other]
         return task
 
     async def _make(self, stretch: range) -> Mapping[int, bytes]:

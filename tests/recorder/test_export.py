@@ -186,6 +186,18 @@ async def test_a_restart_of_the_service_keeps_the_wall_clock(tmp_path: Path) -> 
     assert min(at for at in loud if at > 9) - shown[200][0] < 0.1
 
 
+async def test_sound_of_a_camera_that_comes_and_goes(tmp_path: Path) -> None:
+    # Each life of the stream is a stretch of sound of its own, and several are asked for at once.
+    lives = [[replace(unit, utc_ns=unit.utc_ns + n * 11 * SECOND) for unit in stretch(100.0, 4.0)] for n in range(12)]
+    async with archive(tmp_path) as home:
+        mp4, data = await exported(home, *lives)
+        middle = mp4.size // 2
+        assert await whole(mp4, middle) == data[middle:]
+    loud = np.array([at for at, wave, _ in sound(data) if np.abs(wave).max() > 0.3])
+    # The first life is the zero of time; each later one is 11 s after the one before it.
+    assert all(((loud >= n * 11) & (loud < n * 11 + 4.2)).any() for n in range(12))
+
+
 async def test_objects_without_sample_tables_give_the_same_file(tmp_path: Path) -> None:
     async with archive(tmp_path) as home:
         _, data = await exported(home, with_gap())
