@@ -188,7 +188,10 @@ async def test_a_restart_of_the_service_keeps_the_wall_clock(tmp_path: Path) -> 
 
 async def test_sound_of_a_camera_that_comes_and_goes(tmp_path: Path) -> None:
     # Each life of the stream is a stretch of sound of its own, and several are asked for at once.
-    lives = [[replace(unit, utc_ns=unit.utc_ns + n * 11 * SECOND) for unit in stretch(100.0, 4.0)] for n in range(12)]
+    first = stretch(100.0, 4.0)
+    lives: list[list[StreamItem]] = [
+        [replace(unit, utc_ns=unit.utc_ns + n * 11 * SECOND) for unit in first] for n in range(12)
+    ]
     async with archive(tmp_path) as home:
         mp4, data = await exported(home, *lives)
         middle = mp4.size // 2
