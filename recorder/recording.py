@@ -98,6 +98,7 @@ class Recording:
         self._refused: GapCause | None = None
         self.trouble = ""
         self._trouble_at_ns = 0
+        self._heard_at_ns = 0
         self._retry_at_ns = 0
         self._settled_failures: set[OpenSpoolFile] = set()
         self._resume_cause: GapCause | None = start.cause
@@ -367,6 +368,7 @@ class Recording:
     def _has_failed(self, file: OpenSpoolFile, error: OSError) -> None:
         self.trouble = refusal_code(error)
         self._trouble_at_ns = file.start_utc_ns or self._object_start
+        self._heard_at_ns = self._tools.clock.monotonic_ns()
 
     def _lose(self, file: OpenSpoolFile, until_utc_ns: int) -> bool:
         """Put on record what a file took, up to ``until_utc_ns``, and the disk did not keep; whether that is anything.
@@ -415,11 +417,14 @@ class Recording:
             self._tools.uploader.submit(spool)
         if file.segments:
             self._durable_end = file.segments[-1].facts.end_utc_ns
-        # Until a whole object is on disk: who looks now and then must see it too.
+        # Until a whole object is on disk, and for a while: who looks now and then must see it too, also where the loop
+        # hears of the refusal and of what the disk took after it at once.
         if file.failed is not None:
             self._has_failed(file, file.failed)
         elif spool is not None and (file.start_utc_ns or 0) > self._trouble_at_ns:
-            self.trouble = ""
+            heard_s = (self._tools.clock.monotonic_ns() - self._heard_at_ns) / NS_PER_S
+            if heard_s >= self._settings.disk_retry_s:
+                self.trouble = ""
         if file.failed is None or file in self._settled_failures:
             self._settled_failures.discard(file)
             return

@@ -198,3 +198,24 @@ async def test_a_gap_between_media_that_was_lost_keeps_its_cause(
             await recorder.end_meeting(meeting, "user1")
         await whole(home, meeting)
         assert await gaps_of(home, meeting) == [(2.0, 12.0, "disconnected"), (12.0, 14.0, "storage-lost")]
+
+
+async def test_the_operator_is_told_of_a_refusal_that_is_over_when_it_is_heard_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    disk.refused = {1}
+    async with house(tmp_path, EACH_SEGMENT) as home:
+        meeting = await home.plan()
+        home.camera.connect()
+        async with home.service() as recorder:
+            await started(home, recorder, meeting)
+            with disk.held():
+                await taken_unheard(home, recorder, disk, 7.0)
+            await until(lambda: recorder.metrics.gaps[GapCause.STORAGE_LOST] == 1, "heard of")
+            await until(lambda: recorder.metrics.objects_stored >= 3, "all is heard of")
+            assert recorder.warnings == ("files-exhausted",)
+            await until_tried_again(home, recorder)
+            await until(lambda: recorder.warnings == (), "over")
+            await recorder.end_meeting(meeting, "user1")
+        await whole(home, meeting)
