@@ -232,6 +232,40 @@ async def test_pages_of_cameras_are_told_what_changes(village: Service) -> None:
         assert [item["id"] for item in (await page.next("cameras"))["data"]["items"]] == ["camera-east"]
 
 
+async def test_a_camera_that_moves_to_another_area_is_no_longer_told_of(village: Service) -> None:
+    east, system = await village.logged_in("east"), await village.logged_in("system")
+    record = next(item for item in (await system.json("GET", "/cameras"))["items"] if item["id"] == "camera-east")
+    body = {"name": "会议室", "address": record["address"], "registration": record["registration"]}
+    async with event_page(east.client) as one, event_page(east.client) as town:
+        await one.subscribe("camera/camera-east")
+        await town.subscribe("cameras/town-east")
+        for page in (one, town):
+            assert [item["id"] for item in (await page.next("cameras"))["data"]["items"]] == ["camera-east"]
+        await system.json("PUT", "/cameras/camera-east", json={**body, "site_id": "hall-west", "name": "别处"})
+        refused = await one.next("refused")
+        assert (refused["topic"], refused["problem"]["code"]) == ("camera/camera-east", "outside-area")
+        assert (await town.next("cameras"))["data"]["items"] == []
+        # Back again: who asks anew is told, and nobody was told of what happened elsewhere.
+        await system.json("PUT", "/cameras/camera-east", json={**body, "site_id": "hall-east", "name": "后院"})
+        assert [item["name"] for item in (await town.next("cameras"))["data"]["items"]] == ["后院"]
+        await one.subscribe("camera/camera-east")
+        assert [item["name"] for item in (await one.next("cameras"))["data"]["items"]] == ["后院"]
+    assert [told["type"] for told in one.seen if told["type"] in {"cameras", "refused"}] == [
+        "cameras",
+        "refused",
+        "cameras",
+    ]
+
+
+async def test_a_page_without_a_camera_is_told_of_the_first(service: Service) -> None:
+    system = await service.logged_in("system")
+    async with event_page(system.client) as page:
+        await page.subscribe("cameras/all")
+        assert (await page.next("cameras"))["data"]["items"] == []
+        await with_cameras(service)
+        assert len((await page.next("cameras"))["data"]["items"]) == 2
+
+
 async def test_lists_of_meetings_are_told_to_look_again(village: Service) -> None:
     official = await village.logged_in("official")
     async with event_page(official.client) as page:

@@ -22,8 +22,9 @@ class CameraTopics:
     def __init__(self, services: Services, hub: Hub) -> None:
         self._services = services
         self._hub = hub
-        self._keys: dict[str, object] = {}
-        self._places: dict[str, CameraPlace] = {}
+        # None while nobody has such a topic.
+        self._keys: dict[str, object] | None = None
+        self._register: tuple[object, ...] = ()
         self._counted_ns = 0
 
     def snapshot(
@@ -31,7 +32,7 @@ class CameraTopics:
     ) -> messages.CamerasSnapshot:
         """The topic as it stands. ``running`` are meetings by camera, ``host`` is what the page calls this machine."""
         number = self._hub.newest_id
-        if not self._keys:
+        if self._keys is None:
             self._look(running)
         data = camera_view.listed(self._services, catalog, self._of(topic), dict(running), host)
         return messages.CamerasSnapshot(topic=topic, id=number, data=data)
@@ -40,13 +41,13 @@ class CameraTopics:
         """Publish what has changed; the topics that each page needs anew, since the register is another."""
         names = [topic.name for prefix in (f"{CAMERAS}/", f"{CAMERA}/") for topic in self._hub.topics(prefix)]
         if not names:
-            self._keys = {}
+            self._keys = None
             return []
-        before, places = self._keys, self._places
-        self._look(running)
-        if before and places != self._places:
+        before, register = self._keys, self._register
+        after = self._look(running)
+        if before is not None and register != self._register:
             return names
-        changed = {camera_id for camera_id, key in self._keys.items() if before and before.get(camera_id) != key}
+        changed = {camera_id for camera_id, key in after.items() if before is not None and before.get(camera_id) != key}
         now_ns = self._services.clock.monotonic_ns()
         counting = now_ns - self._counted_ns >= STEP_S * NS_PER_S
         if counting:
@@ -59,14 +60,18 @@ class CameraTopics:
                 self._hub.publish(name, self._numbers(online))
         return []
 
-    def _look(self, running: Mapping[str, Meeting]) -> None:
+    def _look(self, running: Mapping[str, Meeting]) -> dict[str, object]:
         services = self._services
-        self._places = dict(services.county.picture.cameras)
-        self._keys = {}
-        for camera_id in self._places:
+        picture = services.county.picture
+        # Where an organization is in the tree decides who may see its cameras.
+        self._register = (picture.cameras, picture.organizations)
+        found: dict[str, object] = {}
+        for camera_id in picture.cameras:
             status = services.supervisor.status(camera_id)
             shown = (status.state, status.since_utc_ns, status.problem, status.tracks) if status is not None else None
-            self._keys[camera_id] = (shown, services.wanted.is_unreadable(camera_id), running.get(camera_id))
+            found[camera_id] = (shown, services.wanted.is_unreadable(camera_id), running.get(camera_id))
+        self._keys = found
+        return found
 
     def _of(self, topic: str) -> list[CameraPlace]:
         kind, _, key = topic.partition("/")

@@ -276,8 +276,22 @@ class EventSockets:
         for page in tuple(self._pages):
             subscription = page.subscriptions.get(topic)
             if subscription in subscriptions and subscription is not None:
-                await self._fill(page, topic, subscription)
+                if await self._still_may(page, topic):
+                    await self._fill(page, topic, subscription)
+                else:
+                    self._board.hub.unsubscribe(topic, page.subscriptions.pop(topic, subscription))
                 await asyncio.sleep(0)
+
+    async def _still_may(self, page: Page, topic: str) -> bool:
+        """Whether what was moved is still the page's to see. What is no more can be told to those who had it."""
+        try:
+            await self._check(page.principal, topic)
+        except NotFoundError:
+            pass
+        except OutsideAreaError as error:
+            self._refuse(page, topic, error.code, error.params)
+            return False
+        return True
 
     async def _check(self, principal: Principal, topic: str) -> None:
         """May the page have the topic? Raises AccessError, NotFoundError, RecordNotFoundError."""
