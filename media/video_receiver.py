@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from media.codecs.nal import NalDepacketizer
-from media.rtp import INTERLEAVED_HEADER_BYTES, PLAIN_HEADER
+from media.rtp import HEADER, INTERLEAVED_HEADER_BYTES, PLAIN_HEADER
 from media.timeline import DecodeTimes, TickCounter, TrackTimeline
 from media.track_receiver import TrackReceiver, Unstamped
 from media.unit import AccessUnit, GapCause, StreamItem, Track
@@ -85,7 +85,8 @@ class VideoReceiver(TrackReceiver):
         if not prefix or self._reorder is not None:
             return stop
         stride = INTERLEAVED_HEADER_BYTES + stop - start
-        if stop + stride > end:
+        # A packet with no room for the prefix is no fragment, whatever stands behind it.
+        if stop + stride > end or stop - start <= HEADER.size + len(prefix):
             return stop
         head = read[start - INTERLEAVED_HEADER_BYTES : start] + bytes((PLAIN_HEADER, self._plain))
         tail = _SOURCE.pack(self._timestamp, self._ssrc) + prefix

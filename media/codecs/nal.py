@@ -26,6 +26,10 @@ DROP: Final = 5
 first slice, parameter sets, other units to keep, units that are not kept."""
 
 MAX_UNIT_BYTES: Final = 16 * 1024 * 1024
+MAX_PIECES: Final = 32 * 1024
+"""Bounds of a picture that is being collected: its octets, and the pieces they lie in, each of which takes memory
+however short it is."""
+
 MAX_CARRIED_BYTES: Final = 64 * 1024
 MAX_SET_BYTES: Final = 4096
 MAX_SETS: Final = 64
@@ -165,9 +169,7 @@ class NalDepacketizer(ABC):
         elif kind != KEEP:
             self._other(kind, packet[start:end])
             return
-        if self._size > MAX_UNIT_BYTES:
-            self._empty()
-            self._damaged = True
+        self._bound()
         self._add_nal(packet[start:end])
 
     def push_aggregate(self, packet: bytes, start: int, end: int, extra: int = 0) -> bool:
@@ -196,6 +198,7 @@ class NalDepacketizer(ABC):
         if kind <= KEY_SLICE:
             self._begin_slice(kind, header + packet[start : start + 16])
         self._open = True
+        self._bound()
         self._fragment_kind = kind
         self._fragment_at = len(self._pieces)
         self._size_before = self._size
@@ -213,7 +216,7 @@ class NalDepacketizer(ABC):
             return False
         self._pieces.append(packet[start:end])
         self._size += end - start
-        if self._size > MAX_UNIT_BYTES:
+        if self._size > MAX_UNIT_BYTES or len(self._pieces) > MAX_PIECES:
             self.lose()
             self._empty()
             return False
@@ -223,7 +226,7 @@ class NalDepacketizer(ABC):
         """Middle fragments, without their prefix, of the NAL unit being put together: ``size`` octets in all."""
         self._pieces.extend(bodies)
         self._size += size
-        if self._size > MAX_UNIT_BYTES:
+        if self._size > MAX_UNIT_BYTES or len(self._pieces) > MAX_PIECES:
             self.lose()
             self._empty()
 
@@ -247,6 +250,12 @@ class NalDepacketizer(ABC):
         del self._pieces[self._fragment_at :]
         self._size = self._size_before
         self._fragment_at = -1
+
+    def _bound(self) -> None:
+        """Before a further NAL unit: what is too large to be a picture is given up."""
+        if self._size > MAX_UNIT_BYTES or len(self._pieces) > MAX_PIECES:
+            self._empty()
+            self._damaged = True
 
     def _empty(self) -> None:
         self._pieces.clear()

@@ -1,6 +1,7 @@
 """H.264 and H.265: parameter sets and payload formats."""
 
 import base64
+import tracemalloc
 from fractions import Fraction
 
 import av
@@ -12,7 +13,7 @@ from media.codecs import annexb, h264, h265
 from media.codecs.bits import BitReader, unescape
 from media.codecs.h264 import H264Depacketizer
 from media.codecs.h265 import H265Depacketizer
-from media.codecs.nal import MAX_SETS, NalDepacketizer
+from media.codecs.nal import MAX_PIECES, MAX_SETS, NalDepacketizer
 from media.errors import BitstreamError
 from media.packetizer import nal_units
 
@@ -147,6 +148,32 @@ def test_fu_a_without_a_beginning_is_damage() -> None:
     assert push(depacketizer, b"\x7c\x05st", b"\x7c\x45end") == [False, False]
     depacketizer.end_picture()
     assert [picture.data for picture in depacketizer.ready] == [b""]
+
+
+@pytest.mark.parametrize(
+    "again",
+    [b"\x7c\x05", b"\x7c\x05x", b"\x7c\x85xy", b"\x61\x00", b"\x18" + b"\x00\x02\x61\x00" * 8],
+    ids=["empty-fragment", "short-fragment", "first-fragment", "slice", "aggregate"],
+)
+def test_a_picture_that_never_ends_does_not_fill_the_memory(again: bytes) -> None:
+    h264 = H264Depacketizer()
+    push(h264, b"\x7c\x85\x88begun")
+    tracemalloc.start()
+    try:
+        for _ in range(6 * MAX_PIECES):
+            h264.push(again, 0, len(again))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # A picture's worth of pieces with their objects' heads; all that was sent would be several times as much.
+    assert kept < 4 * 1024 * 1024
+    h264.end_picture()
+    assert [picture.data for picture in h264.ready] == [b""]
+    # And the next one is taken.
+    h264.ready.clear()
+    push(h264, b"\x65\x88next")
+    h264.end_picture()
+    assert nals_of(h264) == [[b"\x65\x88next"]]
 
 
 def test_units_joined_by_start_codes_inside_one_packet() -> None:

@@ -20,6 +20,7 @@ from media.rtp import HEADER, parse_header
 from media.testpicture import TestPicture
 from media.testsource import TestSourceSettings
 from media.unit import NS_PER_S, AccessUnit, AudioTrack, Codec, GapCause, StreamItem, VideoTrack
+from streaming.rtsp.sdp import payload_type_of
 from tests.support.content import decode_pictures
 from tests.support.rtp_feed import (
     START_NS,
@@ -81,6 +82,22 @@ def test_lost_sound_is_on_record(units: list[AccessUnit], arrivals: list[Arrival
     (gap,) = gaps_of(items)
     assert (gap.cause, gap.packets, gap.detail) == (GapCause.PACKETS_LOST, 5, "audio")
     assert gap.end_utc_ns - gap.start_utc_ns == 5 * 40_000_000
+
+
+def test_a_frame_too_short_for_a_fragment_is_not_taken_for_one(units: list[AccessUnit]) -> None:
+    track = units[0].track
+    payload_type = payload_type_of(track)
+    source = HEADER.pack(0x80, payload_type, 7, 9000, 1001)
+    receiver = receiver_for([track])
+    receiver.rtp(0, source + b"\x7c\x85\x88begun", START_NS)
+    # What was cut off in the middle of its header comes twice, with what looks like a fragment's end right behind.
+    head = b"$\x00\x00\x05" + source[:2]
+    short = head + b"\x00\x08" + source[4:5]
+    read = short + short + source[5:] + b"\x7c\x05" + bytes(64)
+    assert receiver.follow(0, read, 4, len(short), len(read)) == len(short)
+    (counters,) = receiver.counters
+    assert counters is not None
+    assert counters.packets == 1
 
 
 def test_duplicates_are_counted_and_change_nothing(units: list[AccessUnit], arrivals: list[Arrival]) -> None:
