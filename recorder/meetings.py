@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from media.unit import NS_PER_S
 from recorder.errors import MeetingStateError
-from recorder.recording import RecordingPlan
+from recorder.plan import RecordingPlan
 from storage.database import Database
 from storage.records import (
     Meeting,

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import logging
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from media.clock import Clock
 from media.fanout import Reader, ReaderLimits
@@ -15,11 +15,12 @@ from media.stream import LiveStream
 from media.unit import NS_PER_S, Gap, GapCause
 from recorder.gaps import GapBook, Ledger
 from recorder.machine import refusal_code
+from recorder.plan import RecordingPlan, ResumePoint
 from recorder.spool import OpenSpoolFile, Spool
 from recorder.spool_format import SpoolFile, SpoolHeader
 from recorder.state import RecorderMetrics, RecordingSettings, RecordingState
 from recorder.uploader import Uploader
-from storage.records import GENESIS_HASH, GapRecord
+from storage.records import GapRecord
 
 _log = logging.getLogger(__name__)
 
@@ -29,41 +30,6 @@ _CAUGHT_UP_S = 1.0
 _CAUGHT_UP_POLL_S = 0.005
 _LIMITS = ReaderLimits(max_bytes=64 * 1024 * 1024, max_items=10_000)
 """A reader begins with all of the open segment, which may have 32 MiB, or the cached GOP."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingPlan:
-    """What is to be recorded. ``metadata`` goes to the store with each object. ``stream`` names the stream where it is
-    not the camera's own. ``intermittent``: nothing is missing while nothing comes (guidance is spoken now and then)."""
-
-    recording: str
-    meeting: str
-    camera: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    stream: str = ""
-    intermittent: bool = False
-
-    @property
-    def source(self) -> str:
-        """Whose stream is recorded: as ``streams`` knows it."""
-        return self.stream or self.camera
-
-
-@dataclass(frozen=True, slots=True)
-class ResumePoint:
-    """Where a recording goes on: the number of its next object, the hash chain so far, its next period, and since when
-    media is missing and why (until the first that comes)."""
-
-    number: int
-    chain: str
-    period: int
-    missing_since_utc_ns: int
-    cause: GapCause
-
-    @classmethod
-    def fresh(cls, start_utc_ns: int) -> "ResumePoint":
-        """A recording that begins at ``start_utc_ns``."""
-        return cls(0, GENESIS_HASH, 0, start_utc_ns, GapCause.NOT_STARTED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from recorder.errors import MeetingStateError
 from recorder.facts import tracks_to_json
 from recorder.gaps import Ledger
 from recorder.machine import MachineWatch
+from recorder.plan import ResumePoint
 from recorder.reconcile import Todo, compare, read_rows
-from recorder.recording import Recording, RecordingTools, ResumePoint
+from recorder.recording import Recording, RecordingTools
 from recorder.spool import Spool
 from recorder.spool_format import SpooledSegment, SpoolFile, SpoolHeader, read_pieces
 from recorder.state import LiveState, RecorderMetrics, RecorderSettings
