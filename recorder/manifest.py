@@ -89,6 +89,17 @@ def build_manifest(
             }
             for gap in gaps
         ],
+        **_guidance(recording, notes, attendance, talks),
+        "chain": {"first": GENESIS_HASH, "last": objects[-1].chain if objects else GENESIS_HASH},
+    }
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1).encode()
+
+
+def _guidance(
+    recording: Recording, notes: Sequence[GuidanceNote], attendance: Sequence[Attendance], talks: Sequence[TalkEntry]
+) -> dict[str, Any]:
+    """Who looked in, what they wrote and when they spoke."""
+    return {
         "notes": [
             {
                 "id": note.id,
@@ -123,9 +134,7 @@ def build_manifest(
             }
             for talk in talks
         ],
-        "chain": {"first": GENESIS_HASH, "last": objects[-1].chain if objects else GENESIS_HASH},
     }
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1).encode()
 
 
 def _end(known_utc_ns: int | None, recording: Recording) -> int | None:
