@@ -71,6 +71,8 @@ class Lane:
         self._sessions: list[Any] = []
         self._names = bytearray()
         self._name_bytes = 0
+        # Of the batch that is being given: another lane may learn meanwhile that the kernel cuts nothing.
+        self._runs: tuple[Run, ...] = ()
 
     @staticmethod
     def key_of(member: Outgoing, tag_bytes: int, outlet: UdpOutlet) -> Key:
@@ -123,12 +125,13 @@ class Lane:
                 kind.plain = found.plain
             else:
                 kind.plain = batch.like(found, kind.shape, first, kind.shift)
-        if found is None or not found.fits or len(self._runs(found)) > MAX_MESSAGES:
+        if found is None or not found.fits:
             return None
-        return found
+        self._runs = found.runs if self._outlet.segmentation else found.single()
+        return found if len(self._runs) <= MAX_MESSAGES else None
 
     def give(self, batch: Batch, wire: Wire) -> None:
-        """Send a batch to all members."""
+        """Send a batch to all members, as :meth:`wire` has laid it out."""
         self.number += wire.count
         self.octets += batch.size
         self.size += wire.size
@@ -137,7 +140,7 @@ class Lane:
         if not count:
             return
         scratch, kinds = self._scratch, self._kind_of
-        runs = self._runs(wire)
+        runs = self._runs
         stride = (wire.size + _LINE - 1) // _LINE * _LINE
         at_once = max(1, min(count, MAX_VIEWERS, SCRATCH_BYTES // stride, MAX_MESSAGES // len(runs)))
         places = scratch.places(wire, at_once, stride)
@@ -161,9 +164,6 @@ class Lane:
             self._outlet.cut()
         for member in leaving:
             member.leave()
-
-    def _runs(self, wire: Wire) -> tuple[Run, ...]:
-        return wire.runs if self._outlet.segmentation else wire.single()
 
     def _broken(self, place: int, wire: Wire, at: int) -> Outgoing:
         """Without keys nothing of the packets may leave."""

@@ -145,7 +145,7 @@ class Relay:
             await self._hand_out(self.audio.batch(item, now_ns), self.audio, self._listening)
 
     async def _hand_out(self, batch: Batch, track: RelayTrack, audience: Audience) -> None:
-        if not audience:
+        if not audience or not batch.packets:
             return
         await audience.give(batch, track)
         batch.distributed()

@@ -5,15 +5,18 @@ import contextlib
 import ctypes
 import errno
 import itertools
+import random
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import pytest
 from aiortc.rtp import RTCP_PSFB_PLI, RtcpPsfbPacket
 
 from media.rtcp import SenderReport, build_receiver_report, parse_compound
 from media.unit import AccessUnit, AudioTrack, Codec
+from streaming.webrtc import audience
 from streaming.webrtc.feedback import nack
 from streaming.webrtc.port import PortSettings, WebRtcPort
 from streaming.webrtc.udp import UdpPath
@@ -154,6 +157,69 @@ async def test_where_the_kernel_begins_to_refuse_nothing_is_lost() -> None:
             assert {error for _, error in volley.refused} == {errno.EINVAL}
             assert h.port.counters.refused == 0
             assert all(session.peer.counters.dropped == 0 for session in sessions)
+
+
+async def test_a_lane_that_learns_of_a_kernel_without_segmentation_does_not_stop_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(audience, "MAX_MEMBERS", 1)
+    for module in ("lane", "volley"):
+        monkeypatch.setattr(f"streaming.webrtc.{module}.MAX_MESSAGES", 16)
+    units = pictures(100)
+    # More packets than one call takes, unless the kernel cuts them.
+    crumbs = units[TOGETHER]
+    for _ in range(30):
+        crumbs = stuffed(crumbs, 98)
+    async with house() as h, crowd(h, 3, units) as (clients, sessions):
+        assert sessions[0].relay.viewers == 3
+        outlet = h.port.outlets[0]
+        outlet.socket.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
+        outlet._proven = False  # noqa: SLF001 as if nothing had been cut before
+        publish(h.stream(), [crumbs])
+        for client in clients:
+            await arrived(client, TOGETHER + 1 - 50)
+        assert not outlet.segmentation
+        publish(h.stream(), units[TOGETHER + 1 : 80])
+        for client in clients:
+            await arrived(client, 30)
+            assert whole(client)
+            assert numbers(video(client)) == list(range(50, 80))
+
+
+async def test_a_unit_with_nothing_in_it_stops_nobody() -> None:
+    units = pictures(100)
+    async with house() as h, crowd(h, 2, units) as (clients, sessions):
+        publish(h.stream(), [replace(units[TOGETHER], data=bytes(4)), *units[TOGETHER + 1 : 80]])
+        for client in clients:
+            await arrived(client, 29)
+            assert whole(client)
+        assert all(map(in_lane, sessions))
+
+
+async def test_who_leaves_while_lanes_are_being_given_gets_each_picture_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two to a lane, and the loop's turn is given up after each lane and each viewer.
+    monkeypatch.setattr(audience, "MAX_MEMBERS", 2)
+    monkeypatch.setattr(audience, "_LOOK_EVERY", 1)
+    units = large()
+    dice = random.Random(3)
+    async with house() as h, crowd(h, 6, units) as (clients, sessions):
+        monkeypatch.setattr(audience, "_TURN_S", -1.0)
+        for at in range(TOGETHER, 90):
+            publish(h.stream(), units[at : at + 1])
+            for _ in range(dice.randrange(1, 8)):
+                await asyncio.sleep(0)
+            outgoing = dice.choice(sessions).viewer.video
+            assert outgoing is not None
+            outgoing.leave()
+            if at == 75:
+                await h.whep.close(sessions.pop(2).id)
+                clients.pop(2)
+            for client in clients:
+                await arrived(client, at + 1 - 50)
+        for client, session in zip(clients, sessions, strict=True):
+            assert whole(client)
+            assert numbers(video(client)) == list(range(50, 90))
+            assert session.viewer.counters.packets == len(video(client))
 
 
 async def test_without_sendmmsg_each_is_served_alone() -> None:
