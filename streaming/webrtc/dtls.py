@@ -75,6 +75,10 @@ class DtlsFailedError(Exception):
     """No association: the handshake failed, took too long, or the certificate is not the one announced."""
 
 
+class ProtectionFailedError(Exception):
+    """The association's keys protect nothing any more."""
+
+
 class Certificates:
     """The certificate of new sessions, made anew before it expires: aiortc's are good for 30 days."""
 
@@ -210,24 +214,30 @@ class DtlsSrtp:
         return self._out.protect(packet)
 
     def protect_many(self, packets: Sequence[bytes]) -> list[bytes]:
-        """RTP to SRTP. Only while :attr:`connected`."""
+        """RTP to SRTP. Only while :attr:`connected`. Raises ProtectionFailedError."""
         assert self._out is not None
         protect = self._out.protect
-        return [protect(packet) for packet in packets]
+        try:
+            return [protect(packet) for packet in packets]
+        except pylibsrtp.Error as error:
+            raise ProtectionFailedError(str(error)) from None
 
     def protect_wire(self, wire: Wire) -> memoryview:
         """RTP to SRTP of packets laid out for :attr:`tag_bytes`; good until the next call of any session. Only while
-        :attr:`connected`."""
+        :attr:`connected`. Raises ProtectionFailedError."""
         assert self._out is not None
         scratch = self._scratch
         if not scratch.protect(self.keys[1], wire.plain, 0, scratch.pointers(wire, 0), wire.lengths):
-            raise pylibsrtp.Error("a packet cannot be protected")
+            raise ProtectionFailedError("a packet cannot be protected")
         return scratch.view[: wire.size]
 
     def protect_rtcp(self, packet: bytes) -> bytes:
-        """RTCP to SRTCP. Only while :attr:`connected`."""
+        """RTCP to SRTCP. Only while :attr:`connected`. Raises ProtectionFailedError."""
         assert self._out is not None
-        return self._out.protect_rtcp(packet)
+        try:
+            return self._out.protect_rtcp(packet)
+        except pylibsrtp.Error as error:
+            raise ProtectionFailedError(str(error)) from None
 
     def unprotect(self, packet: bytes) -> bytes | None:
         """SRTP to RTP; None if it is not authentic, repeated, or came before the keys."""

@@ -20,7 +20,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from media.clock import Clock
-from streaming.webrtc.dtls import Certificates, DtlsFailedError, DtlsSrtp, Scratch, fingerprint_of
+from streaming.webrtc.dtls import (
+    Certificates,
+    DtlsFailedError,
+    DtlsSrtp,
+    ProtectionFailedError,
+    Scratch,
+    fingerprint_of,
+)
 from streaming.webrtc.errors import SessionGoneError
 from streaming.webrtc.ice import IceCredentials, IceSession
 from streaming.webrtc.port import WebRtcPort
@@ -215,7 +222,10 @@ class Peer:
         if path is None or self.state is not PeerState.CONNECTED:
             self._counters.dropped += len(packets)
             return 0
-        protected = self._dtls.protect_many(packets)
+        try:
+            protected = self._dtls.protect_many(packets)
+        except ProtectionFailedError as error:
+            return self._unprotected(len(packets), error)
         went = path.send_many(protected)
         counters = self._counters
         counters.packets_out += went
@@ -230,7 +240,11 @@ class Peer:
         if path is None or self.state is not PeerState.CONNECTED:
             counters.dropped += wire.count
             return 0
-        went = path.send_wire(self._dtls.protect_wire(wire), wire)
+        try:
+            protected = self._dtls.protect_wire(wire)
+        except ProtectionFailedError as error:
+            return self._unprotected(wire.count, error)
+        went = path.send_wire(protected, wire)
         counters.packets_out += went
         counters.bytes_out += wire.size
         if went < wire.count:
@@ -248,7 +262,17 @@ class Peer:
         """Protect and send a compound RTCP packet; false if it did not go."""
         if self.state is not PeerState.CONNECTED:
             return False
-        return self._send(self._dtls.protect_rtcp(packet))
+        try:
+            return self._send(self._dtls.protect_rtcp(packet))
+        except ProtectionFailedError as error:
+            return bool(self._unprotected(1, error))
+
+    def _unprotected(self, packets: int, error: ProtectionFailedError) -> int:
+        """One session's keys are of no use: that is its end, and nobody else's."""
+        log.warning("webrtc: %s", error)
+        self._counters.dropped += packets
+        self._end(CloseReason.OURS)
+        return 0
 
     def _send(self, packet: bytes) -> bool:
         path = self._ice.path

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
+import pylibsrtp
 import pytest
 from aiortc.rtp import RTCP_PSFB_PLI, RtcpPsfbPacket
 
@@ -194,6 +195,25 @@ async def test_a_unit_with_nothing_in_it_stops_nobody() -> None:
             await arrived(client, 29)
             assert whole(client)
         assert all(map(in_lane, sessions))
+
+
+async def test_who_can_no_longer_be_protected_is_let_go_and_the_others_stay() -> None:
+    units = pictures(100)
+    # Keys of one SSRC that nobody uses: libsrtp refuses every packet.
+    useless = pylibsrtp.Session(pylibsrtp.Policy(bytes(30), pylibsrtp.Policy.SSRC_SPECIFIC, 1))
+    async with house() as h, crowd(h, 3, units) as (clients, sessions):
+        lost = sessions[1]
+        assert lost.viewer.video is not None
+        lost.peer._dtls._out = useless  # noqa: SLF001
+        lost.viewer.video.leave()
+        had = len(video(clients[1]))
+        # At once: nobody else has a turn before the pictures are given.
+        publish(h.stream(), units[TOGETHER:80])
+        for client in (clients[0], clients[2]):
+            await arrived(client, 30)
+            assert numbers(video(client)) == list(range(50, 80))
+        await clients[1].until(lambda: lost.over)
+        assert len(video(clients[1])) == had
 
 
 async def test_who_leaves_while_lanes_are_being_given_gets_each_picture_once(monkeypatch: pytest.MonkeyPatch) -> None:
