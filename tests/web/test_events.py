@@ -257,6 +257,30 @@ async def test_a_camera_that_moves_to_another_area_is_no_longer_told_of(village:
     ]
 
 
+async def test_a_room_and_a_meeting_that_move_to_another_area_are_no_longer_told_of(village: Service) -> None:
+    official, system = await village.logged_in("official"), await village.logged_in("system")
+    east = await village.logged_in("east")
+    meeting = await running_meeting(official)
+    async with event_page(east.client) as page:
+        await page.subscribe("room/hall-east")
+        await page.next("room")
+        await page.subscribe(f"meeting/{meeting}")
+        await page.next("meeting")
+        site = {"name": "会议室", "organization_id": "village-west"}
+        await system.json("PUT", "/sites/hall-east", json=site)
+        refused = await page.next("refused")
+        assert (refused["topic"], refused["problem"]["code"]) == ("room/hall-east", "outside-area")
+        branch = {"name": "东村党支部", "level": "village", "parent_id": "town-west"}
+        await system.json("PUT", "/organizations/village-east", json=branch)
+        refused = await page.next("refused")
+        assert (refused["topic"], refused["problem"]["code"]) == (f"meeting/{meeting}", "outside-area")
+        await write(official, meeting)
+        # Whatever comes next was sent after the note.
+        await page.subscribe(f"meeting/{meeting}")
+        await page.next("refused")
+        assert "note" not in [told["type"] for told in page.seen]
+
+
 async def test_a_page_without_a_camera_is_told_of_the_first(service: Service) -> None:
     system = await service.logged_in("system")
     async with event_page(system.client) as page:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -13,12 +13,14 @@ import structlog
 from aiohttp import WSMsgType, hdrs, web
 from pydantic import ValidationError
 
+from storage.errors import DatabaseError, RecordNotFoundError
 from storage.records import User
 from web.access.identity import catalog_of, room_token, session_token
 from web.access.principal import Principal
 from web.access.scopes import Scope
 from web.api.present import at
 from web.api.schemas import events as messages
+from web.county import CountyPicture
 from web.errors import BusyError, CsrfError, NotFoundError, OutsideAreaError, RequestError
 from web.live.events_board import MEETINGS, NOW, LiveBoard
 from web.live.events_cameras import ALL, CAMERA, CAMERAS
@@ -74,15 +76,18 @@ class EventSockets:
         self.beat_s: float = BEAT_S
         self._pages: OrderedDict[Page, None] = OrderedDict()
         self._filling: set[asyncio.Task[None]] = set()
+        self._places: tuple[object, ...] = ()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve pages for as long as the context is open."""
         self._board.refill = self._refill
         self._services.sessions.on_change.append(self.recheck)
+        self._services.county.on_change.append(self._register_changed)
         try:
             yield
         finally:
+            self._services.county.on_change.remove(self._register_changed)
             self._services.sessions.on_change.remove(self.recheck)
             for task in tuple(self._filling):
                 task.cancel()
@@ -268,9 +273,25 @@ class EventSockets:
 
     def _refill(self, topic: str, subscriptions: tuple[Subscription, ...]) -> None:
         """Send pages their topic as it stands, one after the other: none of them is in a hurry."""
-        task = asyncio.create_task(self._refill_all(topic, frozenset(subscriptions)), name=f"refill {topic}")
+        self._soon(self._refill_all(topic, frozenset(subscriptions)), f"refill {topic}")
+
+    def _soon(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._filling.add(task)
         task.add_done_callback(self._filling.discard)
+
+    def _register_changed(self, picture: CountyPicture) -> None:
+        """Where a room and an organization are decides who may see them; cameras have their own look at it."""
+        places = (picture.organizations, picture.sites)
+        if places != self._places:
+            self._places = places
+            self._soon(self._recheck_places(), "recheck topics")
+
+    async def _recheck_places(self) -> None:
+        for page in tuple(self._pages):
+            for topic, subscription in tuple(page.subscriptions.items()):
+                if topic.startswith(("room/", "meeting/")) and not await self._still_may(page, topic):
+                    self._board.hub.unsubscribe(topic, page.subscriptions.pop(topic, subscription))
 
     async def _refill_all(self, topic: str, subscriptions: frozenset[Subscription]) -> None:
         for page in tuple(self._pages):
@@ -286,8 +307,11 @@ class EventSockets:
         """Whether what was moved is still the page's to see. What is no more can be told to those who had it."""
         try:
             await self._check(page.principal, topic)
-        except NotFoundError:
+        except (NotFoundError, RecordNotFoundError):
             pass
+        except DatabaseError:
+            # Asked again with the next picture of the county.
+            self._places = ()
         except OutsideAreaError as error:
             self._refuse(page, topic, error.code, error.params)
             return False
