@@ -28,6 +28,7 @@ from media.unit import NS_PER_S, AccessUnit, VideoTrack
 from streaming.webrtc.port import PortSettings, WebRtcPort
 from streaming.webrtc.relay import Relays
 from streaming.webrtc.whep import WhepSessions, WhepSettings
+from web.interpreter import settle_interpreter
 
 Answerer = Callable[[str], Awaitable[str]]
 SETTINGS = TestSourceSettings(audio=None, width=1280, height=720, bitrate=1_000_000, gop_s=2.0, noise=40)
@@ -142,4 +143,6 @@ def _usage(*, memory: bool) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    # As the service does; so for both.
+    settle_interpreter()
     uvloop.run(serve(sys.argv[1]))

@@ -301,5 +301,6 @@ class WebRtcClient:
 
     async def _consent(self) -> None:
         while True:
-            await asyncio.sleep(2.0)
+            # As often as Chromium; RFC 7675, 5.1 asks for one in about 5 s.
+            await asyncio.sleep(2.5)
             self.send(self.check())
