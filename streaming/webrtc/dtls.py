@@ -199,10 +199,17 @@ class DtlsSrtp:
 
     async def close(self) -> None:
         """Say goodbye to the peer, forget the keys."""
-        self._transport.remove_all_listeners()
+        connected = self.connected
+        transport = self._transport
+        transport.remove_all_listeners()
         self._in = self._out = None
-        await self._transport.stop()
+        await transport.stop()
         self._records.close()
+        if connected:
+            # The association is part of cycles. What is large in it, a few hundred kilobytes, must not wait for the
+            # garbage collector, which comes seldom: viewers come and go all day.
+            held: Any = transport
+            held._ssl = held._rx_srtp = held._tx_srtp = None  # noqa: SLF001
 
     def feed(self, record: bytes) -> None:
         """A DTLS record came."""

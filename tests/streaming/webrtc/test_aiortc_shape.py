@@ -2,8 +2,10 @@
 the changed parts of aiortc/rtcdtlstransport.py, adapt dtls.py, then the version here."""
 
 import asyncio
+import gc
 import importlib.metadata
 import inspect
+import weakref
 
 import pylibsrtp
 import pytest
@@ -91,3 +93,25 @@ async def test_a_handshake_that_stalls_ends() -> None:
     with pytest.raises(DtlsFailedError):
         await end.handshake(0.05)
     await end.close()
+
+
+async def test_what_is_large_is_freed_as_an_association_ends() -> None:
+    certificates = [RTCCertificate.generateCertificate() for _ in range(2)]
+    prints = [[fingerprint_of(certificate)] for certificate in certificates]
+    ends: list[DtlsSrtp] = []
+    ends.append(DtlsSrtp(certificates[0], prints[1], "server", lambda data: ends[1].feed(data), lambda: None))
+    ends.append(DtlsSrtp(certificates[1], prints[0], "client", lambda data: ends[0].feed(data), lambda: None))
+    await asyncio.gather(*(end.handshake() for end in ends))
+    gc.disable()
+    try:
+        session = weakref.ref(ends[0].keys[0])
+        connection = weakref.ref(vars(vars(ends[0])["_transport"])["_ssl"])
+        await ends[0].close()
+        # Its task hears that it is cancelled.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert session() is None
+        assert connection() is None
+    finally:
+        gc.enable()
+        await ends[1].close()
