@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage.repositories.county import CameraRepository, OrganizationRepository, SiteRepository
+from storage.repositories.gaps import GapRepository
 from storage.repositories.guidance import (
     AttendanceRepository,
     GuidanceNoteRepository,
     RoomDeviceRepository,
     TalkRepository,
 )
+from storage.repositories.media_objects import MediaObjectRepository
 from storage.repositories.meetings import MeetingRepository, StoryRepository
 from storage.repositories.people import (
     AuditRepository,
@@ -18,7 +20,7 @@ from storage.repositories.people import (
     UserRepository,
     UserSessionRepository,
 )
-from storage.repositories.recordings import GapRepository, MediaObjectRepository, RecordingRepository
+from storage.repositories.recordings import RecordingRepository
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
