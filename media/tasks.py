@@ -1,8 +1,9 @@
 """Tasks that last as long as their service: a fault of ours must not end one in silence."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from media.clock import Clock
 from media.unit import NS_PER_S
@@ -63,3 +64,19 @@ async def lasting(name: str, work: Callable[[], Awaitable[None]], failures: Fail
             return
         steady = loop.time() - begun_s > _LONGEST_PAUSE_S
         pause_s = _FIRST_PAUSE_S if steady else min(max(_FIRST_PAUSE_S, pause_s * 2), _LONGEST_PAUSE_S)
+
+
+@contextlib.asynccontextmanager
+async def kept_running(name: str, work: Callable[[], Awaitable[None]], failures: Failures) -> AsyncIterator[None]:
+    """Run ``work`` as :func:`lasting` does, in a task of that name, for as long as the context is open."""
+    task = asyncio.create_task(lasting(name, work, failures), name=name)
+    try:
+        yield
+    finally:
+        await cancelled(task)
+
+
+async def cancelled(task: "asyncio.Task[None]") -> None:
+    """Cancel ``task`` and wait until it has ended, however it does."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

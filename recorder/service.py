@@ -4,42 +4,35 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
 from media.clock import Clock
 from media.stream import LiveStream
-from media.tasks import Failures, lasting
+from media.tasks import Failures, kept_running
 from media.unit import NS_PER_S, GapCause
 from recorder import meetings
+from recorder.cut_off import finish_cut_off, resume_point, with_torn_marked
 from recorder.errors import MeetingStateError
-from recorder.facts import tracks_to_json
 from recorder.gaps import Ledger
 from recorder.machine import MachineWatch
 from recorder.plan import ResumePoint
 from recorder.reconcile import Todo, compare, read_rows
-from recorder.recording import Recording, RecordingTools
+from recorder.recording import RecordingTools
+from recorder.running import RunningRecordings
 from recorder.spool import Spool
-from recorder.spool_format import SpooledSegment, SpoolFile, SpoolHeader, read_pieces
+from recorder.spooled import SpooledMedia
 from recorder.state import LiveState, RecorderMetrics, RecorderSettings
 from recorder.uploader import Uploader
 from storage import records
 from storage.database import Database
 from storage.errors import ConflictError, RecordNotFoundError, StorageError
 from storage.objects import ObjectStore
-from storage.records import GapRecord, MeetingPlace, RecordingPeriod, StoredSegment
+from storage.records import MeetingPlace
 
 _log = logging.getLogger(__name__)
 
 _LAST_WORDS_S = 3.0
-
-
-@dataclass(slots=True)
-class _Running:
-    recording: Recording
-    meeting: str
-    task: asyncio.Task[None]
 
 
 class RecorderService:
@@ -75,7 +68,7 @@ class RecorderService:
         self._uploader = Uploader(
             database, store, self._spool, self._ledger, self._settings.upload, self._metrics, self._failures
         )
-        self._tools = RecordingTools(
+        tools = RecordingTools(
             spool=self._spool,
             uploader=self._uploader,
             ledger=self._ledger,
@@ -84,8 +77,8 @@ class RecorderService:
             metrics=self._metrics,
             streams=streams,
         )
-        self._running: dict[str, _Running] = {}
-        self._failed: dict[str, Recording] = {}
+        self._recordings = RunningRecordings(tools, self._failures)
+        self.spooled = SpooledMedia(self._uploader, self._recordings)
         self._deciding = asyncio.Lock()
         # Told the id of each meeting that starts, ends or is missed, whoever did it. They must not block.
         self.on_change: list[Callable[[str], None]] = []
@@ -102,13 +95,13 @@ class RecorderService:
             recovered = await self._spool.recover()
             await stack.enter_async_context(self._uploader)
             stack.push_async_callback(self._drain)
-            for spool in _with_torn_marked(recovered):
+            for spool in with_torn_marked(recovered):
                 self._uploader.submit(spool)
             if recovered:
                 _log.info("%d spool files of an earlier run are taken up", len(recovered))
-            stack.push_async_callback(_cancelled, self._task("gaps and story", self._ledger.run))
+            await stack.enter_async_context(kept_running("gaps and story", self._ledger.run, self._failures))
             stack.push_async_callback(self._stop_all)
-            stack.push_async_callback(_cancelled, self._task("reconciliation", self._reconcile_forever))
+            await stack.enter_async_context(kept_running("reconciliation", self._reconcile_forever, self._failures))
             self._stack = stack.pop_all()
         return self
 
@@ -121,7 +114,7 @@ class RecorderService:
     def metrics(self) -> RecorderMetrics:
         """Counters and gauges, as they are now."""
         metrics = self._metrics
-        metrics.recordings = len(self._running)
+        metrics.recordings = len(self._recordings.ids)
         metrics.spool_bytes = self._spool.bytes
         metrics.spool_pending_bytes = self._spool.pending_bytes
         metrics.spool_files = self._spool.files
@@ -136,8 +129,7 @@ class RecorderService:
         ``disk-low``, ``disk-full``, ``disk-fails``, ``files-exhausted``, ``store-away``, ``store-full``,
         ``store-refuses``, ``store-damages``, ``upload-behind``, ``database-away``, ``clock-stepped``,
         ``task-failed``."""
-        found = set(self._uploader.troubles | self._machine.warnings)
-        found.update(item.recording.trouble for item in self._running.values() if item.recording.trouble)
+        found = set(self._uploader.troubles | self._machine.warnings | self._recordings.troubles)
         if self._spool.disk_full:
             found.add("disk-full")
         if self._failures.recent:
@@ -181,8 +173,8 @@ class RecorderService:
         Raises MeetingStateError, RecordNotFoundError, DatabaseError.
         """
         async with self._deciding:
-            running = self._guidance_of(meeting_id)
-            if running is None:
+            recording = self._recordings.guidance_of(meeting_id)
+            if recording is None:
                 async with self._database.read() as repos:
                     place = await repos.meetings.place(meeting_id)
                 if not meetings.wants_recording(place):
@@ -190,14 +182,10 @@ class RecorderService:
                 now = self._clock.utc_ns()
                 place, row = await meetings.add_guidance_recording(self._database, meeting_id, now)
                 await self._resume(place, row)
-                running = self._guidance_of(meeting_id)
-        if running is not None:
-            await running.taken_up()
+                recording = self._recordings.guidance_of(meeting_id)
+        if recording is not None:
+            await recording.taken_up()
         return True
-
-    def _guidance_of(self, meeting_id: str) -> Recording | None:
-        ours = (item.recording for item in self._running.values() if item.meeting == meeting_id)
-        return next((recording for recording in ours if recording.plan.intermittent), None)
 
     async def reconcile(self) -> Todo:
         """Compare what should run with what does, and make it so; what there was to do. Runs by itself every few
@@ -206,9 +194,9 @@ class RecorderService:
             now = self._clock.utc_ns()
             rows = await read_rows(self._database, now)
             finishing = {row.id for row in rows.active if self._uploader.finishing(row.id)}
-            todo = compare(rows, now, recorded=tuple(self._running), finishing=finishing, settings=self._settings)
+            todo = compare(rows, now, recorded=self._recordings.ids, finishing=finishing, settings=self._settings)
             for recording_id in todo.stop:
-                await self._stop(recording_id)
+                await self._recordings.stop(recording_id)
             for meeting in todo.miss:
                 await _apart(meetings.miss(self._database, meeting, now))
                 self._tell(meeting.id)
@@ -224,71 +212,23 @@ class RecorderService:
 
     def live_state(self, meeting_id: str) -> LiveState | None:
         """What a running meeting's page shows; None if it is not being recorded here."""
-        running = [
-            item.recording
-            for item in self._running.values()
-            if item.meeting == meeting_id and not item.recording.plan.intermittent
-        ]
-        if not running:
+        recordings = self._recordings.cameras_of(meeting_id)
+        if not recordings:
             return None
-        states = tuple(recording.state for recording in running)
-        ids = [recording.plan.recording for recording in running]
-        oldest = [self._uploader.oldest_utc_ns(item) for item in ids] + [item.oldest_utc_ns for item in running]
+        states = tuple(recording.state for recording in recordings)
+        ids = [recording.plan.recording for recording in recordings]
+        oldest = [self._uploader.oldest_utc_ns(item) for item in ids] + [item.oldest_utc_ns for item in recordings]
         closed = sum(spool.size for item in ids for spool in self._uploader.pending(item))
         return LiveState(
             meeting=meeting_id,
             recording_since_utc_ns=min((s.since_utc_ns for s in states if s.since_utc_ns is not None), default=None),
             last_part_utc_ns=max((s.last_part_utc_ns for s in states if s.last_part_utc_ns is not None), default=None),
             bytes=sum(state.bytes for state in states),
-            spool_bytes=closed + sum(file.bytes for recording in running for file in recording.files),
+            spool_bytes=closed + sum(file.bytes for recording in recordings for file in recording.files),
             spool_lag_s=self._lag_s(min((item for item in oldest if item is not None), default=None)),
             warnings=self.warnings,
             recordings=states,
         )
-
-    async def spooled_segments(self, recording_id: str) -> tuple[tuple[int, StoredSegment], ...]:
-        """Whole segments of a recording that are still in the spool, in order (those in rows may be among them), each
-        with the number of its period.
-
-        ``offset`` of their track ranges is where they will be in their object.
-        """
-        return tuple((header.period, item.facts) for header, _, item in self._spooled(recording_id))
-
-    async def spooled_periods(self, recording_id: str) -> tuple[RecordingPeriod, ...]:
-        """Periods of :meth:`spooled_segments`, in order; their rows may not be there yet."""
-        found: dict[int, RecordingPeriod] = {}
-        for header, _, _ in self._spooled(recording_id):
-            if header.period not in found:
-                found[header.period] = RecordingPeriod(
-                    recording_id=recording_id,
-                    number=header.period,
-                    tracks=tracks_to_json(header.tracks),
-                    init=dict(header.track_init),
-                )
-        return tuple(found[number] for number in sorted(found))
-
-    async def read_spooled(self, recording_id: str, sequence: int, track_id: int) -> bytes | None:
-        """A track's bytes of a spooled segment; None if it has left the spool (then its object is committed), or has
-        nothing of that track. Raises SpoolError, OSError."""
-        for _, path, item in self._spooled(recording_id):
-            if item.facts.sequence == sequence and track_id in item.pieces:
-                try:
-                    return await asyncio.to_thread(read_pieces, path, item.pieces[track_id])
-                except FileNotFoundError:
-                    return None
-        return None
-
-    def _spooled(self, recording_id: str) -> list[tuple[SpoolHeader, Path, SpooledSegment]]:
-        found = [
-            (spool.header, spool.path, item)
-            for spool in self._uploader.pending(recording_id)
-            for item in spool.segments
-        ]
-        running = self._running.get(recording_id)
-        recording = running.recording if running is not None else self._failed.get(recording_id)
-        if recording is not None:
-            found += [(file.header, file.path, item) for file in recording.files for item in file.segments]
-        return found
 
     def _lag_s(self, oldest_utc_ns: int | None) -> float:
         return max(0, self._clock.utc_ns() - oldest_utc_ns) / NS_PER_S if oldest_utc_ns is not None else 0.0
@@ -298,7 +238,7 @@ class RecorderService:
         begun = await meetings.begin(self._database, meeting_id, self._clock.utc_ns(), by, late_ns=late_ns)
         self._tell(meeting_id)
         if begun.recording is not None:
-            self._launch(begun.place, begun.recording, ResumePoint.fresh(begun.recording.started_utc_ns))
+            self._recordings.launch(begun.place, begun.recording, ResumePoint.fresh(begun.recording.started_utc_ns))
 
     def _tell(self, meeting_id: str) -> None:
         for listener in tuple(self.on_change):
@@ -308,61 +248,21 @@ class RecorderService:
         recording = known or await meetings.add_missing_recording(self._database, place, utc_ns)
         await self._resume(place, recording)
 
-    def _launch(self, place: MeetingPlace, row: records.Recording, start: ResumePoint) -> None:
-        recording = Recording(meetings.plan_of(place, row), start, self._tools)
-        task = asyncio.create_task(recording.run(), name=f"recording {row.id}")
-        self._running[row.id] = _Running(recording, task=task, meeting=place.meeting.id)
-        task.add_done_callback(lambda done: self._task_ended(row.id, done))
-
-    def _task_ended(self, recording_id: str, task: asyncio.Task[None]) -> None:
-        """A recording that failed is taken up again by the next reconciliation."""
-        running = self._running.get(recording_id)
-        if running is None or running.task is not task or task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:
-            self._failures.note("recording", error, recording_id)
-        self._failed[recording_id] = self._running.pop(recording_id).recording
-
     async def _resume(self, place: MeetingPlace, row: records.Recording) -> None:
-        await self._stop(row.id)
-        spooled = [spool for spool in self._uploader.pending(row.id) if spool.segments]
+        await self._recordings.stop(row.id)
+        # Before the rows: what is stored meanwhile is then in one of the two, or in both.
+        pending = self._uploader.pending(row.id)
         async with self._database.read() as repos:
             last = await repos.objects.last(row.id)
             periods = await repos.recordings.periods(row.id)
             still_open = await repos.gaps.open(row.id)
-        point = ResumePoint.fresh(row.started_utc_ns)
-        if last is not None:
-            number = max((period.number for period in periods), default=last.period)
-            point = ResumePoint(last.number + 1, last.chain, number + 1, last.end_utc_ns, GapCause.SERVICE_DOWN)
-        if spooled and spooled[-1].header.number >= point.number:
-            newest = spooled[-1]
-            point = ResumePoint(
-                newest.header.number + 1,
-                newest.chain,
-                max(point.period, newest.header.period + 1),
-                newest.segments[-1].facts.end_utc_ns,
-                GapCause.SERVICE_DOWN,
-            )
+        point = resume_point(row, last, periods, pending)
         book = self._ledger.book(row.id)
         if still_open and book.open_gap is None:
             book.adopt(still_open[-1])
         if point.cause is GapCause.SERVICE_DOWN and row.kind is records.RecordingKind.CAMERA:
             self._ledger.tell(place.meeting.id, self._clock.utc_ns(), "recording-resumed", {"camera": row.camera_id})
-        self._launch(place, row, point)
-
-    async def _stop(self, recording_id: str) -> Recording | None:
-        """Let a recording end and its files reach the uploader. None if there is none here."""
-        running = self._running.get(recording_id)
-        if running is not None:
-            await _cancelled(running.task)
-        recording = running.recording if running is not None else self._failed.get(recording_id)
-        if recording is not None:
-            await recording.stopped()
-        # Only now: until its files are the uploader's, playback finds them through here.
-        self._running.pop(recording_id, None)
-        self._failed.pop(recording_id, None)
-        return recording
+        self._recordings.launch(place, row, point)
 
     async def _end(self, meeting_id: str, utc_ns: int, by: str) -> list[asyncio.Future[None]]:
         # The row first: if the database refuses, the meeting goes on as if nothing had been asked.
@@ -380,39 +280,17 @@ class RecorderService:
                 self._failures.note("last words", error, meeting_id)
 
     async def _finish(self, row: records.Recording, end_utc_ns: int) -> asyncio.Future[None]:
-        if (running := self._running.get(row.id)) is not None:
+        if (recording := self._recordings.running(row.id)) is not None:
             passed_s = max(0, self._clock.utc_ns() - end_utc_ns) / NS_PER_S
-            await running.recording.covered(end_utc_ns, self._settings.last_part_s - passed_s)
-        recording = await self._stop(row.id)
+            await recording.covered(end_utc_ns, self._settings.last_part_s - passed_s)
+        recording = await self._recordings.stop(row.id)
         if recording is not None:
             recording.end(end_utc_ns)
         else:
-            await self._finish_cut_off(row, end_utc_ns)
+            tolerance_s = self._settings.recording.tolerance_s
+            pending = self._uploader.pending(row.id)
+            await finish_cut_off(self._database, row, pending, end_utc_ns, tolerance_s=tolerance_s)
         return self._uploader.finish(row.id)
-
-    async def _finish_cut_off(self, row: records.Recording, end_utc_ns: int) -> None:
-        """A recording that no task here runs: what is missing up to its end is on record as the service's absence."""
-        media_end = await self._media_end(row)
-        tolerance = int(self._settings.recording.tolerance_s * NS_PER_S)
-        async with self._database.transaction() as repos:
-            for gap in await repos.gaps.open(row.id):
-                await repos.gaps.close(gap.id, max(end_utc_ns, gap.start_utc_ns))
-            if end_utc_ns - media_end > tolerance:
-                gap = GapRecord(
-                    recording_id=row.id,
-                    start_utc_ns=media_end,
-                    end_utc_ns=end_utc_ns,
-                    cause=GapCause.SERVICE_DOWN.value,
-                )
-                await repos.gaps.save(gap)
-            if row.state is records.RecordingState.RECORDING:
-                await repos.recordings.set_state(row.id, records.RecordingState.FINISHING, end_utc_ns)
-
-    async def _media_end(self, row: records.Recording) -> int:
-        ends = [spool.segments[-1].facts.end_utc_ns for spool in self._uploader.pending(row.id) if spool.segments]
-        async with self._database.read() as repos:
-            last = await repos.objects.last(row.id)
-        return max([*ends, last.end_utc_ns if last is not None else row.started_utc_ns])
 
     async def _finish_over(self, row: records.Recording) -> None:
         end = row.ended_utc_ns
@@ -437,12 +315,8 @@ class RecorderService:
             _ = self.metrics
             await asyncio.sleep(self._settings.reconcile_s)
 
-    def _task(self, name: str, work: Callable[[], Awaitable[None]]) -> "asyncio.Task[None]":
-        return asyncio.create_task(lasting(name, work, self._failures), name=name)
-
     async def _stop_all(self) -> None:
-        for recording_id in list(self._running):
-            await self._stop(recording_id)
+        await self._recordings.stop_all()
         try:
             await self._ledger.save()
         except StorageError as error:
@@ -456,11 +330,6 @@ class RecorderService:
             _log.warning("%d objects stay in the spool for the next start", self._uploader.queued)
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
 async def _apart(step: Awaitable[object]) -> None:
     """One meeting's step of a reconciliation: what is wrong with it alone does not hold up the others."""
     try:
@@ -468,14 +337,3 @@ async def _apart(step: Awaitable[object]) -> None:
     except (MeetingStateError, ConflictError, RecordNotFoundError) as error:
         # Somebody else moved the meeting between our look and our step; the next look sees it.
         _log.info("a meeting changed meanwhile: %s", error)
-
-
-def _with_torn_marked(recovered: list[SpoolFile]) -> list[SpoolFile]:
-    """Only the newest file of a recording may have a torn tail; in an older one that is damage."""
-    newest = {spool.header.recording: spool.header.number for spool in recovered}
-    return [
-        replace(spool, torn_inside=True)
-        if spool.valid_bytes < spool.size and spool.header.number < newest[spool.header.recording]
-        else spool
-        for spool in recovered
-    ]

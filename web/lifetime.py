@@ -122,7 +122,7 @@ async def _start(
     passwords = Passwords(password_threads, seams.hasher)
     stream_passwords = StreamPasswords(keys.keys[keys.current])
     audit = Audit(clock)
-    playback = Playback(database, store, media.recorder, media_threads)
+    playback = Playback(database, store, media.recorder.spooled, media_threads)
     recordings = RtspRecordings(county, database, playback, audit, clock, media_threads)
     pins = CameraPins(media.supervisor, database, county, audit)
     await stack.enter_async_context(pins.following(failures))

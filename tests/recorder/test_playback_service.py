@@ -53,14 +53,14 @@ async def test_a_meeting_plays_while_it_runs_and_after_it(tmp_path: Path) -> Non
                 await fed(home, recorder, 12.0)
                 recording = (await home.recording(meeting)).id
                 async with asyncio.timeout(20):
-                    while len(await recorder.spooled_segments(recording)) < 2:  # noqa: ASYNC110
+                    while len(await recorder.spooled.spooled_segments(recording)) < 2:  # noqa: ASYNC110
                         await asyncio.sleep(0.01)
-                running = await pictures(Playback(home.database, home.store, recorder, executor), meeting)
+                running = await pictures(Playback(home.database, home.store, recorder.spooled, executor), meeting)
                 assert 20 <= running <= 140
                 home.camera.lose(5.0)
                 await fed(home, recorder, 6.0)
                 await recorder.end_meeting(meeting, "user1")
-                playback = Playback(home.database, home.store, recorder, executor)
+                playback = Playback(home.database, home.store, recorder.spooled, executor)
                 # All but the part that was open at the end.
                 shown = await pictures(playback, meeting)
                 assert 195 <= shown <= 200
@@ -90,7 +90,7 @@ async def test_a_recording_across_a_restart_is_one(tmp_path: Path) -> None:
                 await home.runs(recorder, meeting)
                 await fed(home, recorder, 6.0)
                 await recorder.end_meeting(meeting, "user1")
-                playback = Playback(home.database, home.store, recorder, executor)
+                playback = Playback(home.database, home.store, recorder.spooled, executor)
                 assert await pictures(playback, meeting) >= 130
                 assert "#EXT-X-DISCONTINUITY\n" in await playback.media_playlist(meeting, "video")
                 mp4 = await Mp4Export(playback, executor).open(meeting)

@@ -189,21 +189,21 @@ async def test_what_is_still_in_the_spool_can_be_played(tmp_path: Path) -> None:
             await until(lambda: recorder.metrics.parts >= 38, "parts arrive")
             recording = (await home.recording(meeting)).id
             await until(lambda: recorder.metrics.upload_queue == 2, "two objects closed")
-            spooled = await recorder.spooled_segments(recording)
+            spooled = await recorder.spooled.spooled_segments(recording)
             assert len(spooled) >= 8
-            (period,) = await recorder.spooled_periods(recording)
+            (period,) = await recorder.spooled.spooled_periods(recording)
             assert {number for number, _ in spooled} == {period.number}
             for _, segment in spooled:
                 for part in segment.ranges:
-                    media = await recorder.read_spooled(recording, segment.sequence, part.track_id)
+                    media = await recorder.spooled.read_spooled(recording, segment.sequence, part.track_id)
                     assert media is not None
                     assert hashlib.sha256(media).hexdigest() == part.sha256
                     assert read_fragments(media, part.track_id)[0].dts == part.dts
-            assert await recorder.read_spooled(recording, 1, 1) is None
+            assert await recorder.spooled.read_spooled(recording, 1, 1) is None
             faults.away = False
             await recorder.end_meeting(meeting, "user1")
-            assert await recorder.spooled_segments(recording) == ()
-            assert await recorder.read_spooled(recording, spooled[0][1].sequence, 1) is None
+            assert await recorder.spooled.spooled_segments(recording) == ()
+            assert await recorder.spooled.read_spooled(recording, spooled[0][1].sequence, 1) is None
         stored = {segment.sequence: segment for row in await home.verify(meeting) for segment in row.segments}
         for _, segment in spooled:
             assert stored[segment.sequence] == segment
