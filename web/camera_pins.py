@@ -1,13 +1,11 @@
 """Certificates of cameras that are trusted on first use: what was met first is written into the register."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 import structlog
 
-from media.tasks import Failures, lasting
+from media.tasks import Failures, kept_running
 from storage.database import Database
 from storage.errors import RecordNotFoundError
 from storage.records import TlsTrust
@@ -28,16 +26,9 @@ class CameraPins:
         self._county = county
         self._audit = audit
 
-    @contextlib.asynccontextmanager
-    async def following(self, failures: Failures) -> AsyncIterator[None]:
+    def following(self, failures: Failures) -> AbstractAsyncContextManager[None]:
         """Write new certificates down for as long as the context is open."""
-        task = asyncio.create_task(lasting("camera certificates", self._follow, failures), name="camera certificates")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        return kept_running("camera certificates", self._follow, failures)
 
     async def _follow(self) -> None:
         async for status in self._supervisor.changes():

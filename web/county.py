@@ -12,7 +12,7 @@ from functools import cached_property
 
 import structlog
 
-from media.tasks import Failures, lasting
+from media.tasks import Failures, kept_running
 from storage.database import Database
 from storage.errors import DatabaseError
 from storage.records import CameraPlace, Organization, OrganizationLevel, Site, User
@@ -112,13 +112,8 @@ class County:
     async def running(self, failures: Failures) -> AsyncIterator[None]:
         """Refresh from time to time. A database that is away leaves the last picture in place."""
         await self.refresh()
-        task = asyncio.create_task(lasting("county picture", self._keep_fresh, failures), name="county")
-        try:
+        async with kept_running("county picture", self._keep_fresh, failures):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _keep_fresh(self) -> None:
         away = False

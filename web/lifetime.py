@@ -16,7 +16,7 @@ from argon2 import PasswordHasher
 
 from media.clock import Clock, SystemClock
 from media.stream import StreamId
-from media.tasks import Failures, lasting
+from media.tasks import Failures, kept_running
 from recorder.export import Mp4Export
 from recorder.playback import Playback
 from recorder.service import RecorderService
@@ -98,7 +98,71 @@ def lifetime(settings: Settings, catalogs: Catalogs, seams: Seams) -> Callable[[
 async def _start(
     app: web.Application, settings: Settings, catalogs: Catalogs, seams: Seams, stack: contextlib.AsyncExitStack
 ) -> None:
-    clock = seams.clock
+    ground = await _lay_ground(settings, seams, stack)
+    media = await _start_media(ground)
+    threads = _start_threads(stack)
+    players = await _start_players(ground, media, threads)
+    trends, notices = await _start_watch(ground, media, players, catalogs)
+    export = Mp4Export(players.playback, threads.media)
+    app[LIVE] = LiveContext(players.windows, players.playback, SanhuiGate(ground.clock), export, settings.zone)
+    webrtc = await start_webrtc(
+        settings, ground.clock, ground.county, media.directory.stream, media.supervisor.pushed, threads.media, stack
+    )
+    if webrtc is not None:
+        app[WEBRTC] = webrtc
+        app[VIEW_TOKENS] = webrtc.tokens
+    passwords = Passwords(threads.passwords, seams.hasher)
+    app[SERVICES] = Services(
+        settings=settings,
+        clock=ground.clock,
+        catalogs=catalogs,
+        database=ground.database,
+        store=ground.store,
+        secrets=ground.secrets,
+        county=ground.county,
+        supervisor=media.supervisor,
+        directory=media.directory,
+        wanted=media.wanted,
+        addresses=Addresses(media.guard),
+        recorder=media.recorder,
+        playback=players.playback,
+        passwords=passwords,
+        sessions=Sessions(ground.database, passwords, ground.clock, session_settings(settings)),
+        stream_passwords=players.stream_passwords,
+        audit=players.audit,
+        viewers=players.viewers,
+        stills=Stills(
+            media.directory.stream, threads.stills, ground.clock, StillSettings(max_age_s=settings.still_max_age_s)
+        ),
+        trends=trends,
+        metrics=ground.metrics,
+        notices=notices,
+        devices=Devices(ground.database, ground.county, ground.clock),
+        pairings=Pairings(ground.clock),
+        rtsp_port=players.rtsp_port,
+    )
+    await stack.enter_async_context(live_events(app, ground.failures))
+    if webrtc is not None:
+        await start_talk(app, media.talk, webrtc, media.wanted.source, ground.failures, stack)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What all else stands on. What is started on it goes on ``stack``."""
+
+    settings: Settings
+    clock: Clock
+    stack: contextlib.AsyncExitStack
+    keys: SecretKeys
+    secrets: SecretBox
+    database: Database
+    store: ObjectStore
+    failures: Failures
+    metrics: Metrics
+    county: County
+
+
+async def _lay_ground(settings: Settings, seams: Seams, stack: contextlib.AsyncExitStack) -> _Ground:
     await asyncio.to_thread(settings.data_dir.mkdir, parents=True, exist_ok=True)
     key_file = settings.secret_key_file or settings.data_dir / "secret.key"
     keys = await asyncio.to_thread(SecretKeys.load_or_create, key_file)
@@ -106,84 +170,26 @@ async def _start(
     await _migrate(settings.database_address)
     database = await stack.enter_async_context(Database(settings.database_address))
     store = await stack.enter_async_context(open_store(store_settings(settings)))
-    failures = Failures(clock)
+    failures = Failures(seams.clock)
     metrics = Metrics()
-    await stack.enter_async_context(metrics.measuring_delay(clock, failures))
+    await stack.enter_async_context(metrics.measuring_delay(seams.clock, failures))
     county = County(database, seams.county_refresh_s)
     await stack.enter_async_context(county.running(failures))
-
-    media = await _start_media(settings, clock, county, secrets, database, store, failures, stack)
-    media_threads = stack.enter_context(ThreadPoolExecutor(3, thread_name_prefix="media"))
-    still_threads = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="stills"))
-    password_threads = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="passwords"))
-    windows = await stack.enter_async_context(
-        LiveWindows(media.directory.stream, clock, media_threads, window_settings(settings))
-    )
-    passwords = Passwords(password_threads, seams.hasher)
-    stream_passwords = StreamPasswords(keys.keys[keys.current])
-    audit = Audit(clock)
-    playback = Playback(database, store, media.recorder.spooled, media_threads)
-    recordings = RtspRecordings(county, database, playback, audit, clock, media_threads)
-    pins = CameraPins(media.supervisor, database, county, audit)
-    await stack.enter_async_context(pins.following(failures))
-    viewers = Viewers(clock)
-    rtsp_gate = RtspGate(county, stream_passwords, audit, database, clock, recordings, viewers)
-    rtsp_port = await _start_rtsp(settings, clock, rtsp_gate, recordings, county, media.directory, failures, stack)
-    trends = Trends(lambda: {status.camera_id: status.bitrate_bps for status in media.supervisor.statuses()})
-    await stack.enter_async_context(trends.running(failures))
-    metrics.watch(
-        media.supervisor.statuses,
-        lambda camera_id: _overflows(media.directory, camera_id),
-        media.recorder.metrics,
-        lambda: sum(viewers.counts().values()),
-    )
-    notices = Notices(
-        (lambda: media.recorder.warnings, lambda: ("task-failed",) if failures.recent else ()),
-        catalogs.of(None),
-        clock,
-    )
-    await stack.enter_async_context(notices.running(failures))
-    export = Mp4Export(playback, media_threads)
-    app[LIVE] = LiveContext(windows, playback, SanhuiGate(clock), export, settings.zone)
-    webrtc = await start_webrtc(
-        settings, clock, county, media.directory.stream, media.supervisor.pushed, media_threads, stack
-    )
-    if webrtc is not None:
-        app[WEBRTC] = webrtc
-        app[VIEW_TOKENS] = webrtc.tokens
-    app[SERVICES] = Services(
+    return _Ground(
         settings=settings,
-        clock=clock,
-        catalogs=catalogs,
+        clock=seams.clock,
+        stack=stack,
+        keys=keys,
+        secrets=secrets,
         database=database,
         store=store,
-        secrets=secrets,
-        county=county,
-        supervisor=media.supervisor,
-        directory=media.directory,
-        wanted=media.wanted,
-        addresses=Addresses(media.guard),
-        recorder=media.recorder,
-        playback=playback,
-        passwords=passwords,
-        sessions=Sessions(database, passwords, clock, session_settings(settings)),
-        stream_passwords=stream_passwords,
-        audit=audit,
-        viewers=viewers,
-        stills=Stills(media.directory.stream, still_threads, clock, StillSettings(max_age_s=settings.still_max_age_s)),
-        trends=trends,
+        failures=failures,
         metrics=metrics,
-        notices=notices,
-        devices=Devices(database, county, clock),
-        pairings=Pairings(clock),
-        rtsp_port=rtsp_port,
+        county=county,
     )
-    await stack.enter_async_context(live_events(app, failures))
-    if webrtc is not None:
-        await start_talk(app, media.talk, webrtc, media.wanted.source, failures, stack)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Media:
     """The parts through which media comes and stays."""
 
@@ -195,27 +201,19 @@ class _Media:
     recorder: RecorderService
 
 
-async def _start_media(
-    settings: Settings,
-    clock: Clock,
-    county: County,
-    secrets: SecretBox,
-    database: Database,
-    store: ObjectStore,
-    failures: Failures,
-    stack: contextlib.AsyncExitStack,
-) -> _Media:
+async def _start_media(ground: _Ground) -> _Media:
+    settings, clock, stack = ground.settings, ground.clock, ground.stack
     guard = AddressGuard(address_policy(settings))
     supervisor = await stack.enter_async_context(CameraSupervisor(clock, guard, supervisor_settings(settings)))
     wanted = WantedCameras()
-    await stack.enter_async_context(_cameras_follow(county, supervisor, secrets, wanted, failures))
+    await stack.enter_async_context(_cameras_follow(ground.county, supervisor, ground.secrets, wanted, ground.failures))
     talk_threads = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="talk"))
     talk = await stack.enter_async_context(TalkRooms(clock, Loudspeakers(clock, guard, talk_threads)))
     directory = StreamDirectory(supervisor.stream, talk.stream)
     recorder = await stack.enter_async_context(
         RecorderService(
-            database,
-            store,
+            ground.database,
+            ground.store,
             lambda camera_id: directory.stream(StreamId(camera_id)),
             settings.spool_path,
             clock,
@@ -223,7 +221,79 @@ async def _start_media(
             data_folders(settings),
         )
     )
-    return _Media(guard, supervisor, wanted, directory, talk, recorder)
+    return _Media(guard=guard, supervisor=supervisor, wanted=wanted, directory=directory, talk=talk, recorder=recorder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Threads:
+    """Pools of threads, apart so that stills or a log-in never wait for an export."""
+
+    media: ThreadPoolExecutor
+    stills: ThreadPoolExecutor
+    passwords: ThreadPoolExecutor
+
+
+def _start_threads(stack: contextlib.AsyncExitStack) -> _Threads:
+    return _Threads(
+        media=stack.enter_context(ThreadPoolExecutor(3, thread_name_prefix="media")),
+        stills=stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="stills")),
+        passwords=stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="passwords")),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Players:
+    """What players ask: live windows, what is recorded, the RTSP server; and who is on record as looking."""
+
+    windows: LiveWindows
+    playback: Playback
+    audit: Audit
+    viewers: Viewers
+    stream_passwords: StreamPasswords
+    rtsp_port: Callable[[], int]
+
+
+async def _start_players(ground: _Ground, media: _Media, threads: _Threads) -> _Players:
+    clock, county, database, stack = ground.clock, ground.county, ground.database, ground.stack
+    windows = await stack.enter_async_context(
+        LiveWindows(media.directory.stream, clock, threads.media, window_settings(ground.settings))
+    )
+    stream_passwords = StreamPasswords(ground.keys.keys[ground.keys.current])
+    audit = Audit(clock)
+    playback = Playback(database, ground.store, media.recorder.spooled, threads.media)
+    recordings = RtspRecordings(county, database, playback, audit, clock, threads.media)
+    pins = CameraPins(media.supervisor, database, county, audit)
+    await stack.enter_async_context(pins.following(ground.failures))
+    viewers = Viewers(clock)
+    gate = RtspGate(county, stream_passwords, audit, database, clock, recordings, viewers)
+    return _Players(
+        windows=windows,
+        playback=playback,
+        audit=audit,
+        viewers=viewers,
+        stream_passwords=stream_passwords,
+        rtsp_port=await _start_rtsp(ground, media.directory, gate, recordings),
+    )
+
+
+async def _start_watch(ground: _Ground, media: _Media, players: _Players, catalogs: Catalogs) -> tuple[Trends, Notices]:
+    """What tells the operator how it goes."""
+    failures = ground.failures
+    trends = Trends(lambda: {status.camera_id: status.bitrate_bps for status in media.supervisor.statuses()})
+    await ground.stack.enter_async_context(trends.running(failures))
+    ground.metrics.watch(
+        media.supervisor.statuses,
+        lambda camera_id: _overflows(media.directory, camera_id),
+        media.recorder.metrics,
+        lambda: sum(players.viewers.counts().values()),
+    )
+    notices = Notices(
+        (lambda: media.recorder.warnings, lambda: ("task-failed",) if failures.recent else ()),
+        catalogs.of(None),
+        ground.clock,
+    )
+    await ground.stack.enter_async_context(notices.running(failures))
+    return trends, notices
 
 
 async def _migrate(url: str) -> None:
@@ -269,36 +339,27 @@ async def _cameras_follow(
 
     await apply()
     county.on_change.append(notice)
-    task = asyncio.create_task(lasting("cameras follow the register", follow, failures), name="cameras follow")
-    try:
-        yield
-    finally:
-        county.on_change.remove(notice)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    async with kept_running("cameras follow the register", follow, failures):
+        try:
+            yield
+        finally:
+            county.on_change.remove(notice)
 
 
 async def _start_rtsp(
-    settings: Settings,
-    clock: Clock,
-    gate: RtspGate,
-    recordings: RtspRecordings,
-    county: County,
-    directory: StreamDirectory,
-    failures: Failures,
-    stack: contextlib.AsyncExitStack,
+    ground: _Ground, directory: StreamDirectory, gate: RtspGate, recordings: RtspRecordings
 ) -> Callable[[], int]:
+    settings, county, stack = ground.settings, ground.county, ground.stack
     if not settings.rtsp_enabled:
         return lambda: 0
-    await stack.enter_async_context(gate.recording_looks(failures))
+    await stack.enter_async_context(gate.recording_looks(ground.failures))
     server = await stack.enter_async_context(
         RtspServer(
             settings.rtsp_host,
             settings.rtsp_port,
             lambda path: directory.stream(stream_of(path)),
             gate,
-            clock,
+            ground.clock,
             recordings=recordings,
             multicast=multicast_settings(settings),
         )

@@ -4,16 +4,16 @@ Camera and recorder figures are read when they are asked for; only the loop's de
 """
 
 import asyncio
-import contextlib
 import hmac
 import ipaddress
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 
 from prometheus_client import CollectorRegistry, Histogram, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from media.clock import Clock
-from media.tasks import Failures, lasting
+from media.tasks import Failures, kept_running
 from media.unit import NS_PER_S
 from recorder.state import RecorderMetrics
 from streaming.camera_status import CameraState, CameraStatus
@@ -58,16 +58,9 @@ class Metrics:
         """Everything in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    @contextlib.asynccontextmanager
-    async def measuring_delay(self, clock: Clock, failures: Failures) -> AsyncIterator[None]:
+    def measuring_delay(self, clock: Clock, failures: Failures) -> AbstractAsyncContextManager[None]:
         """Measure the loop's delay for as long as the context is open."""
-        task = asyncio.create_task(lasting("loop delay", lambda: self._measure(clock), failures), name="loop delay")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        return kept_running("loop delay", lambda: self._measure(clock), failures)
 
     async def _measure(self, clock: Clock) -> None:
         while True:

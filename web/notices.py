@@ -1,13 +1,13 @@
 """What is wrong with the service itself, told to the operator: on the desk while it lasts, in the log once."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 
 from media.clock import Clock
-from media.tasks import Failures, lasting
+from media.tasks import Failures, kept_running
 from media.unit import NS_PER_S
 from web.messages import Catalog
 
@@ -44,16 +44,9 @@ class Notices:
             del self._told[code]
             log.info("notice is over", code=code)
 
-    @contextlib.asynccontextmanager
-    async def running(self, failures: Failures) -> AsyncIterator[None]:
+    def running(self, failures: Failures) -> AbstractAsyncContextManager[None]:
         """Look for as long as the context is open."""
-        task = asyncio.create_task(lasting("notices", self._run, failures), name="notices")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        return kept_running("notices", self._run, failures)
 
     async def _run(self) -> None:
         while True:

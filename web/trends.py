@@ -1,11 +1,11 @@
 """The last minutes of each camera's bit rate, for its sparkline."""
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 
-from media.tasks import Failures, lasting
+from media.tasks import Failures, kept_running
 
 STEP_S = 10
 VALUES = 30
@@ -31,16 +31,9 @@ class Trends:
         for camera_id, rate in rates.items():
             self._values.setdefault(camera_id, deque(maxlen=VALUES)).append(rate)
 
-    @contextlib.asynccontextmanager
-    async def running(self, failures: Failures) -> AsyncIterator[None]:
+    def running(self, failures: Failures) -> AbstractAsyncContextManager[None]:
         """Sample for as long as the context is open."""
-        task = asyncio.create_task(lasting("trends", self._run, failures), name="trends")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        return kept_running("trends", self._run, failures)
 
     async def _run(self) -> None:
         while True:

@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 import structlog
 
 from media.clock import Clock
 from media.stream import Quality, StreamId
-from media.tasks import Failures, lasting
+from media.tasks import Failures, kept_running
 from storage.database import Database
 from storage.errors import DatabaseError
 from storage.records import AuditEntry, CameraPlace, User
@@ -97,16 +96,9 @@ class RtspGate(ServerAuthenticator):
             and self._county.picture.within(user.organization_id, place.organization.id)
         )
 
-    @contextlib.asynccontextmanager
-    async def recording_looks(self, failures: Failures) -> AsyncIterator[None]:
+    def recording_looks(self, failures: Failures) -> contextlib.AbstractAsyncContextManager[None]:
         """Write looks down for as long as the context is open."""
-        task = asyncio.create_task(lasting("rtsp looks", self._write, failures), name="rtsp looks")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        return kept_running("rtsp looks", self._write, failures)
 
     async def _write(self) -> None:
         while True:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import web
 
-from media.tasks import Failures, lasting
+from media.tasks import Failures, kept_running
 from media.unit import NS_PER_S
 from storage.errors import DatabaseError, RecordNotFoundError
 from storage.records import CameraPlace, GuidanceNote, Meeting, MeetingPlace, MeetingState, Recording
@@ -181,13 +181,8 @@ class LiveBoard:
         changes = self._services.recorder.on_change
         changes.append(self.meeting_changed)
         await self.tick()
-        task = asyncio.create_task(lasting("live board", self._run, failures), name="live board")
-        try:
+        async with kept_running("live board", self._run, failures):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
             changes.remove(self.meeting_changed)
             await self.presence.leave_all()
 
