@@ -24,21 +24,19 @@ from urllib.parse import quote
 
 import psutil
 import psycopg
-from argon2 import PasswordHasher
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.archivist import PASSWORD, USERNAME, add_archivist
 from bench.county_rows import TOPICS, CountyRows, load
 from bench.table import Table
 from bench.viewer import Viewer, p95
 from storage.database import Database
 from storage.migrate import upgrade
-from storage.records import Role, User, new_id
 from tests.support.service import ServiceProcess
 from tools.postgres import PostgresServer
 
-USERNAME, PASSWORD = "bench", "Bench-horse-42"
 MIB = 1024 * 1024
 PAGES = 15
 
@@ -73,20 +71,9 @@ def postgres_sizes(url: str) -> Sizes:
 
 
 async def add_user(url: str) -> None:
-    """An archivist of the county."""
-    now = datetime.now(UTC)
-    async with Database(url) as database, database.transaction() as repos:
-        await repos.users.add(
-            User(
-                id=new_id(),
-                username=USERNAME,
-                display_name="bench",
-                password_hash=await asyncio.to_thread(PasswordHasher().hash, PASSWORD),
-                role=Role.ARCHIVIST,
-                password_changed_at=now,
-                created_at=now,
-            )
-        )
+    """Somebody who may look."""
+    async with Database(url) as database:
+        await add_archivist(database)
 
 
 def pages(viewer: Viewer, rows: CountyRows) -> dict[str, list[float]]:

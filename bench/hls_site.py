@@ -13,6 +13,7 @@ from storage.database import Database
 from storage.directory_store import DirectoryStore
 from streaming.cameras import CameraSupervisor
 from streaming.hls.windows import LiveWindows
+from tests.support.loopback import on_loopback
 from web.live import hls
 from web.live.context import LIVE, LiveContext
 
@@ -39,10 +40,5 @@ async def hls_site(cameras: CameraSupervisor, database: Database, store: Directo
             app = web.Application()
             app[LIVE] = LiveContext(windows, playback, OpenGate(), Mp4Export(playback, executor))
             app.add_routes(hls.routes())
-            runner = web.AppRunner(app, access_log=None)
-            await runner.setup()
-            try:
-                await web.TCPSite(runner, "127.0.0.1", 0).start()
-                yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-            finally:
-                await runner.cleanup()
+            async with on_loopback(app) as address:
+                yield address

@@ -15,6 +15,7 @@ from media.unit import NS_PER_S
 from streaming.webrtc.port import PortSettings, WebRtcPort
 from streaming.webrtc.relay import Relays
 from streaming.webrtc.whep import WhepSessions, WhepSettings
+from tests.support.loopback import on_loopback
 
 CAMERA = "live"
 
@@ -70,10 +71,5 @@ async def whep_site(stream: LiveStream, *, udp: bool = True) -> AsyncIterator[tu
 
         app = web.Application()
         app.add_routes([web.post("/whep", offer)])
-        runner = web.AppRunner(app)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}", whep
-        finally:
-            await runner.cleanup()
+        async with on_loopback(app) as address:
+            yield address, whep

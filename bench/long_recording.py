@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from argon2 import PasswordHasher
-
+from bench.archivist import add_archivist
 from media.stream import LiveStream, StreamId
 from media.testloop import cached_loop
 from media.unit import NS_PER_S, Codec
@@ -25,14 +24,11 @@ from storage.records import (
     Organization,
     OrganizationLevel,
     RecordingState,
-    Role,
     Site,
-    User,
     new_id,
 )
 from streaming.simulator import LOOP, LOOP_S
 
-USERNAME, PASSWORD = "bench", "Bench-horse-42"
 _PIECE_S = 4
 _MOST_WAITING = 64 * 1024 * 1024
 _LIMIT_S = 60.0
@@ -79,17 +75,7 @@ async def county(url: str) -> AsyncIterator[Database]:
                     id="camera", site_id="room", name="正面", url="rtsp://127.0.0.1:9/1", created_at=now, updated_at=now
                 )
             )  # fmt: skip
-            await repos.users.add(
-                User(
-                    id=new_id(),
-                    username=USERNAME,
-                    display_name="bench",
-                    password_hash=await asyncio.to_thread(PasswordHasher().hash, PASSWORD),
-                    role=Role.ARCHIVIST,
-                    password_changed_at=datetime.now(UTC),
-                    created_at=now,
-                )
-            )
+        await add_archivist(database)
         yield database
 
 

@@ -153,7 +153,6 @@ async def record(
     database_url = f"sqlite:///{folder / 'bench.db'}"
     await asyncio.to_thread(upgrade, database_url)
     store_settings = DirectoryStoreSettings(folder / "objects")
-    meter = DelayMeter()
     guard = AddressGuard(AddressPolicy(allow_loopback=True))
     async with (
         Database(database_url) as database,
@@ -178,30 +177,40 @@ async def record(
         )
         await _until_recorded(recorder, meetings)
         print(json.dumps({"hls": site, "whep": whep}), flush=True)
-        measuring = asyncio.create_task(meter.run())
-        collector = CollectorMeter()
-        gc.callbacks.append(collector)
-        threads = ThreadMeter()
-        await asyncio.to_thread(sys.stdin.read)
-        shares = threads.shares()
-        measuring.cancel()
-        statuses = cameras.statuses()
-        metrics = recorder.metrics
-        return {
-            "cameras": len(urls),
-            "online": sum(status.state == "online" for status in statuses),
-            "packets_lost": sum(status.packets_lost for status in statuses),
-            "reconnects": sum(status.reconnects for status in statuses),
-            "overflows": metrics.overflows,
-            "parts": metrics.parts,
-            "segments": metrics.segments,
-            "objects": metrics.objects_stored,
-            "gaps": sum(metrics.gaps.values()),
-            "loop_delay_p99_ms": meter.p99_ms(),
-            "collector_longest_ms": collector.longest_ms,
-            "collector_total_ms": collector.total_ms,
-            "threads": shares,
-        }
+        measured = await _measured_until_closed()
+        return {"cameras": len(urls)} | _taken(cameras, recorder) | measured
+
+
+async def _measured_until_closed() -> dict[str, object]:
+    """How the interpreter fares until standard input is closed."""
+    meter, collector, threads = DelayMeter(), CollectorMeter(), ThreadMeter()
+    measuring = asyncio.create_task(meter.run())
+    gc.callbacks.append(collector)
+    await asyncio.to_thread(sys.stdin.read)
+    shares = threads.shares()
+    measuring.cancel()
+    return {
+        "loop_delay_p99_ms": meter.p99_ms(),
+        "collector_longest_ms": collector.longest_ms,
+        "collector_total_ms": collector.total_ms,
+        "threads": shares,
+    }
+
+
+def _taken(cameras: CameraSupervisor, recorder: RecorderService) -> dict[str, object]:
+    """What was received, lost and stored."""
+    statuses = cameras.statuses()
+    metrics = recorder.metrics
+    return {
+        "online": sum(status.state == "online" for status in statuses),
+        "packets_lost": sum(status.packets_lost for status in statuses),
+        "reconnects": sum(status.reconnects for status in statuses),
+        "overflows": metrics.overflows,
+        "parts": metrics.parts,
+        "segments": metrics.segments,
+        "objects": metrics.objects_stored,
+        "gaps": sum(metrics.gaps.values()),
+    }
 
 
 def main() -> None:

@@ -25,7 +25,8 @@ from minio import Minio
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.long_recording import PASSWORD, USERNAME, LongRecording, copies, county, record
+from bench.archivist import PASSWORD, USERNAME
+from bench.long_recording import LongRecording, copies, county, record
 from bench.table import Table
 from bench.viewer import Viewer, add_times
 from media.unit import Codec

@@ -12,6 +12,7 @@ from streaming.webrtc.errors import WebRtcError
 from streaming.webrtc.port import PortSettings, WebRtcPort
 from streaming.webrtc.relay import Relays
 from streaming.webrtc.whep import WhepSessions, WhepSettings
+from tests.support.loopback import on_loopback
 
 
 @contextlib.asynccontextmanager
@@ -40,10 +41,5 @@ async def whep_site(cameras: CameraSupervisor) -> AsyncIterator[str]:
 
         app = web.Application()
         app.add_routes([web.post("/whep/{name}", offer), web.delete("/whep/{name}", delete)])
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
+        async with on_loopback(app) as address:
+            yield address

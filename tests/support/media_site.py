@@ -22,6 +22,7 @@ from storage.objects import ObjectStore
 from streaming.errors import StreamingError
 from streaming.hls.window import WindowSettings
 from streaming.hls.windows import LiveWindows
+from tests.support.loopback import on_loopback
 from web.live import download, hls, vod
 from web.live.context import LIVE, LiveContext
 
@@ -91,15 +92,8 @@ async def media_site(
             app = web.Application(middlewares=[_plain_problems])
             app[LIVE] = LiveContext(windows, playback, gate, Mp4Export(playback, executor))  # type: ignore[arg-type]
             app.add_routes([*hls.routes(), *vod.routes(), *download.routes()])
-            runner = web.AppRunner(app)
-            await runner.setup()
-            try:
-                site = web.TCPSite(runner, "127.0.0.1", 0)
-                await site.start()
-                host, port = runner.addresses[0][:2]
-                yield Site(f"http://{host}:{port}", gate, windows, playback)
-            finally:
-                await runner.cleanup()
+            async with on_loopback(app) as address:
+                yield Site(address, gate, windows, playback)
 
 
 @dataclass
