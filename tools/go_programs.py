@@ -78,19 +78,20 @@ def built(program: GoProgram, report: Report = tell) -> Path:
     if os.access(program.path, os.X_OK):
         return program.path
     program.path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(program.path.with_suffix(program.path.suffix + ".lock"), program, report):
+    with locked(program.path.with_suffix(program.path.suffix + ".lock"), program.name, report):
         if not os.access(program.path, os.X_OK):
             _build(find_go(), program, report)
     return program.path
 
 
 @contextmanager
-def _locked(path: Path, program: GoProgram, report: Report) -> Iterator[None]:
+def locked(path: Path, name: str, report: Report) -> Iterator[None]:
+    """Alone with the build of ``name``, among all processes that lock ``path``."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report(f"Waiting for another build of {program.name}")
+            report(f"Waiting for another build of {name}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -51,6 +51,7 @@ REQUIREMENTS = (
         ("/usr/bin/python3", "-c", WEBRTC_PROBE),
         ("python3-gi", "gstreamer1.0-plugins-bad", "gstreamer1.0-nice", "gir1.2-gst-plugins-bad-1.0"),
     ),
+    Requirement("A C++ compiler, for live555", ("g++", "--version"), ("g++",)),
     Requirement("Network namespaces", ("ip", "-Version"), ("iproute2",)),
     Requirement("Chromium", ("chromium", "--version"), ("chromium",)),
     Requirement("Chinese type", ("sh", "-c", "fc-list :lang=zh | grep -q ."), ("fontconfig", "fonts-noto-cjk")),

@@ -23,6 +23,7 @@ from streaming.rtsp.server_multicast import MulticastSettings
 from streaming.simulator import SimulatedCamera
 from tests.streaming.test_rtsp_server import run_until
 from tests.streaming.watching import until
+from tests.support import live555_player
 from tests.support.gstreamer import require_gstreamer
 from tests.support.rtsp_talk import RtspTalk, rtsp_talk
 
@@ -158,6 +159,18 @@ async def test_gstreamer_sees_it(tmp_path: Path) -> None:
     shown = [read_clock(picture) for picture in pictures]
     assert None not in shown
     assert {(b or 0) - (a or 0) for a, b in pairwise(shown)} == {40}
+
+
+@pytest.mark.parametrize("network", [ANY_SOURCE, ONE_SOURCE])
+async def test_live555_sees_and_hears_it(network: str) -> None:
+    async with serving(network) as (url, _, _):
+        played = await live555_player.play(url, "--multicast", "127.0.0.1", "--pictures", "60")
+    assert played.code == 0, (played.steps, played.log)
+    content = await asyncio.to_thread(played.content)
+    assert content.unreadable == 0
+    assert len(content.clocks) >= 40
+    assert {later - earlier for (_, earlier), (_, later) in pairwise(content.clocks)} == {40}
+    assert max(abs(error) for error in content.sync_errors()) < 0.1
 
 
 async def test_ffmpeg_sees_it(tmp_path: Path) -> None:

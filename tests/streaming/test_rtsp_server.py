@@ -24,6 +24,7 @@ from streaming.secret import Secret
 from streaming.simulator import SimulatedCamera, looped_streams
 from streaming.source import Transport
 from tests.streaming.watching import playing, source, until
+from tests.support import live555_player
 from tests.support.content import clocks_of, examine
 from tests.support.gstreamer import require_gstreamer
 
@@ -122,6 +123,38 @@ async def test_ffmpeg_sees_and_hears(kind: str, transport: str) -> None:
         errors = content.sync_errors()
         assert len(errors) >= 2
         assert max(abs(error) for error in errors) < 0.1
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+@pytest.mark.parametrize("kind", list(KINDS))
+async def test_live555_sees_and_hears(kind: str, transport: str) -> None:
+    before_ns = SystemClock().utc_ns()
+    async with serving(kind) as url:
+        # It takes the log-in from the address, or from who uses it.
+        if transport == "tcp":
+            played = await live555_player.play(with_log_in(url), "--tcp", "--pictures", "60")
+        else:
+            played = await live555_player.play(url, "--user", USER, "--password", PASSWORD, "--pictures", "60")
+    assert played.code == 0, (played.steps, played.log)
+    tracks = 1 if KINDS[kind].audio is None else 2
+    steps = ["OPTIONS", "DESCRIBE", *["SETUP"] * tracks, "PLAY", "GET_PARAMETER", "TEARDOWN"]
+    assert played.steps == [(step, 0) for step in steps]
+    content = await asyncio.to_thread(played.content)
+    assert content.unreadable == 0
+    check_clocks([shown for _, shown in content.clocks], KINDS[kind].fps, at_least=50, before_ns=before_ns)
+    # By our sender reports it knows when each picture was taken.
+    assert max(abs(time * 1000 - shown) for time, shown in content.clocks) < 1
+    assert len(content.flashes) >= 2
+    if KINDS[kind].audio is not None:
+        errors = content.sync_errors()
+        assert len(errors) >= 2
+        assert max(abs(error) for error in errors) < 0.1
+
+
+async def test_live555_with_a_wrong_password_is_refused() -> None:
+    async with serving("h264") as url:
+        played = await live555_player.play(with_log_in(url, "wrong"))
+    assert (played.code, played.steps, played.frames) == (1, [("OPTIONS", 0), ("DESCRIBE", 401)], [])
 
 
 @pytest.mark.gstreamer

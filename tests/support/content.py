@@ -63,12 +63,13 @@ def examine(source: str | IO[bytes], *, options: dict[str, str] | None = None, m
                     sound += [(out.time or 0.0, out.to_ndarray()[0]) for out in resampler.resample(frame)]
             if max_s is not None and pictures and first is not None and pictures[-1][0] - first > max_s:
                 break
-    return _content(pictures, sound, 16_000)
+    return content_of(pictures, sound, 16_000)
 
 
-def _content(
+def content_of(
     pictures: list[tuple[float, NDArray[Any]]], sound: list[tuple[float, NDArray[np.int16]]], rate: int
 ) -> Content:
+    """Of decoded media: luma and mono sound, each with its time in seconds."""
     clocks: list[tuple[float, int]] = []
     flashes: list[float] = []
     unreadable = 0

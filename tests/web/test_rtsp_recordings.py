@@ -3,7 +3,6 @@ take them."""
 
 import asyncio
 import contextlib
-import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -11,8 +10,6 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-import av
-import imageio_ffmpeg
 import pytest
 
 from media.clock import SystemClock
@@ -25,8 +22,7 @@ from streaming.rtsp.sdp import parse_sdp
 from streaming.rtsp.server import RtspServer
 from tests.recorder.recordings import Archive, archive, record, stretch, with_codec_change, with_gap
 from tests.streaming.watching import until
-from tests.support.encoded import ORIGIN_NS, picture_number
-from tests.support.gstreamer import SYSTEM_PYTHON, require_gstreamer
+from tests.support.encoded import ORIGIN_NS
 from tests.support.recorded import RecordedMeeting
 from tests.support.rows import user
 from tests.support.rtsp_talk import RtspTalk, rtsp_talk
@@ -285,66 +281,6 @@ async def test_who_loses_the_right_loses_the_picture(tmp_path: Path, change: str
                     await talk.read_more()
         assert here.server.viewers == 1
         assert (await talks[2].ask("GET_PARAMETER")).status == 200
-
-
-async def test_ffmpeg_seeks_plays_over_the_gap_and_ends_by_itself(tmp_path: Path) -> None:
-    async with wall(tmp_path) as here:
-        sought, to_the_end = await asyncio.gather(
-            numbers(here.with_log_in(), tmp_path / "a.mkv", "tcp", "-ss", "10.5", seconds=4),
-            numbers(here.with_log_in(query="?t=16.5"), tmp_path / "b.mkv", "udp"),
-        )
-    assert sought[:1] <= [250]
-    # A gap of five seconds takes none: the next picture is 425.
-    assert sought[: sought.index(425)] == list(range(250, 300))
-    assert len(sought) >= 95
-    assert to_the_end == list(range(525, 625))
-
-
-async def numbers(url: str, target: Path, transport: str, *options: str, seconds: float = 0) -> list[int]:
-    """Numbers of the pictures that ffmpeg gets, to the end or for some seconds."""
-    bound = ["-t", f"{seconds:g}"] if seconds else []
-    process = await asyncio.create_subprocess_exec(
-        imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "warning", "-rtsp_transport", transport, *options,
-        "-i", url, *bound, "-c", "copy", str(target), stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(60):
-            _, log = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        raise
-    assert process.returncode == 0, log.decode()
-
-    def read() -> list[int]:
-        with av.open(str(target)) as container:
-            return [picture_number(frame) for frame in container.decode(video=0)]
-
-    return await asyncio.to_thread(read)
-
-
-@pytest.mark.gstreamer
-async def test_gstreamer_plays_seeks_and_ends(tmp_path: Path) -> None:
-    require_gstreamer()
-    async with wall(tmp_path) as here:
-        process = await asyncio.create_subprocess_exec(
-            SYSTEM_PYTHON, str(PLAYER), here.with_log_in(), "--seek", "15.0", stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            async with asyncio.timeout(60):
-                out, log = await process.communicate()
-        except TimeoutError:
-            process.kill()
-            out, log = await process.communicate()
-            raise AssertionError(f"GStreamer does not end: {out.decode()} {log.decode()}") from None
-    assert process.returncode == 0, log.decode()
-    told = json.loads(out.splitlines()[-1])
-    assert abs(told["duration_s"] - 20) < 0.5
-    before, after = told["before"], told["after"]
-    assert before[0] == 0
-    assert after[-1] >= 620
-    assert 350 + 125 <= after[0] <= 375 + 125
-    assert told["ended"]
 
 
 async def test_a_change_of_codec_ends_the_session_where_decoders_could_not_go_on(tmp_path: Path) -> None:
