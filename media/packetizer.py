@@ -50,38 +50,39 @@ class Packetizer:
 
     def packets(self, unit: AccessUnit) -> list[bytes]:
         """The RTP packets of one unit; the marker is on the last one of a picture."""
-        if unit.track.codec in (Codec.PCMA, Codec.PCMU) and len(unit.data) > self._room:
-            return self._long_g711(unit)
-        return self._packets(unit.track, unit, unit.pts)
-
-    def _long_g711(self, unit: AccessUnit) -> list[bytes]:
-        """A packet holds one stretch of samples, so a unit longer than that becomes several with times of their own."""
-        channels = unit.track.channels if isinstance(unit.track, AudioTrack) else 1
-        step = self._room - self._room % channels
-        packets: list[bytes] = []
-        for at in range(0, len(unit.data), step):
-            piece = AccessUnit(unit.track, 0, 0, 0, unit.data[at : at + step])
-            packets += self._packets(unit.track, piece, unit.pts + at // channels)
-        return packets
-
-    def _packets(self, track: Track, unit: AccessUnit, pts: int) -> list[bytes]:
-        self.track = track
-        if isinstance(track, VideoTrack):
-            payloads = self._video(track, unit)
-            markers = True
-        else:
-            payloads = self._audio(track, unit)
-            markers = track.codec is Codec.AAC
-        timestamp = (pts + self._timestamp_offset) & 0xFFFFFFFF
-        last = len(payloads) - 1
+        timestamp = unit.pts + self._timestamp_offset
         packets = []
-        for index, payload in enumerate(payloads):
-            second = self._payload_type | (0x80 if markers and index == last else 0)
-            packets.append(HEADER.pack(0x80, second, self._sequence, timestamp, self.ssrc) + payload)
+        for payload, marker, later in self.payloads(unit):
+            second = self._payload_type | marker
+            packets.append(
+                HEADER.pack(0x80, second, self._sequence, (timestamp + later) & 0xFFFFFFFF, self.ssrc) + payload
+            )
             self._sequence = (self._sequence + 1) & 0xFFFF
             self.octets_sent += len(payload)
         self.packets_sent += len(packets)
         return packets
+
+    def payloads(self, unit: AccessUnit) -> list[tuple[bytes, int, int]]:
+        """The same without headers and uncounted, for whoever writes his own: payload, marker bit in its place (0x80 or
+        0), ticks after the unit's ``pts``."""
+        track = unit.track
+        self.track = track
+        if isinstance(track, VideoTrack):
+            payloads = [(payload, 0, 0) for payload in self._video(track, unit)]
+            if payloads:
+                payloads[-1] = (payloads[-1][0], 0x80, 0)
+            return payloads
+        if track.codec is Codec.AAC:
+            return self._aac(unit.data)
+        if track.codec in (Codec.PCMA, Codec.PCMU) and len(unit.data) > self._room:
+            return self._long_g711(unit)
+        return [(unit.data, 0, 0)]
+
+    def _long_g711(self, unit: AccessUnit) -> list[tuple[bytes, int, int]]:
+        """A packet holds one stretch of samples, so a unit longer than that becomes several with times of their own."""
+        channels = unit.track.channels if isinstance(unit.track, AudioTrack) else 1
+        step = self._room - self._room % channels
+        return [(unit.data[at : at + step], 0, at // channels) for at in range(0, len(unit.data), step)]
 
     def _video(self, track: VideoTrack, unit: AccessUnit) -> list[bytes]:
         payloads: list[bytes] = []
@@ -94,14 +95,14 @@ class Packetizer:
                 payloads += fragment(nal, self._room)
         return payloads
 
-    def _audio(self, track: AudioTrack, unit: AccessUnit) -> list[bytes]:
-        data, room = unit.data, self._room
-        if track.codec is Codec.AAC:
-            # AAC-hbr: one AU-header of 13 bits of size and 3 of index; a frame too large goes on in further packets.
-            header = b"\x00\x10" + ((len(data) & 0x1FFF) << 3).to_bytes(2, "big")
-            room -= len(header)
-            return [header + data[at : at + room] for at in range(0, len(data), room)]
-        return [data]
+    def _aac(self, data: bytes) -> list[tuple[bytes, int, int]]:
+        # AAC-hbr: one AU-header of 13 bits of size and 3 of index; a frame too large goes on in further packets.
+        header = b"\x00\x10" + ((len(data) & 0x1FFF) << 3).to_bytes(2, "big")
+        room = self._room - len(header)
+        return [
+            (header + data[at : at + room], 0x80 if at + room >= len(data) else 0, 0)
+            for at in range(0, len(data), room)
+        ]
 
 
 def nal_units(data: bytes) -> Iterator[bytes]:

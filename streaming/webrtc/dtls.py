@@ -31,6 +31,9 @@ MAX_WAITING_RECORDS = 64
 MAX_PACKET_BYTES = 1300
 """Largest RTP or RTCP packet before protection: with IPv6, UDP and SRTP it fits networks that carry 1,400 bytes."""
 
+_MAX_POINTERS = 8192
+"""To places in packets that are kept for the next picture, some hundred octets each."""
+
 _RENEW_BEFORE = timedelta(days=3)
 _TAG_BYTES = {SRTP_AEAD_AES_128_GCM.openssl_profile: 16, SRTP_AES128_CM_SHA1_80.openssl_profile: 10}
 
@@ -46,22 +49,28 @@ class Scratch:
         self._lengths_view = memoryview(ffi.buffer(self._lengths))
         self._length_pointers = tuple(self._lengths + number for number in range(MAX_PACKETS))
         self.view = memoryview(ffi.buffer(self._pointer))
-        # Where the packets of several viewers are that lie as this wire says, with this much between viewers.
-        self._places: tuple[Wire | None, int, list[tuple[int, tuple[Any, ...]]]] = (None, 0, [])
+        # By where packets lie, and how much is between viewers: see places.
+        self._places: dict[tuple[tuple[int, ...], int], list[tuple[int, tuple[Any, ...]]]] = {}
+        self._kept = 0
         self.address = int(ffi.cast("uintptr_t", self._pointer))
 
     def pointers(self, wire: Wire, at: int) -> tuple[Any, ...]:
         """Where the packets of a wire are that lies ``at`` octets from the beginning."""
         start = self._pointer + at
-        return tuple(start + offset for offset in wire.offsets)
+        return tuple([start + offset for offset in wire.offsets])
 
     def places(self, wire: Wire, viewers: int, stride: int) -> list[tuple[int, tuple[Any, ...]]]:
-        """Of at least so many viewers, ``stride`` octets apart: where their packets begin, and :meth:`pointers`."""
-        last, distance, places = self._places
-        if last is not wire or distance != stride or len(places) < viewers:
-            places = [(at, self.pointers(wire, at)) for at in range(0, viewers * stride, stride)]
-            self._places = (wire, stride, places)
-        return places
+        """Of at least so many viewers, ``stride`` octets apart: where their packets begin, and :meth:`pointers`. Most
+        pictures lie as one before did."""
+        key = (wire.offsets, stride)
+        found = self._places.get(key)
+        if found is None or len(found) < viewers:
+            self._kept += viewers * wire.count
+            if self._kept > _MAX_POINTERS:
+                self._places.clear()
+                self._kept = viewers * wire.count
+            found = self._places[key] = [(at, self.pointers(wire, at)) for at in range(0, viewers * stride, stride)]
+        return found
 
     def protect(self, keys: Any, plain: bytes, at: int, pointers: tuple[Any, ...], lengths: bytes) -> bool:
         """Lay the packets of a wire down ``at`` octets from the beginning, and protect them; false if one cannot be.

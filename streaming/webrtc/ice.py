@@ -144,6 +144,11 @@ class IceSession:
                 self.path = path
                 self._on_path()
 
+    def is_settled(self, path: Path, signer: stun.Signer) -> bool:
+        """Whether a check on a path, signed with the newest credentials, says only that the peer is still there: the
+        path is nominated and in use."""
+        return path is self.path and self._nominated and signer is self.generations[-1].signer
+
     def lost(self, path: Path) -> None:
         """A path is no more (a TCP connection that closed)."""
         if path in self.paths:

@@ -141,22 +141,22 @@ class Lane:
             return
         scratch, kinds = self._scratch, self._kind_of
         runs = self._runs
-        stride = (wire.size + _LINE - 1) // _LINE * _LINE
+        stride = (wire.room + _LINE - 1) // _LINE * _LINE
         at_once = max(1, min(count, MAX_VIEWERS, SCRATCH_BYTES // stride, MAX_MESSAGES // len(runs)))
         places = scratch.places(wire, at_once, stride)
         self._volley.lay(runs, at_once, scratch.address, stride, self._name_bytes)
         protect, lengths = scratch.protect, wire.lengths
         leaving: list[Outgoing] = []
-        with memoryview(self._names) as names:
-            for start in range(0, count, at_once):
-                end = min(start + at_once, count)
-                for kind, keys, (at, pointers) in zip(kinds[start:end], self._keys[start:end], places, strict=False):
-                    if not protect(keys, kind.plain, at, pointers, lengths):
-                        leaving.append(self._broken(start + at // stride, wire, at))
-                refused = self._volley.fire(names[start * NAME_BYTES : end * NAME_BYTES], end - start)
-                for place, error in refused:
-                    slot, number = divmod(place, len(runs))
-                    leaving += self._refused(start + slot, runs[number], error, slot * stride)
+        for start in range(0, count, at_once):
+            end = min(start + at_once, count)
+            for kind, keys, (at, pointers) in zip(kinds[start:end], self._keys[start:end], places, strict=False):
+                if not protect(keys, kind.plain, at, pointers, lengths):
+                    leaving.append(self._broken(start + at // stride, wire, at))
+            # A copy: whoever still holds a view of them, if only in a traceback, would keep the next member out.
+            names = bytes(self._names[start * NAME_BYTES : end * NAME_BYTES])
+            for place, error in self._volley.fire(names, end - start):
+                slot, number = divmod(place, len(runs))
+                leaving += self._refused(start + slot, runs[number], error, slot * stride)
         counters = self._outlet.counters
         counters.calls += -(-count // at_once)
         counters.sent += wire.count * count

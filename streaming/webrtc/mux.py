@@ -33,10 +33,15 @@ class MuxSettings:
     burst: float = 400.0
 
 
-@dataclass(slots=True)
 class _Route:
-    session: IceSession
-    path: Path
+    """Who is behind a sender's address. ``repeated`` is the check that keeps its consent fresh."""
+
+    __slots__ = ("path", "repeated", "session")
+
+    def __init__(self, session: IceSession, path: Path) -> None:
+        self.session = session
+        self.path = path
+        self.repeated: stun.Repeated | None = None
 
 
 @dataclass
@@ -82,7 +87,21 @@ class Mux:
             else:
                 route.session.on_packet(bytes(data), arrival_ns)
             return
-        self._check(key, peer, data, route, new_path)
+        if route is None or not self._again(route, data):
+            self._check(key, peer, data, route, new_path)
+
+    def _again(self, route: _Route, data: memoryview) -> bool:
+        """Whether the packet was a check that only says once more what the last one said; then it is answered."""
+        repeated, session = route.repeated, route.session
+        if repeated is None or not session.is_settled(route.path, repeated.signer):
+            return False
+        answer = repeated.answer(bytes(data))
+        if answer is None:
+            return False
+        self.counters.checks += 1
+        route.path.send(answer)
+        session.alive()
+        return True
 
     def closed(self, key: Hashable) -> None:
         """A way back is no more."""
@@ -137,8 +156,9 @@ class Mux:
         if route is None or route.session is not session:
             if route is not None:
                 route.session.lost(route.path)
-            self._routes[key] = _Route(session, path)
+            route = self._routes[key] = _Route(session, path)
         session.checked(path, check, fragment)
+        route.repeated = stun.Repeated(bytes(data), peer, signer) if session.is_settled(path, signer) else None
         self._bound(session)
 
     def expire(self) -> None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from media.packetizer import RTP_HEADER_BYTES, Packetizer
+from media.packetizer import Packetizer
 from media.rtp import HEADER
 from media.unit import NS_PER_S, VIDEO_TRACK_ID, AccessUnit, Track
 from streaming.webrtc.wire import Wire
@@ -198,10 +198,7 @@ class RelayTrack:
             # RTP time follows the wall clock, so a viewer moved between a camera's streams stays on one timeline.
             self._offset = unit.utc_ns * rate // NS_PER_S - unit.pts
         timestamp = unit.pts + self._offset
-        packets: list[tuple[bytes, int, int]] = []
-        for packet in self._packetizer.packets(unit):
-            later = (int.from_bytes(packet[4:8], "big") - unit.pts) & 0xFFFFFFFF
-            packets.append((packet[RTP_HEADER_BYTES:], packet[1] & 0x80, later))
+        packets = self._packetizer.payloads(unit)
         batch = Batch(self._number, timestamp, packets, send_time(now_ns), starts=unit.keyframe or not self.is_video)
         self._number += len(packets)
         if self._newest is not None:

@@ -29,12 +29,15 @@ _ICE_CONTROLLED = 0x8029
 _FINGERPRINT_XOR = 0x5354554E
 _INTEGRITY_BYTES = 24
 _FINGERPRINT_BYTES = 8
+_TRAILER_BYTES = _INTEGRITY_BYTES + _FINGERPRINT_BYTES
+_AFTER_HEAD_BYTES = _TRAILER_BYTES - 4
 _MAX_ATTRIBUTES = 24
 _HEADER = struct.Struct("!HHI")
 _ATTRIBUTE = struct.Struct("!HH")
 _WORD = struct.Struct("!I")
 _LAST = struct.Struct("!HHI")
 _MAPPED = struct.Struct("!HHHH")
+_INTEGRITY_HEAD = _ATTRIBUTE.pack(_MESSAGE_INTEGRITY, _INTEGRITY_BYTES - 4)
 _BLOCK_BYTES = 64
 _INNER = bytes(0x36 ^ octet for octet in range(256))
 _OUTER = bytes(0x5C ^ octet for octet in range(256))
@@ -136,14 +139,67 @@ def _attributes(data: bytes) -> dict[int, tuple[int, int]]:
     return found
 
 
+class Answers:
+    """Answers to the checks of one peer: what is the same in all of them is made once."""
+
+    __slots__ = ("_attribute", "_head", "_is_v6", "_masked", "_signed_head", "_signer")
+
+    def __init__(self, peer: Address, signer: Signer) -> None:
+        host = peer[0].partition("%")[0]
+        self._is_v6 = ":" in host
+        self._signer = signer
+        ip = socket.inet_pton(socket.AF_INET6 if self._is_v6 else socket.AF_INET, host)
+        cookie = _COOKIE_BYTES.ljust(len(ip), b"\0")
+        self._masked = int.from_bytes(ip, "big") ^ int.from_bytes(cookie, "big")
+        mapped = _MAPPED.pack(_XOR_MAPPED_ADDRESS, 4 + len(ip), 2 if self._is_v6 else 1, peer[1] ^ _COOKIE >> 16)
+        self._attribute = mapped if self._is_v6 else mapped + self._masked.to_bytes(4, "big")
+        # The length in the header counts what is being computed, not yet what follows (RFC 8489, 14.5).
+        length = 4 + 4 + len(ip) + _INTEGRITY_BYTES
+        self._signed_head = _HEADER.pack(_BINDING_SUCCESS, length, _COOKIE)
+        self._head = _HEADER.pack(_BINDING_SUCCESS, length + _FINGERPRINT_BYTES, _COOKIE)
+
+    def success(self, transaction: bytes) -> bytes:
+        """The answer to one that is good."""
+        rest = transaction + self._attribute
+        if self._is_v6:
+            # RFC 8489, 14.2: an IPv6 address is masked with the transaction too.
+            rest += (self._masked ^ int.from_bytes(transaction, "big")).to_bytes(16, "big")
+        data = self._head + rest + _INTEGRITY_HEAD + self._signer.sign(self._signed_head + rest)
+        return data + _LAST.pack(_FINGERPRINT, 4, binascii.crc32(data) ^ _FINGERPRINT_XOR)
+
+
+class Repeated:
+    """A check that a peer sends again and again on one path, to say that it still wants what it gets (RFC 7675): only
+    the transaction changes, and what is computed of it. ``data`` is one that :meth:`Request.check` has found good."""
+
+    __slots__ = ("_answers", "_attributes", "_head", "_signed_head", "signer")
+
+    def __init__(self, data: bytes, peer: Address, signer: Signer) -> None:
+        self.signer = signer
+        self._answers = Answers(peer, signer)
+        self._head = data[:8]
+        self._signed_head = data[:2] + (len(data) - HEADER_BYTES - _FINGERPRINT_BYTES).to_bytes(2, "big") + data[4:8]
+        # Where another attribute stands in the place of MESSAGE-INTEGRITY, nothing is ever found equal.
+        self._attributes = data[HEADER_BYTES:-_TRAILER_BYTES] + _INTEGRITY_HEAD
+
+    def answer(self, data: bytes) -> bytes | None:
+        """The answer to a check that is the same, and authentic; None if it is not, or is another."""
+        if (
+            len(data) != HEADER_BYTES + len(self._attributes) + _TRAILER_BYTES - len(_INTEGRITY_HEAD)
+            or data[:8] != self._head
+            or data[HEADER_BYTES:-_AFTER_HEAD_BYTES] != self._attributes
+            or data[-_FINGERPRINT_BYTES:] != _LAST.pack(_FINGERPRINT, 4, binascii.crc32(data[:-8]) ^ _FINGERPRINT_XOR)
+        ):
+            return None
+        code = self.signer.sign(self._signed_head + data[8:-_TRAILER_BYTES])
+        if not hmac.compare_digest(code, data[-_AFTER_HEAD_BYTES:-_FINGERPRINT_BYTES]):
+            return None
+        return self._answers.success(data[8:HEADER_BYTES])
+
+
 def success(check: Check, peer: Address, signer: Signer) -> bytes:
     """The answer to a check from ``peer``."""
-    host = peer[0].partition("%")[0]
-    version, mask = (2, _COOKIE_BYTES + check.transaction) if ":" in host else (1, _COOKIE_BYTES)
-    ip = socket.inet_pton(socket.AF_INET6 if version == 2 else socket.AF_INET, host)
-    masked = (int.from_bytes(ip, "big") ^ int.from_bytes(mask, "big")).to_bytes(len(ip), "big")
-    head = _MAPPED.pack(_XOR_MAPPED_ADDRESS, 4 + len(ip), version, peer[1] ^ _COOKIE >> 16)
-    return _message(_BINDING_SUCCESS, check, head + masked, signer)
+    return Answers(peer, signer).success(check.transaction)
 
 
 def role_conflict(check: Check, signer: Signer) -> bytes:
@@ -158,5 +214,5 @@ def _message(kind: int, check: Check, attribute: bytes, signer: Signer) -> bytes
     length, rest = len(attribute) + _INTEGRITY_BYTES, check.transaction + attribute
     code = signer.sign(_HEADER.pack(kind, length, _COOKIE) + rest)
     data = _HEADER.pack(kind, length + _FINGERPRINT_BYTES, _COOKIE) + rest
-    data += _ATTRIBUTE.pack(_MESSAGE_INTEGRITY, len(code)) + code
+    data += _INTEGRITY_HEAD + code
     return data + _LAST.pack(_FINGERPRINT, 4, binascii.crc32(data) ^ _FINGERPRINT_XOR)

@@ -1,7 +1,7 @@
 """The packets of one picture to many addresses in one system call: sendmmsg(2), which Python has no call for.
 
 Each message is one viewer's run of packets of one size, which the kernel cuts (UDP_SEGMENT). The table of messages is
-laid out once a picture; for the next viewers only the addresses in it change.
+the same for most pictures; where the packets lie is written into it once a picture, the addresses for each call.
 """
 
 import ctypes
@@ -70,47 +70,54 @@ class Volley:
         self._names_view = memoryview(self._names).cast("B")
         self._at = ctypes.addressof(self._messages)
         self._each = 1
-        self._laid: tuple[Sequence[Run], int, int, int, int] = ((), 0, 0, 0, 0)
+        # Runs, viewers, where their packets lie, how far apart.
+        self._laid: tuple[Sequence[Run], int, int, int] = ((), 0, 0, 0)
+        # What of the messages is the same for most pictures: which runs are cut, viewers, length of an address.
+        self._shape: tuple[tuple[bool, ...], int, int] = ((), 0, 0)
 
     def lay(self, runs: Sequence[Run], viewers: int, data: int, stride: int, name_bytes: int) -> None:
         """Messages for ``viewers`` whose packets lie ``stride`` octets apart from the address ``data`` on, as ``runs``
         say; at most :data:`MAX_VIEWERS`, and :data:`MAX_MESSAGES` in all."""
+        cut = tuple([run.count > 1 for run in runs])
         last, most, *rest = self._laid
-        if last is runs and viewers <= most and rest == [data, stride, name_bytes]:
+        held, room, length = self._shape
+        if cut != held or viewers > room or name_bytes != length:
+            self._lay_messages(cut, viewers, name_bytes)
+        elif last is runs and viewers <= most and rest == [data, stride]:
             return
-        self._laid = (runs, viewers, data, stride, name_bytes)
-        self._each = len(runs)
-        names, vectors = ctypes.addressof(self._names), ctypes.addressof(self._vectors)
-        controls: list[tuple[int, int]] = []
+        self._laid = (runs, viewers, data, stride)
         for number, run in enumerate(runs):
-            if run.count == 1:
-                controls.append((0, 0))
-                continue
-            at = number * _CONTROL.size
-            _CONTROL.pack_into(self._controls, at, _CONTROL_LENGTH, socket.IPPROTO_UDP, UDP_SEGMENT, run.size)
-            controls.append((ctypes.addressof(self._controls) + at, _CONTROL.size))
+            if run.count > 1:
+                at = number * _CONTROL.size
+                _CONTROL.pack_into(self._controls, at, _CONTROL_LENGTH, socket.IPPROTO_UDP, UDP_SEGMENT, run.size)
+        places = [(data + run.start, run.end - run.start) for run in runs]
+        vectors = [word for n in range(viewers) for at, size in places for word in (at + n * stride, size)]
+        struct.pack_into(f"@{len(vectors)}N", self._vectors, 0, *vectors)
+
+    def _lay_messages(self, cut: tuple[bool, ...], viewers: int, name_bytes: int) -> None:
+        """What tells where addresses, data and control are; the data itself lies otherwise for each picture."""
+        self._shape = (cut, viewers, name_bytes)
+        self._each = len(cut)
+        names, vectors = ctypes.addressof(self._names), ctypes.addressof(self._vectors)
+        controls = ctypes.addressof(self._controls)
         place = 0
         for viewer in range(viewers):
-            name = names + viewer * NAME_BYTES
-            for run, (control, control_bytes) in zip(runs, controls, strict=True):
-                at = place * _VECTOR.size
-                _VECTOR.pack_into(self._vectors, at, data + run.start, run.end - run.start)
+            for number, is_cut in enumerate(cut):
                 _MESSAGE.pack_into(
                     self._messages,
                     place * _MESSAGE.size,
-                    name,
+                    names + viewer * NAME_BYTES,
                     name_bytes,
-                    vectors + at,
+                    vectors + place * _VECTOR.size,
                     1,
-                    control,
-                    control_bytes,
+                    controls + number * _CONTROL.size if is_cut else 0,
+                    _CONTROL.size if is_cut else 0,
                     0,
                     0,
                 )
                 place += 1
-            data += stride
 
-    def fire(self, names: bytes | bytearray | memoryview, viewers: int) -> list[tuple[int, int]]:
+    def fire(self, names: bytes | memoryview, viewers: int) -> list[tuple[int, int]]:
         """Send to the first ``viewers``, whose addresses are ``names``; the messages that the system did not take, each
         with its error."""
         self._names_view[: len(names)] = names

@@ -20,31 +20,58 @@ Control = list[tuple[int, int, bytes]]
 
 
 class Run:
-    """Bytes [start, end) that are packets of ``size`` bytes, the last perhaps shorter. ``control`` tells the kernel."""
+    """Bytes [start, end) that are packets of ``size`` bytes, the last perhaps shorter."""
 
-    __slots__ = ("control", "count", "end", "size", "start")
+    __slots__ = ("_control", "count", "end", "size", "start")
 
     def __init__(self, start: int, end: int, size: int, count: int) -> None:
         self.start = start
         self.end = end
         self.size = size
         self.count = count
-        self.control: Control = [(socket.IPPROTO_UDP, UDP_SEGMENT, _SIZE.pack(size))]
+        self._control: Control | None = None
+
+    @property
+    def control(self) -> Control:
+        """What tells the kernel how to cut it."""
+        if self._control is None:
+            self._control = [(socket.IPPROTO_UDP, UDP_SEGMENT, _SIZE.pack(self.size))]
+        return self._control
 
 
 class Wire:
     """Packets laid out with room behind each for ``tag_bytes``. ``offsets`` say where each begins, ``lengths`` how long
-    it is before protection, as C's ``int`` one behind the other, ``gaps`` what comes between them."""
+    it is before protection, as C's ``int`` one behind the other, ``gaps`` what comes between them; ``room`` is what it
+    takes, as much for all wires with the same ``offsets``."""
 
-    __slots__ = ("count", "fits", "gaps", "lengths", "offsets", "plain", "runs", "size")
+    __slots__ = ("count", "fits", "gaps", "lengths", "offsets", "plain", "room", "runs", "size")
 
     def __init__(self, packets: Sequence[bytes], tag_bytes: int) -> None:
+        lengths = array("i", map(len, packets))
+        self.count = len(lengths)
+        self.lengths = lengths.tobytes()
+        self.offsets: tuple[int, ...]
+        self.runs: tuple[Run, ...]
+        if _is_one_run(lengths, tag_bytes):
+            step = lengths[0] + tag_bytes
+            self.room = step * self.count
+            self.size = self.room - lengths[0] + lengths[-1]
+            self.offsets = tuple(range(0, self.room, step))
+            self.runs = (Run(0, self.size, step, self.count),)
+            self.gaps: tuple[bytes, ...] = (bytes(tag_bytes),) * self.count
+        else:
+            self._cut(lengths, tag_bytes)
+        self.plain = self.laid(packets)
+        self.fits = self.room <= SCRATCH_BYTES and self.count <= MAX_PACKETS
+        """Whether it can be protected in place."""
+
+    def _cut(self, lengths: Sequence[int], tag_bytes: int) -> None:
         gaps: list[bytes] = []
         offsets: list[int] = []
         runs: list[Run] = []
         at = start = count = size = 0
-        for packet in packets:
-            length = len(packet) + tag_bytes
+        for bare in lengths:
+            length = bare + tag_bytes
             # Only the last packet of a run may be shorter, and libsrtp wants packets at multiples of four octets.
             if count and (
                 count >= MAX_SEGMENTS
@@ -68,14 +95,11 @@ class Wire:
         if count:
             runs.append(Run(start, at, size, count))
         self.gaps = tuple(gaps)
-        self.plain = self.laid(packets)
         self.size = at
-        self.count = len(offsets)
+        # The last one may be as long as any.
+        self.room = offsets[-1] + max(lengths) + tag_bytes if offsets else 0
         self.offsets = tuple(offsets)
-        self.lengths = array("i", map(len, packets)).tobytes()
         self.runs = tuple(runs)
-        self.fits = at <= SCRATCH_BYTES and self.count <= MAX_PACKETS
-        """Whether it can be protected in place."""
 
     def laid(self, packets: Sequence[bytes]) -> bytes:
         """Other packets of the same sizes, laid out likewise."""
@@ -88,3 +112,19 @@ class Wire:
             for run in self.runs
             for at in range(run.start, run.end, run.size)
         )
+
+
+def _is_one_run(lengths: "array[int]", tag_bytes: int) -> bool:
+    """Whether all packets but the last, which may be shorter, have one size: most pictures are so."""
+    count = len(lengths)
+    if count < 2:
+        return count == 1
+    first, last = lengths[0], lengths[-1]
+    step = first + tag_bytes
+    return (
+        last <= first
+        and step % _ALIGNMENT == 0
+        and count <= MAX_SEGMENTS
+        and step * count <= MAX_RUN_BYTES
+        and lengths.count(first) >= count - (last < first)
+    )

@@ -8,6 +8,7 @@ import itertools
 import random
 import socket
 import sys
+from array import array
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
@@ -376,6 +377,58 @@ async def test_sound_goes_together_too_and_tcp_beside_it() -> None:
             heard = [item for item in client.packets if item.header.payload_type == 8]
             assert [item.payload[0] for item in heard] == list(range(1, 20))
         assert 2 in volley.fired
+
+
+SIZES = (
+    [700],
+    [1200] * 5 + [37],
+    [1200, 1201],
+    [30, 12, 1200, 1200, 1200, 5],
+    [1199] * 3,
+    [1200] * 48,
+    [1200] * 49 + [1],
+    [1201, 1201, 3, 3, 1201],
+)
+
+
+@pytest.mark.parametrize("tag_bytes", [10, 16])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_packets_lie_as_the_kernel_cuts_them_and_libsrtp_wants_them(sizes: list[int], tag_bytes: int) -> None:
+    packets = [bytes([n]) * size for n, size in enumerate(sizes)]
+    wire = Wire(packets, tag_bytes)
+    assert wire.count == len(sizes)
+    assert array("i", wire.lengths).tolist() == sizes
+    assert [wire.plain[at : at + size] for at, size in zip(wire.offsets, sizes, strict=True)] == packets
+    assert all(at % 4 == 0 for at in wire.offsets)
+    assert len(wire.plain) == wire.size <= wire.room
+    cut = [(at, min(at + run.size, run.end)) for run in wire.runs for at in range(run.start, run.end, run.size)]
+    assert cut == [(at, at + size + tag_bytes) for at, size in zip(wire.offsets, sizes, strict=True)]
+    assert [run.count for run in wire.runs if run.count > 48 or run.end - run.start > 60_000] == []
+    assert sum(run.count for run in wire.runs) == len(sizes)
+
+
+def test_a_call_after_one_of_another_shape_sends_what_is_meant() -> None:
+    """Tables are written anew only where they differ from those of the picture before."""
+    shapes = ([100, 100, 40], [100, 100, 100], [60], [40, 100, 100, 20], [100, 40])
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(4)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+            one.settimeout(10)
+        volley = Volley(sockets[0])
+        names = [packed_address(socket.AF_INET, one.getsockname()).ljust(32, b"\0") for one in sockets]
+        for turn in range(40):
+            sizes, viewers, stride = shapes[turn % 5], 1 + turn % 4, (448, 512)[turn % 2]
+            scratch = bytearray(stride * viewers)
+            sent = [[bytes([turn, who, n]) + bytes(size - 3) for n, size in enumerate(sizes)] for who in range(viewers)]
+            for who, packets in enumerate(sent):
+                wire = Wire(packets, 0)
+                scratch[who * stride : who * stride + wire.size] = wire.plain
+            address = ctypes.addressof(ctypes.c_char.from_buffer(scratch))
+            volley.lay(wire.runs, viewers, address, stride, 16)
+            assert volley.fire(b"".join(names[:viewers]), viewers) == []
+            for one, packets in zip(sockets, sent, strict=False):
+                assert [one.recv(2000) for _ in packets] == packets
 
 
 def test_a_refused_message_does_not_stop_those_behind_it() -> None:

@@ -1,6 +1,7 @@
 """What the port refuses: floods of checks, forged ones, strangers' packets, connections that say nothing."""
 
 import asyncio
+import binascii
 import hmac
 import random
 import socket
@@ -200,6 +201,66 @@ def test_any_bytes_are_borne() -> None:
 def test_signatures_are_those_of_the_library(size: int) -> None:
     password, data = bytes(range(256))[:size], b"message"
     assert stun.Signer(password).sign(data) == hmac.digest(password, data, "sha1")
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::7"])
+def test_checks_that_say_nothing_new_are_answered_each_by_its_own_transaction(host: str) -> None:
+    house, peer = House(), (host, 4000)
+    house.packet(house.check(), peer)
+    password = house.session.local.password
+    for _ in range(3):
+        house.clock.advance(20)
+        asked = house.check()
+        house.packet(asked, peer)
+        # As the library would answer it, which has read the whole of it.
+        request = stun.read_request(asked)
+        assert request is not None
+        signer = stun.Signer(password.encode())
+        assert house.ways[peer].sent[-1] == stun.success(request.check(signer), peer, signer)
+        answer = answer_to(house, peer)
+        assert answer.transaction_id == aioice_stun.parse_message(asked).transaction_id
+        assert answer.attributes["XOR-MAPPED-ADDRESS"] == peer
+        assert answer.check_message_integrity(password.encode())
+        assert not house.session.expired()
+    assert house.mux.counters.checks == 4
+    assert len(house.ways) == 1
+
+
+def test_what_only_looks_like_the_check_before_is_not_answered() -> None:
+    house = House()
+    house.packet(house.check())
+    way = house.ways["192.0.2.7", 4000]
+    house.clock.advance(20)
+    forged = bytearray(house.check())
+    for at in (8, 20, len(forged) - 33, len(forged) - 30, len(forged) - 20, len(forged) - 6, len(forged) - 1):
+        for renewed in (False, True):
+            wrong = bytearray(forged)
+            wrong[at] ^= 1
+            if renewed and at < len(forged) - 8:
+                crc = binascii.crc32(wrong[:-8]) ^ 0x5354554E
+                wrong[-4:] = crc.to_bytes(4, "big")
+            elif renewed:
+                continue
+            house.packet(bytes(wrong))
+    assert len(way.sent) == 1
+    house.clock.advance(11)
+    assert house.session.expired(), "what is not authentic keeps nobody's consent"
+
+
+def test_after_a_restart_the_check_before_moves_nobody_and_the_new_one_does() -> None:
+    house = House()
+    house.packet(house.check())
+    house.packet(house.check())
+    old = house.check()
+    house.session.restart(IceCredentials("them2", "q" * 24))
+    house.mux.add(house.session)
+    house.packet(old)
+    assert len(house.ways["192.0.2.7", 4000].sent) == 3, "good until the new pair has a path"
+    house.packet(house.check(theirs="them2"), ("192.0.2.8", 5000))
+    assert house.session.path is house.ways["192.0.2.8", 5000]
+    house.packet(old)
+    assert len(house.ways["192.0.2.7", 4000].sent) == 3
+    assert house.session.path is house.ways["192.0.2.8", 5000]
 
 
 async def test_tcp_connections_that_say_nothing_or_nonsense_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
