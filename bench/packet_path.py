@@ -28,7 +28,7 @@ from media.segments import Part
 from media.stream import LiveStream, StreamId
 from media.testloop import cached_loop
 from media.unit import NS_PER_S, AccessUnit, StreamItem, VideoTrack
-from recorder.spool_format import Kind, SegmentBuilder, frame_head
+from recorder.spool_format import SegmentBuilder
 from streaming.cameras import SupervisorSettings
 from streaming.rtsp.connection import RtspConnection
 from streaming.rtsp.message import interleaved_header
@@ -87,9 +87,7 @@ class Spooling:
         """Each chunk in one piece, its CRC-32 and SHA-256."""
         self.parts += 1
         for track_id, chunk in part.chunks.items():
-            data = chunk.data
-            frame_head(Kind.CHUNK, data)
-            self._builder.add(track_id, chunk.dts, chunk.duration, chunk.samples, data, 0)
+            self._builder.add(track_id, chunk.dts, chunk.duration, chunk.samples, chunk.data)
 
 
 async def run(

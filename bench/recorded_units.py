@@ -14,7 +14,7 @@ from pathlib import Path
 from media.fmp4_read import read_fragments
 from media.testloop import TestLoop
 from media.unit import AUDIO_TRACK_ID, VIDEO_TRACK_ID
-from recorder.spool_format import read_pieces
+from recorder.spool_object import read_pieces
 from recorder.spool_read import read_spool
 
 TRACKS = (VIDEO_TRACK_ID, AUDIO_TRACK_ID)

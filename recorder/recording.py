@@ -229,13 +229,12 @@ class Recording:
             return
         if segment is None or file is None or segment.sequence != part.sequence:
             return
-        if self._segment_parts == 0:
-            self._media_returns(segment)
-            file.start_segment(
-                segment.sequence, segment.start_utc_ns, discontinuity=segment.discontinuity or self._break
-            )
-            self._break = False
-        refused = file.part(part)
+        refused = file.refusal(part)
+        if refused is None:
+            # Not before: what is missing goes on where this part cannot be kept.
+            if self._segment_parts == 0:
+                self._begin_segment(file, segment)
+            refused = file.part(part)
         metrics = self._tools.metrics
         if refused is not None:
             metrics.parts_refused += 1
@@ -257,6 +256,11 @@ class Recording:
         metrics.parts += 1
         if self._since is None:
             self._since = segment.start_utc_ns
+
+    def _begin_segment(self, file: OpenSpoolFile, segment: SegmentStart) -> None:
+        self._media_returns(segment)
+        file.start_segment(segment.sequence, segment.start_utc_ns, discontinuity=segment.discontinuity or self._break)
+        self._break = False
 
     def _end_segment(self, duration_ns: int | None) -> None:
         segment, file = self._segment, self._file

@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -17,7 +18,7 @@ from typing import Final
 from media.segments import Part
 from media.unit import GapCause
 from recorder.errors import SpoolError, SpoolInUseError
-from recorder.spool_format import CHUNK, FRAME, SpooledSegment, SpoolFile, SpoolHeader
+from recorder.spool_format import CHUNK, FRAME, PLACE, SpooledSegment, SpoolFile, SpoolHeader, media_path
 from recorder.spool_read import read_spool, scan_spool
 from recorder.spool_writer import (
     DAMAGED,
@@ -33,6 +34,7 @@ from recorder.spool_writer import (
     SyncOp,
     remove_file,
     set_aside_file,
+    spool_size,
 )
 from recorder.state import SpoolSettings
 from storage.directory_store import make_folders
@@ -43,7 +45,9 @@ _log = logging.getLogger(__name__)
 _MAY_BE_TORN: Final = 1024 * 1024
 """A file with nothing whole in it and less than this behind it was cut off while it was begun."""
 _STILL_FULL: Final = 0.9
-_OVERHEAD: Final = FRAME.size + CHUNK.size
+_SEGMENT_BYTES: Final = 1024
+"""What the frames at a segment's start and end take, or somewhat less."""
+_OVERHEAD: Final = FRAME.size + CHUNK.size + PLACE.size
 
 
 class OpenSpoolFile:
@@ -61,33 +65,47 @@ class OpenSpoolFile:
         self.segments: list[SpooledSegment] = []
         self.gaps: list[GapRecord] = []
         self.failed: OSError | None = None
-        self.bytes = 4096 + 2 * len(header.init)
+        self.bytes = 0
         self.media_bytes = 0
         self.start_utc_ns: int | None = None
         self.end_utc_ns: int | None = None
         self.closed: asyncio.Future[SpoolFile | None] = asyncio.get_running_loop().create_future()
         self._spool = spool
+        self._first_track = header.first_track
+        # Counted with the next part, so that the bound is kept.
+        self._frame_bytes = 4096 + 2 * len(header.init)
         self._closing = False
-        spool.put(OpenOp(self, after), self.bytes)
+        spool.put(OpenOp(self, after), 0)
 
     def start_segment(self, sequence: int, start_utc_ns: int, *, discontinuity: bool) -> None:
         """A segment begins."""
         if self.start_utc_ns is None:
             self.start_utc_ns = start_utc_ns
+        self._frame_bytes += _SEGMENT_BYTES
         self._spool.put(StartOp(self, sequence, start_utc_ns, discontinuity), 0)
+
+    def refusal(self, part: Part) -> GapCause | None:
+        """Why a part cannot be taken now, also if a segment is begun with it; None if it can."""
+        if self.failed is not None:
+            return GapCause.STORAGE_LOST
+        return self._spool.refusal(self._size_of(part) + _SEGMENT_BYTES)
 
     def part(self, part: Part) -> GapCause | None:
         """Take a part of the segment; or refuse it, with the cause that goes on record."""
-        size = part.size + len(part.chunks) * _OVERHEAD
-        if self.failed is not None:
-            return GapCause.STORAGE_LOST
-        refused = self._spool.refusal(size)
+        size = self._size_of(part)
+        refused = GapCause.STORAGE_LOST if self.failed is not None else self._spool.refusal(size)
         if refused is None:
             self.bytes += size
+            self._frame_bytes = 0
             self.media_bytes += part.size
             self.end_utc_ns = part.start_utc_ns + part.duration_ns
             self._spool.put(PartOp(self, part), size)
         return refused
+
+    def _size_of(self, part: Part) -> int:
+        size = part.size + len(part.chunks) * _OVERHEAD + self._frame_bytes
+        # What does not go straight to its place is written twice.
+        return size + sum([chunk.size for track_id, chunk in part.chunks.items() if track_id != self._first_track])
 
     def end_segment(self, duration_ns: int | None) -> None:
         """The segment is whole; None takes the duration from its chunks."""
@@ -143,22 +161,24 @@ class Spool:
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer: SpoolWriter | None = None
+        self._thread: threading.Thread | None = None
         self._lock: int | None = None
 
     async def __aenter__(self) -> "Spool":
         self._loop = asyncio.get_running_loop()
         self._lock = await asyncio.to_thread(_locked, self._directory)
         self._writer = SpoolWriter(self._directory, self._report)
-        self._writer.start()
+        self._thread = threading.Thread(target=self._writer.run, name="spool-writer", daemon=True)
+        self._thread.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
+        if self._writer is not None and self._thread is not None:
             self._writer.stop()
-            await asyncio.to_thread(self._writer.join)
-            self._writer = None
+            await asyncio.to_thread(self._thread.join)
+            self._writer = self._thread = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -273,6 +293,7 @@ def _recover_all(directory: Path) -> list[SpoolFile]:
                 _log.error("spool file %s of %s cannot be read: %s", path.name, folder.name, error.strerror)
             else:
                 found += [spool] if spool is not None else []
+        _clear_left_over(folder, directory)
         if not any(folder.iterdir()):
             folder.rmdir()
     return found
@@ -290,9 +311,22 @@ def _recovered(path: Path, directory: Path) -> SpoolFile | None:
         return None
     if spool is not None and (spool.segments or spool.gaps):
         return spool
-    if path.stat().st_size - (spool.valid_bytes if spool is not None else 0) > _MAY_BE_TORN:
+    if spool_size(path) - (spool.valid_bytes if spool is not None else 0) > _MAY_BE_TORN:
         _log.error("spool file %s holds more than can be read and is set aside", path.name)
         set_aside_file(path, directory)
     else:
         remove_file(path)
     return None
+
+
+def _clear_left_over(folder: Path, directory: Path) -> None:
+    """What has no journal is out of use: its journal goes first. Much of it, and in no store, is nothing of ours."""
+    for path in sorted(folder.iterdir()):
+        journal = path.with_suffix(".spool")
+        if path == journal or journal.exists():
+            continue
+        if path == media_path(journal) and (known := path.stat()).st_nlink == 1 and known.st_size > _MAY_BE_TORN:
+            _log.error("media file %s of %s has no journal and is set aside", path.name, folder.name)
+            set_aside_file(journal, directory)
+        else:
+            path.unlink(missing_ok=True)

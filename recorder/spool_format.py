@@ -1,42 +1,40 @@
-"""The spool file: an append-only log of one object in progress, readable after any crash.
+"""The spool's files: one object in progress, readable after any crash.
 
-Eight octets of magic, then frames: length of the payload (u32), kind (u8), CRC-32 (ISO 3309) of kind and payload
-(u32), payload; integers big-endian. The first frame is the header; it carries all that is needed to finish the upload
-without the database. Each segment is a start frame, chunk frames, and an end frame with its hashes. A close frame says
-that nothing more will come. A reader takes frames up to the first one that is cut or broken.
+``NNNNNN.mp4`` is the object as it will be stored: ``init``, then for each segment the bytes of its first track as they
+come, and those of its other tracks once it ends. So what is recorded is written once, and linked into a store on the
+same disk.
+
+``NNNNNN.spool`` is the journal beside it: eight octets of magic, then frames: length of the payload (u32), kind (u8),
+CRC-32 (ISO 3309) of kind and payload (u32), payload; integers big-endian. The first frame is the header; it carries all
+that is needed to finish the upload without the database. Each segment is a start frame, a frame for each chunk, and an
+end frame with its hashes, written once its media is on disk. A chunk of the first track is named there with its place
+in the media and its CRC; one of another track is there whole, since its place in the media is not known before the
+segment ends. A close frame says that nothing more will come. A reader takes frames up to the first one that is cut or
+broken.
 """
 
 import base64
-import contextlib
-import errno
 import hashlib
 import json
-import os
 import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
-from io import RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from media.errors import ContainerError
-from media.fmp4_read import read_fragments
-from media.unit import NS_PER_S, Codec, Track, VideoTrack
+from media.unit import NS_PER_S, Track
 from recorder.chain import chain_after
-from recorder.errors import SpoolDamagedError
-from recorder.facts import segment_to_json, tracks_from_json, tracks_to_json
-from recorder.sample_table import SampleTable, table_of, tables_box
+from recorder.facts import segment_from_json, segment_to_json, tracks_from_json, tracks_to_json
 from storage.records import GapRecord, StoredSegment, TrackRange
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 MAGIC: Final = b"SANHUIS1"
 FRAME: Final = struct.Struct(">IBI")
 CHUNK: Final = struct.Struct(">QIBQIIQ")
-"""sequence, part index, track id, dts, duration, samples, start UTC ns; then ``moof`` + ``mdat``."""
+"""sequence, part index, track id, dts, duration, samples, start UTC ns; then ``moof`` + ``mdat``, or their place."""
+PLACE: Final = struct.Struct(">QII")
+"""offset in the media file, length, CRC-32 of the track's bytes in the segment up to the end of this chunk."""
 MAX_PAYLOAD: Final = 256 * 1024 * 1024
 
 
@@ -49,6 +47,7 @@ class Kind(IntEnum):
     SEGMENT_END = 4
     GAP = 5
     CLOSE = 6
+    PLACED = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,24 +101,55 @@ class SpoolHeader:
             chain=value["chain"],
         )
 
+    @property
+    def first_track(self) -> int:
+        """The track whose chunks go straight to their place in the object."""
+        return first_track(self.tracks)
 
-Pieces = Mapping[int, tuple[tuple[int, int], ...]]
-"""By track id: (offset in the spool file, length) of each chunk's media bytes."""
+
+def first_track(tracks: tuple[Track, ...]) -> int:
+    """The lowest id of the tracks: where there is a picture, the picture's."""
+    return min([track.id for track in tracks])
+
+
+class Source(IntEnum):
+    """Which of the two files a piece lies in."""
+
+    MEDIA = 0
+    JOURNAL = 1
+
+
+Piece = tuple[Source, int, int]
+"""Where some bytes of a track lie: file, offset, length."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpooledSegment:
-    """A whole segment in a spool file. Offsets in ``facts`` are those in the object to be."""
+    """A whole segment in the spool. Offsets in ``facts`` are those in the object to be; ``pieces`` say where the bytes
+    of each track lie now, ``checksums`` what their CRC-32 is."""
 
     facts: StoredSegment
-    pieces: Pieces
+    pieces: Mapping[int, tuple[Piece, ...]]
+    checksums: Mapping[int, int]
+
+    @property
+    def end(self) -> int:
+        """Where it ends in the object."""
+        last = self.facts.ranges[-1]
+        return last.offset + last.size
+
+
+def placed(facts: StoredSegment, checksums: Mapping[int, int]) -> SpooledSegment:
+    """A segment whose bytes lie in the media file where they will lie in the object."""
+    pieces = {item.track_id: ((Source.MEDIA, item.offset, item.size),) for item in facts.ranges}
+    return SpooledSegment(facts, pieces, checksums)
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolFile:
     """What a spool file holds. ``segments`` are whole, unless the file was read with an open one (see
-    :func:`recorder.spool_read.read_spool`); ``valid_bytes`` is where the first broken frame begins; ``closed`` says
-    that the close frame is there; ``cut`` that the last segment had no end frame."""
+    :func:`recorder.spool_read.read_spool`). ``path`` is its journal. Of ``size`` bytes of both files ``valid_bytes``
+    can be read; ``closed`` says that the close frame is there; ``cut`` that the last segment had no end frame."""
 
     path: Path
     header: SpoolHeader
@@ -133,9 +163,19 @@ class SpoolFile:
     """Something in the middle is damaged, or more was written behind the last valid frame than a torn tail."""
 
     @property
+    def media_path(self) -> Path:
+        """The object in the making; not there while there is no media."""
+        return media_path(self.path)
+
+    @property
     def chain(self) -> str:
         """The hash after the last segment."""
         return self.segments[-1].facts.chain if self.segments else self.header.chain
+
+
+def media_path(journal: Path) -> Path:
+    """The media file that belongs to a journal."""
+    return journal.with_suffix(".mp4")
 
 
 def frame_head(kind: Kind, *payload: bytes | memoryview) -> bytes:
@@ -159,14 +199,15 @@ def gap_payload(gap: GapRecord) -> bytes:
 
 
 class SegmentBuilder:
-    """Adds up one segment of an object: ranges, SHA-256 per track, pieces."""
+    """Adds up one segment of an object: ranges, SHA-256 and CRC-32 per track."""
 
     def __init__(self, sequence: int, start_utc_ns: int, discontinuity: bool) -> None:
         self.sequence = sequence
         self.start_utc_ns = start_utc_ns
         self.discontinuity = discontinuity
         self._hashes: dict[int, Any] = {}
-        self._pieces: dict[int, list[tuple[int, int]]] = {}
+        self._checksums: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}
         self._first_dts: dict[int, int] = {}
         self._duration: dict[int, int] = {}
         self._samples: dict[int, int] = {}
@@ -174,19 +215,25 @@ class SegmentBuilder:
     @property
     def empty(self) -> bool:
         """Whether no chunk came yet."""
-        return not self._pieces
+        return not self._sizes
 
-    def add(self, track_id: int, dts: int, duration: int, samples: int, data: bytes | memoryview, offset: int) -> None:
-        """Take a chunk whose media bytes begin at ``offset`` of the spool file."""
+    @property
+    def checksums(self) -> Mapping[int, int]:
+        """By track id: CRC-32 of the bytes so far."""
+        return self._checksums
+
+    def add(self, track_id: int, dts: int, duration: int, samples: int, data: bytes | memoryview) -> int:
+        """Take a chunk. The CRC-32 of all of the track so far."""
         if track_id not in self._hashes:
             self._hashes[track_id] = hashlib.sha256()
-            self._pieces[track_id] = []
+            self._checksums[track_id] = self._sizes[track_id] = self._samples[track_id] = 0
             self._first_dts[track_id] = dts
-            self._samples[track_id] = 0
         self._hashes[track_id].update(data)
-        self._pieces[track_id].append((offset, len(data)))
+        self._checksums[track_id] = checksum = zlib.crc32(data, self._checksums[track_id])
+        self._sizes[track_id] += len(data)
         self._duration[track_id] = dts + duration - self._first_dts[track_id]
         self._samples[track_id] += samples
+        return checksum
 
     def shown_ns(self, tracks: tuple[Track, ...]) -> int:
         """What the chunks so far show, in nanoseconds: the video track if it is there, else the sound."""
@@ -195,11 +242,10 @@ class SegmentBuilder:
                 return self._duration[track.id] * NS_PER_S // track.clock_rate
         return 0
 
-    def end(self, header: SpoolHeader, previous: str, object_offset: int, duration_ns: int) -> SpooledSegment:
+    def end(self, header: SpoolHeader, previous: str, object_offset: int, duration_ns: int) -> StoredSegment:
         """The segment, whole: it will lie at ``object_offset`` of its object and follows the hash ``previous``."""
         ranges = []
-        for track_id in sorted(self._pieces):
-            size = sum(length for _, length in self._pieces[track_id])
+        for track_id, size in sorted(self._sizes.items()):
             ranges.append(
                 TrackRange(
                     track_id=track_id,
@@ -220,8 +266,7 @@ class SegmentBuilder:
             ranges=tuple(ranges),
             chain="",
         )
-        facts = facts._replace(chain=chain_after(previous, header.recording, header.period, facts))
-        return SpooledSegment(facts, {key: tuple(value) for key, value in self._pieces.items()})
+        return facts._replace(chain=chain_after(previous, header.recording, header.period, facts))
 
 
 def segment_bytes(segment: StoredSegment) -> int:
@@ -229,150 +274,19 @@ def segment_bytes(segment: StoredSegment) -> int:
     return sum(item.size for item in segment.ranges)
 
 
-def read_pieces(path: Path, pieces: tuple[tuple[int, int], ...]) -> bytes:
-    """Media bytes of one track of a spooled segment. Blocks. Raises OSError, SpoolDamagedError if bytes lack."""
-    parts = []
-    with path.open("rb") as file:
-        for offset, length in pieces:
-            file.seek(offset)
-            data = file.read(length)
-            if len(data) != length:
-                raise SpoolDamagedError(f"{path.name} is shorter than what was written", file=path.name)
-            parts.append(data)
-    return b"".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Assembled:
-    """An object ready to be stored, still in its spool file: ``pieces`` are bytes, or (offset, length) there."""
-
-    path: Path
-    pieces: tuple[bytes | tuple[int, int], ...] = field(repr=False)
-    size: int
-    sha256: str
-
-    def open(self) -> RawIOBase:
-        """The object's bytes from its beginning. Blocks, as does reading. Raises OSError."""
-        return _AssembledReader(self.path, self.pieces)
-
-
-class _AssembledReader(RawIOBase):
-    """Reads the pieces one after the other."""
-
-    def __init__(self, path: Path, pieces: tuple[bytes | tuple[int, int], ...]) -> None:
-        super().__init__()
-        self._file = path.open("rb", buffering=0)
-        self._pieces = iter(pieces)
-        self._piece: memoryview | tuple[int, int] = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        target = memoryview(buffer).cast("B")
-        done = 0
-        while done < len(target):
-            piece = self._piece
-            if isinstance(piece, memoryview):
-                count = min(len(piece), len(target) - done)
-                target[done : done + count] = piece[:count]
-                self._piece = piece[count:]
-            else:
-                offset, left = piece
-                count = os.preadv(self._file.fileno(), (target[done : done + left],), offset) if left else 0
-                if left and not count:
-                    raise OSError(errno.EIO, "the spool file has become shorter", str(self._file.name))
-                self._piece = (offset + count, left - count)
-            done += count
-            if not count:
-                following = next(self._pieces, None)
-                if following is None:
-                    break
-                self._piece = memoryview(following) if isinstance(following, bytes) else following
-        return done
-
-
-def assemble(spool: SpoolFile) -> Assembled:
-    """The object of a spool file: ``init``, then for each segment its video and its sound, each in one range; at the
-    end the sample tables that a download's index is made of (see :mod:`recorder.sample_table`).
-
-    The CRC of every chunk and the chain of the segments' hashes are checked; no more than one track of one segment is
-    held in memory. Blocks; call it in a thread. Raises OSError, SpoolDamagedError.
-    """
-    whole = hashlib.sha256(spool.header.init)
-    pieces: list[bytes | tuple[int, int]] = [spool.header.init]
-    position = len(spool.header.init)
-    chain = spool.header.chain
-    # Other sound is derived for downloads, and needs none.
-    indexed = {track.id for track in spool.header.tracks if isinstance(track, VideoTrack) or track.codec is Codec.AAC}
-    tables: list[tuple[int, int, SampleTable]] = []
-    # By what is there, not by what is said about it.
-    sizes = [sum(length for _, length in found) for segment in spool.segments for found in segment.pieces.values()]
-    buffer = bytearray(max(sizes, default=0))
-    with spool.path.open("rb", buffering=0) as file:
-        for segment in spool.segments:
-            for item in segment.facts.ranges:
-                found = segment.pieces.get(item.track_id, ())
-                if not 0 < item.size <= len(buffer):
-                    raise _damaged(spool, segment)
-                media = memoryview(buffer)[: item.size]
-                if item.offset != position or not _read_chunks(file.fileno(), found, media):
-                    raise _damaged(spool, segment)
-                whole.update(media)
-                pieces += found
-                position += item.size
-                if item.track_id in indexed:
-                    with contextlib.suppress(ContainerError):
-                        samples = read_fragments(media, item.track_id)
-                        tables.append((segment.facts.sequence, item.track_id, table_of(samples)))
-            try:
-                chain = chain_after(chain, spool.header.recording, spool.header.period, segment.facts)
-            except (TypeError, ValueError) as error:
-                raise _damaged(spool, segment) from error
-            if chain != segment.facts.chain:
-                raise _damaged(spool, segment)
-    tail = tables_box(tables)
-    whole.update(tail)
-    pieces.append(tail)
-    return Assembled(spool.path, tuple(pieces), position + len(tail), whole.hexdigest())
-
-
-def _read_chunks(fd: int, pieces: tuple[tuple[int, int], ...], media: memoryview) -> bool:
-    """Read chunks one behind the other into ``media``. False unless each is what was written, and they fill it."""
-    heads = bytearray(FRAME.size + CHUNK.size)
-    head = memoryview(heads)
-    done = 0
-    for offset, length in pieces:
-        data = media[done : done + length]
-        if len(data) != length:
-            return False
-        if os.preadv(fd, (head, data), offset - len(heads)) != len(heads) + length:
-            return False
-        size, kind, checksum = FRAME.unpack_from(heads)
-        counted = zlib.crc32(data, zlib.crc32(head[FRAME.size :], zlib.crc32(bytes((kind,)))))
-        if kind != Kind.CHUNK or size != CHUNK.size + length or counted != checksum:
-            return False
-        done += length
-    return done == len(media)
-
-
-def end_payload(segment: StoredSegment) -> bytes:
+def end_payload(segment: StoredSegment, checksums: Mapping[int, int]) -> bytes:
     """A segment end frame's payload."""
-    return json.dumps(segment_to_json(segment)).encode()
+    return json.dumps({**segment_to_json(segment), "crc32": {str(key): crc for key, crc in checksums.items()}}).encode()
+
+
+def segment_of_payload(payload: bytes) -> tuple[StoredSegment, dict[int, int]]:
+    """The reverse of :func:`end_payload`; files of before there was a media file have no checksums. Raises
+    AttributeError, KeyError, TypeError or ValueError on anything else."""
+    value = json.loads(payload)
+    checksums = {int(key): int(crc) for key, crc in value.pop("crc32", {}).items()}
+    return segment_from_json(value), checksums
 
 
 def start_payload(sequence: int, start_utc_ns: int, discontinuity: bool) -> bytes:
     """A segment start frame's payload."""
     return json.dumps({"sequence": sequence, "start_utc_ns": start_utc_ns, "discontinuity": discontinuity}).encode()
-
-
-def _damaged(spool: SpoolFile, segment: SpooledSegment) -> SpoolDamagedError:
-    return SpoolDamagedError(
-        f"segment {segment.facts.sequence} in {spool.path.name} is not what was written",
-        file=spool.path.name,
-        segment=segment.facts.sequence,
-    )

@@ -10,19 +10,24 @@ from typing import BinaryIO
 
 from media.unit import GapCause
 from recorder.errors import SpoolDamagedError, SpoolError
-from recorder.facts import segment_from_json
 from recorder.spool_format import (
     CHUNK,
     FRAME,
     MAGIC,
     MAX_PAYLOAD,
+    PLACE,
     Kind,
+    Piece,
     SegmentBuilder,
+    Source,
     SpooledSegment,
     SpoolFile,
     SpoolHeader,
+    placed,
     segment_bytes,
+    segment_of_payload,
 )
+from recorder.spool_object import SpoolReader
 from storage.records import GapRecord, StoredSegment
 
 _KINDS = frozenset(int(kind) for kind in Kind)
@@ -70,18 +75,22 @@ def _head(file: BinaryIO, at: int, size: int) -> tuple[Kind | None, int, int]:
 class _Reading:
     """A spool file as it is understood, frame by frame. What is damaged is left out and becomes a gap."""
 
-    def __init__(self, header: SpoolHeader) -> None:
+    def __init__(self, header: SpoolHeader, media: SpoolReader) -> None:
         self.header = header
         self.segments: list[SpooledSegment] = []
         self.gaps: list[GapRecord] = []
         self.closed = False
         self.damaged = False
+        self.media_end = 0
+        self._media = media
         self._builder: SegmentBuilder | None = None
+        self._pieces: dict[int, list[Piece]] = {}
         self._position = len(header.init)
         self._lost_from: int | None = None
 
     def take(self, frame: _Frame) -> None:
-        """The next frame. Raises KeyError, TypeError, ValueError or struct.error if it is not understood."""
+        """The next frame. Raises AttributeError, KeyError, TypeError, ValueError or struct.error if it is not
+        understood."""
         payload, builder = frame.payload, self._builder
         if payload is None:
             self._damage(frame.kind)
@@ -89,51 +98,92 @@ class _Reading:
             self.cut()
             start = json.loads(payload)
             broken = start["discontinuity"] or self._lost_from is not None
+            self.damaged = self.damaged or self._lost_from is not None
             self._builder = SegmentBuilder(start["sequence"], start["start_utc_ns"], broken)
+            self._pieces = {}
             self._lost_until(start["start_utc_ns"])
         elif frame.kind is Kind.CHUNK and builder is not None:
-            _, _, track_id, dts, duration, samples, _ = CHUNK.unpack_from(payload)
             data = memoryview(payload)[CHUNK.size :]
-            builder.add(track_id, dts, duration, samples, data, frame.offset + CHUNK.size)
+            self._add(builder, payload, data, (Source.JOURNAL, frame.offset + CHUNK.size, len(data)))
+        elif frame.kind is Kind.PLACED and builder is not None:
+            self._placed(builder, payload)
         elif frame.kind is Kind.SEGMENT_END:
-            facts = segment_from_json(json.loads(payload))
-            if builder is not None:
-                self._builder = None
-                self._keep(builder, facts)
-            elif self._lost_from is not None:
-                self._lost_until(facts.end_utc_ns)
-                self._lost_from = facts.end_utc_ns
+            self._end(*segment_of_payload(payload))
         elif frame.kind is Kind.GAP:
             self.gaps.append(GapRecord(**json.loads(payload)))
         elif frame.kind is Kind.CLOSE:
             self.closed = True
+
+    def _add(self, builder: SegmentBuilder, head: bytes, data: bytes | memoryview, piece: Piece) -> None:
+        _, _, track_id, dts, duration, samples, _ = CHUNK.unpack_from(head)
+        builder.add(track_id, dts, duration, samples, data)
+        self._pieces.setdefault(track_id, []).append(piece)
+
+    def _placed(self, builder: SegmentBuilder, payload: bytes) -> None:
+        offset, length, checksum = PLACE.unpack_from(payload, CHUNK.size)
+        track_id = CHUNK.unpack_from(payload)[2]
+        data = self._media.read(offset, length)
+        if data is not None and zlib.crc32(data, builder.checksums.get(track_id, 0)) == checksum:
+            self._add(builder, payload, data, (Source.MEDIA, offset, length))
+            self.media_end = offset + length
+        else:
+            # No damage yet: a power cut may keep what the journal says, and not what it speaks of.
+            self._lose()
+
+    def _end(self, facts: StoredSegment, checksums: dict[int, int]) -> None:
+        builder, self._builder = self._builder, None
+        if builder is not None:
+            self._keep(builder, facts, checksums)
+        elif self._lost_from is not None:
+            # It was written when all of the segment was on disk.
+            self.damaged = True
+            self._lost_until(facts.end_utc_ns)
+            self._lost_from = facts.end_utc_ns
 
     def cut(self) -> bool:
         """End the open segment with what it has. Whether it had anything."""
         builder, self._builder = self._builder, None
         if builder is None or builder.empty:
             return False
-        self._keep(builder, None)
+        self._keep(builder, None, {})
         return True
 
-    def _keep(self, builder: SegmentBuilder, facts: StoredSegment | None) -> None:
+    def _keep(self, builder: SegmentBuilder, facts: StoredSegment | None, checksums: dict[int, int]) -> None:
         previous = self.segments[-1].facts.chain if self.segments else self.header.chain
         duration = builder.shown_ns(self.header.tracks) if facts is None else facts.duration_ns
         built = builder.end(self.header, previous, self._position, duration)
+        self._position += segment_bytes(built)
+        pieces: dict[int, tuple[Piece, ...]] = {key: tuple(value) for key, value in self._pieces.items()}
         if facts is not None and not self.damaged:
-            built = SpooledSegment(facts, built.pieces)
-        self.segments.append(built)
-        self._position += segment_bytes(built.facts)
+            built = facts
+            if checksums == builder.checksums and self._is_in_place(facts, checksums):
+                pieces = dict(placed(facts, checksums).pieces)
+        self.segments.append(SpooledSegment(built, pieces, dict(builder.checksums)))
+
+    def _is_in_place(self, facts: StoredSegment, checksums: dict[int, int]) -> bool:
+        """Whether the media file has all tracks of the segment, as it should once the segment has ended."""
+        for item in facts.ranges:
+            data = self._media.read(item.offset, item.size)
+            if data is None or zlib.crc32(data) != checksums[item.track_id]:
+                return False
+            self.media_end = max(self.media_end, item.offset + item.size)
+        return True
 
     def _damage(self, kind: Kind) -> None:
         self.damaged = True
+        if kind is not Kind.GAP or self._builder is not None:
+            self._lose()
+
+    def _lose(self) -> None:
+        """The open segment ends here with what it has; what comes until something is whole again is lost."""
         builder = self._builder
         start = builder.start_utc_ns if builder is not None else None
         if self.cut():
             self._lost_from = self.segments[-1].facts.end_utc_ns
-        elif kind is not Kind.GAP and self._lost_from is None:
+        elif self._lost_from is None:
             before = self.segments[-1].facts.end_utc_ns if self.segments else None
             self._lost_from = start if start is not None else before
+        self._builder = None
 
     def _lost_until(self, end_utc_ns: int) -> None:
         """Media is there again, or is known to have been there until then."""
@@ -174,7 +224,7 @@ def read_spool(path: Path) -> SpoolFile | None:
 
 
 def _read(path: Path) -> SpoolFile | None:
-    with path.open("rb") as file:
+    with path.open("rb") as file, SpoolReader(path) as media:
         size = file.seek(0, 2)
         file.seek(0)
         if file.read(len(MAGIC)) != MAGIC:
@@ -183,22 +233,22 @@ def _read(path: Path) -> SpoolFile | None:
         first = next(frames, None)
         if first is None or first.kind is not Kind.HEADER or first.payload is None:
             return None
-        reading, valid = _Reading(SpoolHeader.from_payload(first.payload)), first.after
+        reading, valid = _Reading(SpoolHeader.from_payload(first.payload), media), first.after
         for frame in frames:
             reading.take(frame)
             valid = frame.after
-    cut = reading.cut()
-    return SpoolFile(
-        path,
-        reading.header,
-        tuple(reading.segments),
-        tuple(reading.gaps),
-        valid,
-        size,
-        reading.closed,
-        cut,
-        torn_inside=reading.damaged,
-    )
+        cut = reading.cut()
+        return SpoolFile(
+            path,
+            reading.header,
+            tuple(reading.segments),
+            tuple(reading.gaps),
+            valid + reading.media_end,
+            size + media.size,
+            reading.closed,
+            cut,
+            torn_inside=reading.damaged,
+        )
 
 
 def scan_spool(path: Path) -> SpoolFile | None:
@@ -213,8 +263,8 @@ def _scan(path: Path) -> SpoolFile | None:
     segments: list[SpooledSegment] = []
     gaps: list[GapRecord] = []
     header: SpoolHeader | None = None
-    pieces: dict[int, list[tuple[int, int]]] = {}
-    with path.open("rb") as file:
+    sizes: dict[int, int] = {}
+    with path.open("rb") as file, SpoolReader(path) as media:
         size = file.seek(0, 2)
         file.seek(0)
         if file.read(len(MAGIC)) != MAGIC:
@@ -227,26 +277,36 @@ def _scan(path: Path) -> SpoolFile | None:
             payload = file.read(min(length, CHUNK.size) if kind is Kind.CHUNK else length)
             if kind is Kind.CHUNK:
                 track_id = CHUNK.unpack_from(payload)[2]
-                offset = at + FRAME.size + CHUNK.size
-                pieces.setdefault(track_id, []).append((offset, length - CHUNK.size))
+                sizes[track_id] = sizes.get(track_id, 0) + length - CHUNK.size
             elif zlib.crc32(payload, zlib.crc32(bytes((kind,)))) != checksum or (header is None) != (
                 kind is Kind.HEADER
             ):
                 return None
+            elif kind is Kind.PLACED:
+                track_id = CHUNK.unpack_from(payload)[2]
+                sizes[track_id] = sizes.get(track_id, 0) + PLACE.unpack_from(payload, CHUNK.size)[1]
             elif kind is Kind.HEADER:
                 header = SpoolHeader.from_payload(payload)
             elif kind is Kind.SEGMENT_END:
-                facts = segment_from_json(json.loads(payload))
-                found = {key: sum(length for _, length in value) for key, value in pieces.items()}
-                if found != {item.track_id: item.size for item in facts.ranges}:
+                facts, checksums = segment_of_payload(payload)
+                if not _agree(facts, checksums, sizes, media.size):
                     return None
-                segments.append(SpooledSegment(facts, {key: tuple(value) for key, value in pieces.items()}))
-                pieces = {}
+                segments.append(placed(facts, checksums))
+                sizes = {}
             elif kind is Kind.GAP:
                 gaps.append(GapRecord(**json.loads(payload)))
             elif kind is Kind.CLOSE and header is not None:
-                after = at + FRAME.size + length
-                if after != size or pieces:
+                if at + FRAME.size + length != size or sizes:
                     return None
+                size += media.size
                 return SpoolFile(path, header, tuple(segments), tuple(gaps), size, size, closed=True, cut=False)
             at += FRAME.size + length
+
+
+def _agree(facts: StoredSegment, checksums: dict[int, int], sizes: dict[int, int], media_size: int) -> bool:
+    """Whether what is said of a segment is what its chunks say, and the media file may have it."""
+    return (
+        sizes == {item.track_id: item.size for item in facts.ranges}
+        and checksums.keys() == sizes.keys()
+        and all(0 <= item.offset <= media_size - item.size for item in facts.ranges)
+    )

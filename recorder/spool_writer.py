@@ -1,14 +1,13 @@
-"""The spool's one writer thread: operations in, frames on disk, news back to the event loop.
+"""The spool's one writer thread: operations in, media and journal on disk, news back to the event loop.
 
 It drains its queue in batches: one ``writev`` per file, CRC and SHA-256 on the way, ``fdatasync`` at each segment's
-end.
+end: of the media first, then of the journal that says so.
 """
 
 import errno
 import logging
 import os
 import queue
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from media.segments import Part
 from recorder.spool_format import (
     CHUNK,
     MAGIC,
+    PLACE,
     Kind,
     SegmentBuilder,
     SpooledSegment,
@@ -28,9 +28,11 @@ from recorder.spool_format import (
     frame,
     frame_head,
     gap_payload,
-    segment_bytes,
+    media_path,
+    placed,
     start_payload,
 )
+from recorder.spool_object import rebuilt_path
 from storage.records import GapRecord
 
 _log = logging.getLogger(__name__)
@@ -40,6 +42,11 @@ _LINGER_S: Final = 0.1
 a second, not a thousand. A fifth of a part: a ``kill -9`` in that time still costs no more than one part's worth."""
 _MAX_VECTORS: Final = 512
 _MAX_NAMES: Final = 100
+_NEW_FILE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+_FOLDER_MODE: Final = 0o700
+_JOURNAL_MODE: Final = 0o600
+# A store on the same disk takes the file as it is, for others to read there; here its folder keeps it.
+_MEDIA_MODE: Final = 0o666
 DAMAGED: Final = "damaged"
 """The folder in the spool where damaged files are kept."""
 
@@ -123,22 +130,69 @@ Report = tuple[Callable[..., None], tuple[object, ...]]
 
 
 @dataclass(slots=True)
-class _Written:
-    """A file being written. Owned by the writer thread."""
+class _Log:
+    """One of the two files: bytes go to its end."""
 
-    owner: SpoolOwner
     path: Path
-    header: SpoolHeader
-    fd: int
+    fd: int = -1
     size: int = 0
     """Bytes written or waiting in ``buffers``."""
     whole: int = 0
     """Size up to the end of the last whole segment, or gap outside a segment."""
     durable: int = 0
     """The same, as far as it is known to be on disk."""
-    durable_gaps: int = 0
-    object_offset: int = 0
     buffers: list[bytes] = field(default_factory=list)
+    dirty: bool = False
+
+    def add(self, *buffers: bytes) -> None:
+        """Queue bytes."""
+        for item in buffers:
+            self.buffers.append(item)
+            self.size += len(item)
+
+    def write(self) -> None:
+        """Write what waits. Raises OSError."""
+        if self.buffers:
+            if self.fd < 0:
+                self.fd = os.open(self.path, _NEW_FILE, _MEDIA_MODE)
+            self.dirty = True
+            _write_all(self.fd, self.buffers)
+            self.buffers.clear()
+
+    def sync(self) -> None:
+        """Bring what is written to disk. Raises OSError."""
+        if self.dirty:
+            os.fdatasync(self.fd)
+            self.dirty = False
+
+    def cut(self) -> None:
+        """Take away what is not known to be whole and on disk. Raises OSError."""
+        self.size = self.durable
+        self.buffers.clear()
+        if self.fd >= 0:
+            os.ftruncate(self.fd, self.durable)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+@dataclass(slots=True)
+class _Written:
+    """An object being written. Owned by the writer thread."""
+
+    owner: SpoolOwner
+    header: SpoolHeader
+    journal: _Log
+    media: _Log
+    first_track: int
+    after_sync: list[bytes] = field(default_factory=list)
+    """Frames that may be in the journal only once the media they speak of is on disk, and all behind them."""
+    waiting: dict[int, list[bytes]] = field(default_factory=dict)
+    """Chunks of the other tracks, until their place in the media is known."""
+    durable_gaps: int = 0
     builder: SegmentBuilder | None = None
     segments: list[SpooledSegment] = field(default_factory=list)
     fresh: list[SpooledSegment] = field(default_factory=list)
@@ -147,12 +201,49 @@ class _Written:
     new: bool = True
     closing: bool = False
 
+    @property
+    def path(self) -> Path:
+        """The journal's."""
+        return self.journal.path
 
-class SpoolWriter(threading.Thread):
-    """The one thread that writes. Everything in it is its own, except ``queue``."""
+    @property
+    def size(self) -> int:
+        """Bytes of both files."""
+        return self.journal.size + self.media.size
+
+    def note(self, *buffers: bytes) -> None:
+        """Queue a frame for the journal."""
+        if self.after_sync:
+            self.after_sync.extend(buffers)
+        else:
+            self.journal.add(*buffers)
+
+    def note_after_sync(self, data: bytes) -> None:
+        """Queue a frame that says that media is on disk."""
+        self.after_sync.append(data)
+        self.needs_sync = True
+
+    def is_whole(self) -> None:
+        """All that is queued so far may stay, whatever comes."""
+        self.media.whole = self.media.size
+        self.journal.whole = self.journal.size + sum([len(item) for item in self.after_sync])
+
+    def flush(self) -> None:
+        """Write, and sync where that is asked for. Raises OSError."""
+        self.media.write()
+        self.journal.write()
+        if self.needs_sync:
+            self.media.sync()
+            self.journal.add(*self.after_sync)
+            self.after_sync.clear()
+            self.journal.write()
+            self.journal.sync()
+
+
+class SpoolWriter:
+    """What the one thread that writes does. Everything in it is that thread's own, except ``queue``."""
 
     def __init__(self, directory: Path, report: Callable[..., None]) -> None:
-        super().__init__(name="spool-writer", daemon=True)
         self.queue: queue.SimpleQueue[tuple[Operation, int] | None] = queue.SimpleQueue()
         self._directory = directory
         self._report = report
@@ -191,7 +282,8 @@ class SpoolWriter(threading.Thread):
             reports, self._reports = self._reports, []
             self._report(reports, written)
         for file in self._files.values():
-            os.close(file.fd)
+            file.journal.close()
+            file.media.close()
 
     def _is_news(self, kind: object) -> bool:
         """Whether the log does not yet say so: one line for all files, until one is written whole again."""
@@ -248,17 +340,12 @@ class SpoolWriter(threading.Thread):
         # Stays so if the file comes to nothing.
         owner.following = (header.number, header.chain)
         folder = owner.path.parent
-        folder.mkdir(exist_ok=True)
-        head = MAGIC + frame(Kind.HEADER, header.to_payload())
+        folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
         path, fd = _create(folder / f"{header.number:06d}.spool")
-        file = _Written(owner, path, header, fd, object_offset=len(header.init))
-        self._add(file, head)
-        file.whole = file.size
+        file = _Written(owner, header, _Log(path, fd), _Log(media_path(path)), header.first_track)
+        file.note(MAGIC + frame(Kind.HEADER, header.to_payload()))
+        file.is_whole()
         return file
-
-    def _add(self, file: _Written, *buffers: bytes) -> None:
-        file.buffers.extend(buffers)
-        file.size += sum(len(item) for item in buffers)
 
     def _apply(self, file: _Written, operation: Operation) -> None:
         if isinstance(operation, PartOp) and file.builder is not None:
@@ -266,64 +353,71 @@ class SpoolWriter(threading.Thread):
         elif isinstance(operation, StartOp):
             file.builder = SegmentBuilder(operation.sequence, operation.start_utc_ns, operation.discontinuity)
             payload = start_payload(operation.sequence, operation.start_utc_ns, operation.discontinuity)
-            self._add(file, frame(Kind.SEGMENT_START, payload))
+            file.note(frame(Kind.SEGMENT_START, payload))
         elif isinstance(operation, EndOp) and file.builder is not None:
             self._end(file, file.builder, operation.duration_ns)
         elif isinstance(operation, GapOp):
-            self._add(file, frame(Kind.GAP, gap_payload(operation.gap)))
+            file.note(frame(Kind.GAP, gap_payload(operation.gap)))
             file.gaps.append(operation.gap)
             file.needs_sync = True
             if file.builder is None:
-                file.whole = file.size
+                file.is_whole()
         elif isinstance(operation, SyncOp):
             file.needs_sync = True
         elif isinstance(operation, CloseOp):
             if file.builder is not None:
                 self._end(file, file.builder, None)
-            self._add(file, frame(Kind.CLOSE, b"{}"))
-            file.needs_sync = True
+            file.note_after_sync(frame(Kind.CLOSE, b"{}"))
             file.closing = True
 
     def _part(self, file: _Written, builder: SegmentBuilder, part: Part) -> None:
+        if not file.media.size:
+            file.media.add(file.header.init)
         for track_id, chunk in sorted(part.chunks.items()):
             head = CHUNK.pack(
                 part.sequence, part.index, track_id, chunk.dts, chunk.duration, chunk.samples, part.start_utc_ns
             )
             data = chunk.data
-            self._add(file, frame_head(Kind.CHUNK, head, data), head)
-            builder.add(track_id, chunk.dts, chunk.duration, chunk.samples, data, file.size)
-            self._add(file, data)
+            checksum = builder.add(track_id, chunk.dts, chunk.duration, chunk.samples, data)
+            if track_id == file.first_track:
+                file.note(frame(Kind.PLACED, head + PLACE.pack(file.media.size, len(data), checksum)))
+                file.media.add(data)
+            else:
+                file.note(frame_head(Kind.CHUNK, head, data), head, data)
+                file.waiting.setdefault(track_id, []).append(data)
 
     def _end(self, file: _Written, builder: SegmentBuilder, duration_ns: int | None) -> None:
         file.builder = None
         if builder.empty:
             return
+        for _, chunks in sorted(file.waiting.items()):
+            file.media.add(*chunks)
+        file.waiting.clear()
         previous = file.segments[-1].facts.chain if file.segments else file.header.chain
         shown = builder.shown_ns(file.header.tracks) if duration_ns is None else duration_ns
-        segment = builder.end(file.header, previous, file.object_offset, shown)
-        file.object_offset += segment_bytes(segment.facts)
-        self._add(file, frame(Kind.SEGMENT_END, end_payload(segment.facts)))
+        begin = file.segments[-1].end if file.segments else len(file.header.init)
+        facts = builder.end(file.header, previous, begin, shown)
+        file.note_after_sync(frame(Kind.SEGMENT_END, end_payload(facts, builder.checksums)))
+        segment = placed(facts, builder.checksums)
         file.segments.append(segment)
         file.fresh.append(segment)
-        file.whole = file.size
-        file.needs_sync = True
+        file.is_whole()
 
     def _flush(self, file: _Written) -> None:
+        synced = file.needs_sync
         try:
-            _write_all(file.fd, file.buffers)
-            file.buffers.clear()
-            if file.needs_sync:
-                os.fdatasync(file.fd)
-                if file.new:
-                    _sync_directory(file.path.parent)
-                    _sync_directory(self._directory)
-                    file.new = False
-                file.needs_sync = False
-                file.durable = file.whole
-                file.durable_gaps = len(file.gaps)
+            file.flush()
+            if synced and file.new:
+                _sync_directory(file.path.parent)
+                _sync_directory(self._directory)
+                file.new = False
         except OSError as error:
             self._give_up(file, error)
             return
+        if synced:
+            file.needs_sync = False
+            file.journal.durable, file.media.durable = file.journal.whole, file.media.whole
+            file.durable_gaps = len(file.gaps)
         if file.fresh:
             self._reports.append((file.owner.durable, (tuple(file.fresh), file.path)))
             file.fresh.clear()
@@ -338,17 +432,18 @@ class SpoolWriter(threading.Thread):
         del file.segments[len(file.segments) - len(file.fresh) :]
         del file.gaps[file.durable_gaps :]
         self._reports.append((file.owner.fail, (error,)))
-        try:
-            os.ftruncate(file.fd, file.durable)
-        except OSError as again:
-            # The tail is then cut off by whoever reads the file: its last segment has no end.
-            if self._is_news(again.errno):
-                _log.warning("spool file %s cannot be cut: %s", path.name, again.strerror)
-        file.size = file.durable
+        for log in (file.journal, file.media):
+            try:
+                log.cut()
+            except OSError as again:
+                # The tail is then cut off by whoever reads the file: its last segment has no end.
+                if self._is_news(again.errno):
+                    _log.warning("spool file %s cannot be cut: %s", log.path.name, again.strerror)
         self._close(file)
 
     def _close(self, file: _Written) -> None:
-        os.close(file.fd)
+        file.journal.close()
+        file.media.close()
         del self._files[file.owner]
         path = file.path
         if file.segments:
@@ -370,12 +465,13 @@ class SpoolWriter(threading.Thread):
 
 
 def _create(path: Path) -> tuple[Path, int]:
-    """A new file: of this name or, where an older file of that number is not yet through, of one beside it."""
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND
+    """A new journal: of this name or, where an older file of that number is not yet through, of one beside it."""
     for count in range(_MAX_NAMES):
         candidate = path if count == 0 else path.with_name(f"{path.stem}-{count:02d}{path.suffix}")
+        if media_path(candidate).exists():
+            continue
         try:
-            return candidate, os.open(candidate, flags, 0o600)
+            return candidate, os.open(candidate, _NEW_FILE, _JOURNAL_MODE)
         except FileExistsError:
             continue
     raise FileExistsError(errno.EEXIST, "too many spool files of one number", str(path))
@@ -400,16 +496,27 @@ def _sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
+def spool_size(path: Path) -> int:
+    """Bytes of a journal and its media. Blocks. Raises OSError."""
+    return sum([item.stat().st_size for item in (path, media_path(path)) if item.exists()])
+
+
 def remove_file(path: Path) -> None:
-    """Remove it, and make that last. Blocks. Raises OSError."""
-    path.unlink(missing_ok=True)
-    _sync_directory(path.parent)
+    """Remove a journal and what it speaks of, and make that last. Blocks. Raises OSError."""
+    # The journal first: media that has none is on its way out.
+    for item in (path, media_path(path), rebuilt_path(path)):
+        item.unlink(missing_ok=True)
+    if path.parent.exists():
+        _sync_directory(path.parent)
 
 
 def set_aside_file(path: Path, directory: Path) -> None:
     """Move it below ``damaged``, for a person to look at. Blocks. Raises OSError."""
     target = directory / DAMAGED / path.parent.name
     target.mkdir(parents=True, exist_ok=True)
-    path.replace(target / path.name)
+    rebuilt_path(path).unlink(missing_ok=True)
+    for item in (path, media_path(path)):
+        if item.exists():
+            item.replace(target / item.name)
     _sync_directory(target)
     _sync_directory(path.parent)

@@ -20,10 +20,11 @@ from media.unit import NS_PER_S, GapCause
 from recorder.errors import SpoolDamagedError
 from recorder.facts import tracks_to_json
 from recorder.gaps import Ledger
-from recorder.machine import NO_FILES
+from recorder.machine import refusal_code
 from recorder.manifest import CONTENT_TYPE, build_manifest, manifest_key
 from recorder.spool import Spool
-from recorder.spool_format import Assembled, SpoolFile, assemble
+from recorder.spool_format import SpoolFile
+from recorder.spool_object import Assembled, assemble
 from recorder.spool_read import read_spool
 from recorder.state import RecorderMetrics, UploadSettings
 from storage.database import Database
@@ -106,7 +107,7 @@ class Uploader:
     @property
     def troubles(self) -> frozenset[str]:
         """What uploads wait for now: ``store-away``, ``store-full``, ``store-refuses``, ``store-damages``,
-        ``database-away``, ``spool-damaged``, ``files-exhausted``."""
+        ``database-away``, ``disk-full``, ``disk-fails``, ``files-exhausted``, ``task-failed``."""
         return frozenset(line.trouble for line in self._lines.values() if line.trouble)
 
     @property
@@ -288,7 +289,7 @@ class Uploader:
         if known is None:
             _log.error("spool file %s of %s has vanished", spool.path.name, spool.header.recording)
             await self._commit_lost(spool, "spool-vanished")
-        self._spool.forget(spool.size, gone=True)
+        await self._spool.remove(spool)
 
     async def _commit_lost(self, spool: SpoolFile, code: str) -> None:
         first, last = spool.segments[0].facts, spool.segments[-1].facts
@@ -353,7 +354,7 @@ def _trouble_of(error: StorageError | OSError) -> str:
     if isinstance(error, DatabaseError):
         return "database-away"
     if isinstance(error, OSError):
-        return "files-exhausted" if error.errno in NO_FILES else "spool-damaged"
+        return refusal_code(error)
     if isinstance(error, StoreRefusedError):
         return "store-full" if error.params.get("reason") in _STORE_FULL else "store-refuses"
     if isinstance(error, IntegrityError):

@@ -2,7 +2,8 @@
 
 An object ``a/b.mp4`` is the file ``a/b.mp4``, playable as it lies there. Its facts are beside it in ``a/.b.mp4.json``.
 Both are written to ``.tmp`` first, fsynced, then renamed into place, facts before data: a file that is there is whole
-and has its facts. Directories are fsynced after each rename, so that the name survives a power cut too.
+and has its facts. Directories are fsynced after each rename, so that the name survives a power cut too. What lies in a
+file of its own on the same disk is not copied: the object is a link to it.
 """
 
 import asyncio
@@ -45,6 +46,7 @@ _MARKER = ".sanhui-store"
 _TEMPORARY = ".tmp"
 _STALE_S = 3600
 _LIST_BATCH = 500
+_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -81,7 +83,7 @@ class DirectoryStore:
     async def put(
         self, key: str, data: bytes | ObjectBody, metadata: Mapping[str, str] | None = None, content_type: str = ""
     ) -> StoredObject:
-        """Write, fsync, rename, and read back."""
+        """Link; or write, fsync, rename, and read back."""
         path = self._path(key)
         return await self._run(lambda: self._put(key, path, body_of(data), dict(metadata or {}), content_type))
 
@@ -196,11 +198,14 @@ class DirectoryStore:
     def _put(self, key: str, path: Path, body: ObjectBody, metadata: dict[str, str], content_type: str) -> StoredObject:
         self._require_marker()
         sha256 = body.sha256
+        linked = False
         facts = {"size": body.size, "sha256": sha256, "content_type": content_type, "metadata": metadata}
         new_data, new_facts = self._temporary(), self._temporary()
         try:
-            with body.open() as source:
-                _copy_synced(new_data, source)
+            linked = body.path is not None and _link_synced(new_data, body.path, body.size)
+            if not linked:
+                with body.open() as source:
+                    _copy_synced(new_data, source)
             _write_synced(new_facts, json.dumps(facts, ensure_ascii=False, indent=1).encode())
             make_folders(path.parent)
             os.replace(new_facts, _facts_path(path))
@@ -209,10 +214,11 @@ class DirectoryStore:
             new_data.unlink(missing_ok=True)
             new_facts.unlink(missing_ok=True)
         _sync_directory(path.parent)
-        with path.open("rb", buffering=0) as file:
-            found = _hash_of(file)
-        if found != sha256:
-            raise IntegrityError("the directory holds other bytes", key=key, expected=sha256, found=found)
+        if not linked:
+            with path.open("rb", buffering=0) as file:
+                found = _hash_of(file)
+            if found != sha256:
+                raise IntegrityError("the directory holds other bytes", key=key, expected=sha256, found=found)
         return StoredObject(key=key, size=body.size, sha256=sha256, content_type=content_type, metadata=metadata)
 
     def _delete(self, path: Path) -> None:
@@ -292,6 +298,21 @@ def _write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _link_synced(path: Path, source: Path, size: int) -> bool:
+    """Give the file ``source`` the name ``path`` too. False if it lies on another disk, or the disk has no links."""
+    with source.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size != size:
+            return False
+        os.fsync(file.fileno())
+    try:
+        os.link(source, path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NO_LINK:
+            return False
+        raise
+    return True
 
 
 def _copy_synced(path: Path, source: RawIOBase) -> None:

@@ -75,13 +75,18 @@ StoreSettings = DirectoryStoreSettings | S3StoreSettings
 
 class ObjectBody(Protocol):
     """An object's bytes, where they are too many to be held in memory: ``open`` gives them from the beginning, as often
-    as it is called. ``size`` in bytes and ``sha256`` (hex) are known beforehand. Used in the store's threads."""
+    as it is called. ``size`` in bytes and ``sha256`` (hex) are known beforehand. ``path`` is a file that has these
+    bytes and no others, was read for ``sha256``, and is never written again: a store on the same disk may make it its
+    own by a link instead of a copy; None if there is no such file. Used in the store's threads."""
 
     @property
     def size(self) -> int: ...
 
     @property
     def sha256(self) -> str: ...
+
+    @property
+    def path(self) -> Path | None: ...
 
     def open(self) -> RawIOBase: ...
 
@@ -93,6 +98,7 @@ class BytesBody:
     data: bytes = field(repr=False)
     size: int
     sha256: str
+    path: Path | None = None
 
     def open(self) -> RawIOBase:
         """A view of the bytes; nothing is copied."""

@@ -1,9 +1,12 @@
 """Targets in ``recorder`` and ``web``: spool files, sample tables, and what players put into addresses."""
 
 import asyncio
+import atexit
 import functools
 import os
+import shutil
 import struct
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -21,17 +24,17 @@ from recorder.spool_format import (
     CHUNK,
     FRAME,
     MAGIC,
+    PLACE,
     Kind,
     SegmentBuilder,
-    SpooledSegment,
     SpoolHeader,
-    assemble,
     end_payload,
     frame,
     gap_payload,
-    segment_bytes,
+    media_path,
     start_payload,
 )
+from recorder.spool_object import assemble
 from recorder.spool_read import read_spool, scan_spool
 from storage.records import GENESIS_HASH, GapRecord
 from streaming.hls.errors import HlsError
@@ -59,16 +62,22 @@ def _spool(data: bytes) -> None:
 
 
 @functools.cache
-def _memory_file() -> int:
-    """A file in memory: a disk would take longer than the reader."""
-    return os.memfd_create("fuzz.spool")
+def _files() -> tuple[Path, int, int]:
+    """The path of a journal, and descriptors of it and of its media; in memory, where a disk would take longer than the
+    reader."""
+    memory = Path("/dev/shm")
+    folder = tempfile.mkdtemp(prefix="fuzz-spool-", dir=memory if memory.is_dir() else None)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    journal = Path(folder, "1.spool")
+    flags = os.O_CREAT | os.O_RDWR
+    return journal, os.open(journal, flags, 0o600), os.open(media_path(journal), flags, 0o600)
 
 
 def _read(data: bytes) -> None:
-    fd = _memory_file()
-    os.ftruncate(fd, len(data))
-    os.pwrite(fd, data, 0)
-    path = Path(f"/proc/self/fd/{fd}")
+    path, *fds = _files()
+    for fd, content in zip(fds, (data, _spool_frames()[1]), strict=True):
+        os.ftruncate(fd, len(content))
+        os.pwrite(fd, content, 0)
     try:
         found = scan_spool(path) or read_spool(path)
         if found is not None:
@@ -77,41 +86,44 @@ def _read(data: bytes) -> None:
         return
 
 
-def _spool_frames() -> list[tuple[Kind, bytes]]:
+@functools.cache
+def _spool_frames() -> tuple[list[tuple[Kind, bytes]], bytes]:
+    """Frames of a good journal, and the media it speaks of."""
     header = SpoolHeader(
         recording="r", meeting="m", camera="c", number=1, period=0, tracks=(VIDEO, SOUND), init=b"init",
         track_init=PERIOD.init, metadata={"title": "会"}, chain=GENESIS_HASH,
     )  # fmt: skip
     frames = [(Kind.HEADER, header.to_payload())]
-    at = len(MAGIC) + FRAME.size + len(frames[0][1])
-    position, previous = len(header.init), header.chain
+    media, sound, previous = header.init, b"", header.chain
     builder = SegmentBuilder(0, 0, False)
+    begin = 0
     for event in segments(2, parts=1, part_bytes=30):
-        payloads: list[tuple[Kind, bytes]] = []
         if isinstance(event, SegmentStart):
             builder = SegmentBuilder(event.sequence, event.start_utc_ns, event.discontinuity)
-            payloads.append(
-                (Kind.SEGMENT_START, start_payload(event.sequence, event.start_utc_ns, event.discontinuity))
-            )
+            begin, sound = len(media), b""
+            start = start_payload(event.sequence, event.start_utc_ns, event.discontinuity)
+            frames.append((Kind.SEGMENT_START, start))
         elif isinstance(event, Part):
             for track, chunk in event.chunks.items():
                 head = CHUNK.pack(event.sequence, 0, track, chunk.dts, chunk.duration, chunk.samples, START_NS)
-                builder.add(track, chunk.dts, chunk.duration, chunk.samples, chunk.data, at + FRAME.size + CHUNK.size)
-                payloads.append((Kind.CHUNK, head + chunk.data))
-                at += FRAME.size + CHUNK.size + len(chunk.data)
+                checksum = builder.add(track, chunk.dts, chunk.duration, chunk.samples, chunk.data)
+                if track == header.first_track:
+                    place = PLACE.pack(len(media), chunk.size, checksum)
+                    frames.append((Kind.PLACED, head + place))
+                    media += chunk.data
+                else:
+                    frames.append((Kind.CHUNK, head + chunk.data))
+                    sound += chunk.data
         elif isinstance(event, SegmentEnd):
-            built: SpooledSegment = builder.end(header, previous, position, event.duration_ns)
-            position += segment_bytes(built.facts)
-            previous = built.facts.chain
-            payloads.append((Kind.SEGMENT_END, end_payload(built.facts)))
-        frames += payloads
-        at += sum(FRAME.size + len(payload) for kind, payload in payloads if kind is not Kind.CHUNK)
+            facts = builder.end(header, previous, begin, event.duration_ns)
+            media, previous = media + sound, facts.chain
+            frames.append((Kind.SEGMENT_END, end_payload(facts, builder.checksums)))
     gap = GapRecord(recording_id="r", start_utc_ns=1, end_utc_ns=2, cause="silent")
-    return [*frames, (Kind.GAP, gap_payload(gap)), (Kind.CLOSE, b"")]
+    return [*frames, (Kind.GAP, gap_payload(gap)), (Kind.CLOSE, b"")], media
 
 
 def _spool_seeds() -> list[bytes]:
-    frames = _spool_frames()
+    frames, _ = _spool_frames()
     made = b"".join(bytes((kind,)) + piece(payload) for kind, payload in frames)
     raw = MAGIC + b"".join(frame(kind, payload) for kind, payload in frames)
     return [b"\0" + made, b"\0" + made[: len(made) // 2], b"\1" + raw]

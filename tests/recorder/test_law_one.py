@@ -11,7 +11,8 @@ from media.tasks import Failures
 from recorder.check import check
 from recorder.gaps import Ledger
 from recorder.spool import Spool
-from recorder.spool_format import Assembled, SpoolFile, assemble
+from recorder.spool_format import SpoolFile
+from recorder.spool_object import Assembled, assemble
 from recorder.spool_writer import DAMAGED
 from recorder.state import RecorderMetrics, SpoolSettings, UploadSettings
 from recorder.uploader import Uploader
@@ -145,15 +146,51 @@ async def test_another_object_under_the_key_is_never_overwritten(tmp_path: Path)
         assert rows[0].key == f"recordings/rec1/000000-{rows[0].sha256[:12]}.mp4"
 
 
+async def test_a_store_on_the_same_disk_takes_the_file_that_was_written(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await prepare(home)
+        machine = Machine(home, Faults())
+        async with machine.spool:
+            file = await spooled(machine.spool, 0)
+            written = file.media_path.stat()
+            async with machine.uploader:
+                machine.uploader.submit(file)
+                await asyncio.wait_for(machine.uploader.drained(), 10)
+            assert not list((home.spool_dir / "rec1").iterdir())
+        (row,) = await home.verify(meeting)
+        (stored,) = (tmp_path / "objects").rglob("*.mp4")
+        assert str(stored).endswith(row.key)
+        assert stored.stat().st_nlink == 1
+        assert stored.stat().st_mode == written.st_mode
+
+
+async def test_media_that_lost_its_journal_is_kept_for_a_person(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        await prepare(home)
+        machine = Machine(home, Faults())
+        folder = home.spool_dir / "rec1"
+        async with machine.spool:
+            file = await spooled(machine.spool, 0)
+            file.path.unlink()
+            stored = await spooled(machine.spool, 1)
+            stored.path.unlink()
+            (tmp_path / "stored.mp4").hardlink_to(stored.media_path)
+            (folder / "000007.mp4").write_bytes(bytes(2_000_000))
+            (folder / "000007.object").write_bytes(b"an object that was not finished")
+            assert not await machine.spool.recover()
+        assert not folder.exists()
+        assert [path.name for path in (home.spool_dir / DAMAGED).rglob("*.*")] == ["000007.mp4"]
+
+
 async def test_a_spool_file_damaged_on_disk_is_set_aside_and_what_it_lacks_is_a_gap(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         meeting = await prepare(home)
         machine = Machine(home, Faults())
         async with machine.spool:
             file = await spooled(machine.spool, 0)
-            data = bytearray(file.path.read_bytes())
-            data[file.segments[0].pieces[1][0][0]] ^= 1
-            file.path.write_bytes(data)
+            data = bytearray(file.media_path.read_bytes())
+            data[file.segments[0].facts.ranges[0].offset] ^= 1
+            file.media_path.write_bytes(data)
             async with machine.uploader:
                 machine.uploader.submit(file)
                 await asyncio.wait_for(machine.uploader.drained(), 10)
@@ -171,10 +208,11 @@ async def test_a_spool_file_that_has_vanished_is_a_gap(tmp_path: Path) -> None:
         machine = Machine(home, Faults())
         async with machine.spool:
             file = await spooled(machine.spool, 0)
-            file.path.unlink()
+            file.media_path.unlink()
             async with machine.uploader:
                 machine.uploader.submit(file)
                 await asyncio.wait_for(machine.uploader.drained(), 10)
+            assert not file.path.exists()
         lost = [gap for gap in await home.gaps(meeting) if gap.cause == "storage-lost"]
         assert [(gap.start_utc_ns, gap.end_utc_ns) for gap in lost] == [(START_NS, START_NS + 4_000_000_000)]
 

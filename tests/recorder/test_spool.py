@@ -3,8 +3,10 @@
 import asyncio
 import errno
 import hashlib
+import json
 import resource
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +16,26 @@ from media.segments import Part, SegmentEnd, SegmentEvent, SegmentStart
 from media.unit import GapCause
 from recorder.chain import chain_after
 from recorder.errors import SpoolDamagedError, SpoolInUseError
+from recorder.facts import segment_to_json
 from recorder.spool import OpenSpoolFile, Spool
 from recorder.spool_format import (
+    CHUNK,
+    MAGIC,
+    Kind,
     SegmentBuilder,
     SpooledSegment,
     SpoolFile,
     SpoolHeader,
-    assemble,
-    read_pieces,
+    frame,
+    media_path,
+    segment_bytes,
+    start_payload,
 )
+from recorder.spool_object import assemble, read_pieces, rebuilt_path
 from recorder.spool_read import read_spool, scan_spool
 from recorder.spool_writer import DAMAGED
 from recorder.state import SpoolSettings
-from storage.records import GENESIS_HASH, GapRecord
+from storage.records import GENESIS_HASH, GapRecord, StoredSegment
 from tests.support.events import PERIOD, SOUND, START_NS, VIDEO, segments
 
 
@@ -57,6 +66,10 @@ def feed(file: OpenSpoolFile, events: Iterable[SegmentEvent]) -> list[GapCause]:
         elif isinstance(event, SegmentEnd):
             file.end_segment(event.duration_ns)
     return refused
+
+
+def segment_size(item: SpooledSegment) -> int:
+    return segment_bytes(item.facts)
 
 
 async def closed(file: OpenSpoolFile) -> SpoolFile:
@@ -101,7 +114,7 @@ async def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 async def test_object_has_init_then_video_and_sound_of_each_segment(tmp_path: Path) -> None:
     events = list(segments(3))
     spool_file = await written(tmp_path)
-    data = assemble(spool_file).open().read()
+    data = assemble(spool_file).path.read_bytes()
     expected = b"ftyp+moov of both"
     for sequence in (100, 101, 102):
         expected += media_of(events, sequence, 1) + media_of(events, sequence, 2)
@@ -127,65 +140,133 @@ async def test_chain_goes_on_over_objects(tmp_path: Path) -> None:
     assert two.header.chain == one.segments[-1].facts.chain
 
 
-async def test_torn_at_every_octet_the_whole_before_it_is_read(tmp_path: Path) -> None:
-    whole = await written(tmp_path / "whole", 2, parts=2, part_bytes=40)
-    data = whole.path.read_bytes()
-    torn = tmp_path / "torn.spool"
-    sizes = [sum(part.size for part in item.facts.ranges) for item in whole.segments]
-    seen: set[tuple[int, bool]] = set()
-    last_media = 0
-    for cut in range(len(data)):
-        torn.write_bytes(data[:cut])
-        found = read_spool(torn)
-        if found is None:
-            assert last_media == 0
-            continue
-        media = sum(part.size for item in found.segments for part in item.facts.ranges)
-        assert media >= last_media, "more octets must never give less media"
-        last_media = media
-        assert not found.closed
-        assert found.valid_bytes <= cut
-        # Whatever is left makes an object whose hashes agree, and is a beginning of what was written.
-        assembled = assemble(found)
-        assert hashlib.sha256(assembled.open().read()).hexdigest() == assembled.sha256
-        for item, original in zip(found.segments, whole.segments, strict=False):
-            for part in item.facts.ranges:
-                before = read_pieces(whole.path, original.pieces[part.track_id])
-                assert before.startswith(read_pieces(torn, item.pieces[part.track_id]))
-        seen.add((len(found.segments), found.cut))
-    assert last_media == sum(sizes)
-    assert seen == {(0, False), (1, True), (1, False), (2, True), (2, False)}
+async def test_the_object_is_the_file_that_was_written(tmp_path: Path) -> None:
+    spool_file = await written(tmp_path)
+    before = spool_file.media_path.read_bytes()
+    assembled = assemble(spool_file)
+    assert assembled.path == spool_file.media_path
+    data = assembled.path.read_bytes()
+    assert data.startswith(before)
+    assert len(data) == assembled.size > len(before), "the sample tables were put at its end"
+    changed = assembled.path.stat().st_mtime_ns
+    # Done again, nothing is written; nor is a file that a store has as its own by now.
+    assert assemble(spool_file) == assembled
+    assert assembled.path.stat().st_mtime_ns == changed
 
 
-async def test_a_flipped_bit_is_never_read_as_media(tmp_path: Path) -> None:
-    whole = await written(tmp_path / "whole", 2, parts=2, part_bytes=40)
-    data = whole.path.read_bytes()
-    broken = tmp_path / "broken.spool"
-    for at in range(len(data)):
-        broken.write_bytes(data[:at] + bytes((data[at] ^ 0x10,)) + data[at + 1 :])
-        found = read_spool(broken)
-        if found is None:
-            continue
-        assert found.torn_inside or (found.valid_bytes <= at and not found.closed)
-        # What is left is what was written, to the octet, and its links hold.
+async def test_a_file_that_is_in_the_store_already_is_not_written_to(tmp_path: Path) -> None:
+    spool_file = await written(tmp_path)
+    stored = tmp_path / "stored.mp4"
+    stored.hardlink_to(spool_file.media_path)
+    before = stored.read_bytes()
+    assembled = assemble(spool_file)
+    assert assembled.path == rebuilt_path(spool_file.path)
+    assert assembled.path.read_bytes().startswith(before)
+    assert stored.read_bytes() == before
+
+
+@dataclass(frozen=True)
+class Torn:
+    """A copy of a spool file's two files, of which less, or something else, is there."""
+
+    journal: Path
+
+    def leave(self, journal: bytes, media: bytes) -> SpoolFile | None:
+        self.journal.write_bytes(journal)
+        media_path(self.journal).unlink(missing_ok=True)
+        media_path(self.journal).write_bytes(media)
+        return read_spool(self.journal)
+
+    def assert_is_of(self, found: SpoolFile, whole: SpoolFile) -> int:
+        """What is left makes an object whose hashes agree, and is a beginning of what was written; its octets."""
         assembled = assemble(found)
-        assert hashlib.sha256(assembled.open().read()).hexdigest() == assembled.sha256
+        assert hashlib.sha256(assembled.path.read_bytes()).hexdigest() == assembled.sha256
+        size = 0
         for item in found.segments:
             (original,) = [one for one in whole.segments if one.facts.sequence == item.facts.sequence]
             for part in item.facts.ranges:
                 before = read_pieces(whole.path, original.pieces[part.track_id])
-                assert before.startswith(read_pieces(broken, item.pieces[part.track_id]))
+                media = read_pieces(found.path, item.pieces[part.track_id])
+                assert before.startswith(media)
+                size += len(media)
+        return size
+
+
+@pytest.mark.parametrize("torn_file", ["journal", "media"])
+async def test_torn_at_every_octet_the_whole_before_it_is_read(tmp_path: Path, torn_file: str) -> None:
+    whole = await written(tmp_path / "whole", 2, parts=2, part_bytes=40)
+    journal, media = whole.path.read_bytes(), whole.media_path.read_bytes()
+    torn = Torn(tmp_path / "torn.spool")
+    seen: set[tuple[int, bool]] = set()
+    last_size = 0
+    for cut in range(len(journal if torn_file == "journal" else media)):
+        if torn_file == "journal":
+            found = torn.leave(journal[:cut], media)
+        else:
+            # The end of a segment is in the journal only when all of it is in the media: here it lies.
+            found = torn.leave(journal, media[:cut])
+        if found is None:
+            assert last_size == 0
+            continue
+        size = torn.assert_is_of(found, whole)
+        assert size >= last_size, "more octets must never give less media"
+        last_size = size
+        assert found.closed is (torn_file == "media")
+        assert found.torn_inside is (torn_file == "media" and size < sum(map(segment_size, whole.segments)))
+        seen.add((len(found.segments), found.cut))
+    assert last_size == sum(map(segment_size, whole.segments))
+    if torn_file == "journal":
+        assert seen == {(0, False), (1, True), (1, False), (2, True), (2, False)}
+
+
+async def test_what_the_journal_tells_of_and_the_media_has_not_is_a_torn_tail(tmp_path: Path) -> None:
+    """A power cut before the segment was synced may keep either."""
+    events = list(segments(2, parts=4))
+    async with Spool(tmp_path / "spool", SpoolSettings()) as spool:
+        file = spool.open(header())
+        feed(file, events[:-2])
+    (journal,) = (tmp_path / "spool").rglob("*.spool")
+    whole = read_spool(journal)
+    assert whole is not None
+    torn = Torn(tmp_path / "torn.spool")
+    begin = whole.segments[0].end
+    first = events[0]
+    assert isinstance(first, SegmentStart)
+    data = media_path(journal).read_bytes()
+    for missing in range(0, len(data) - begin, 50):
+        found = torn.leave(journal.read_bytes(), data[: len(data) - missing])
+        assert found is not None
+        assert not found.torn_inside
+        assert not found.gaps
+        torn.assert_is_of(found, whole)
+        assert found.segments[0] == whole.segments[0]
+
+
+@pytest.mark.parametrize("broken_file", ["journal", "media"])
+async def test_a_flipped_bit_is_never_read_as_media(tmp_path: Path, broken_file: str) -> None:
+    whole = await written(tmp_path / "whole", 2, parts=2, part_bytes=40)
+    files = {"journal": whole.path.read_bytes(), "media": whole.media_path.read_bytes()}
+    broken = Torn(tmp_path / "broken.spool")
+    good = files[broken_file]
+    for at in range(len(good)):
+        found = broken.leave(**{**files, broken_file: good[:at] + bytes((good[at] ^ 0x10,)) + good[at + 1 :]})
+        if found is None:
+            continue
+        if broken_file == "journal":
+            assert found.torn_inside or (found.valid_bytes < found.size and not found.closed)
+        # What is left is what was written, to the octet, and its links hold.
+        broken.assert_is_of(found, whole)
 
 
 async def test_damage_in_the_middle_costs_the_rest_of_its_segment_and_is_a_gap(tmp_path: Path) -> None:
     whole = await written(tmp_path / "whole", 3, parts=4)
     damaged = whole.segments[1]
-    data = bytearray(whole.path.read_bytes())
-    data[damaged.pieces[1][2][0]] ^= 1
-    broken = tmp_path / "broken.spool"
-    broken.write_bytes(data)
-    found = read_spool(broken)
+    size = damaged.facts.ranges[0].size
+    data = bytearray(whole.media_path.read_bytes())
+    data[damaged.facts.ranges[0].offset + size // 2] ^= 1
+    found = Torn(tmp_path / "broken.spool").leave(whole.path.read_bytes(), bytes(data))
     assert found is not None
+    assert found.torn_inside
     assert [item.facts.sequence for item in found.segments] == [item.facts.sequence for item in whole.segments]
     first, cut, last = (item.facts for item in found.segments)
     assert first == whole.segments[0].facts
@@ -193,7 +274,49 @@ async def test_damage_in_the_middle_costs_the_rest_of_its_segment_and_is_a_gap(t
     assert last.discontinuity
     (gap,) = (gap for gap in found.gaps if gap.cause == "storage-lost")
     assert (gap.start_utc_ns, gap.end_utc_ns) == (cut.end_utc_ns, last.start_utc_ns)
-    assert assemble(found).size > 0
+    assert assemble(found).path == rebuilt_path(found.path)
+
+
+async def test_sound_that_is_damaged_in_the_media_is_taken_from_the_journal(tmp_path: Path) -> None:
+    whole = await written(tmp_path / "whole", 2)
+    sound = whole.segments[1].facts.ranges[1]
+    assert sound.track_id == SOUND.id
+    data = bytearray(whole.media_path.read_bytes())
+    data[sound.offset] ^= 1
+    broken = Torn(tmp_path / "broken.spool")
+    found = broken.leave(whole.path.read_bytes(), bytes(data))
+    assert found is not None
+    assert not found.torn_inside
+    assert [item.facts for item in found.segments] == [item.facts for item in whole.segments]
+    assert broken.assert_is_of(found, whole) == sum(map(segment_size, whole.segments))
+
+
+async def test_a_file_of_before_there_was_a_media_file_is_read(tmp_path: Path) -> None:
+    events = list(segments(2, parts=2))
+    head = header()
+    path = tmp_path / "000001.spool"
+    data = MAGIC + frame(Kind.HEADER, head.to_payload())
+    position, chain, builder = len(head.init), head.chain, SegmentBuilder(0, 0, False)
+    for event in events:
+        if isinstance(event, SegmentStart):
+            builder = SegmentBuilder(event.sequence, event.start_utc_ns, event.discontinuity)
+            data += frame(Kind.SEGMENT_START, start_payload(event.sequence, event.start_utc_ns, event.discontinuity))
+        elif isinstance(event, Part):
+            for track, chunk in event.chunks.items():
+                place = CHUNK.pack(event.sequence, event.index, track, chunk.dts, chunk.duration, chunk.samples, 0)
+                data += frame(Kind.CHUNK, place + chunk.data)
+                builder.add(track, chunk.dts, chunk.duration, chunk.samples, chunk.data)
+        elif isinstance(event, SegmentEnd):
+            facts = builder.end(head, chain, position, event.duration_ns)
+            position, chain = position + segment_bytes(facts), facts.chain
+            data += frame(Kind.SEGMENT_END, json.dumps(segment_to_json(facts)).encode())
+    path.write_bytes(data + frame(Kind.CLOSE, b"{}"))
+    assert scan_spool(path) is None
+    found = read_spool(path)
+    assert found is not None
+    assert (found.closed, found.torn_inside, found.chain) == (True, False, chain)
+    expected = head.init + b"".join(media_of(events, sequence, track) for sequence in (100, 101) for track in (1, 2))
+    assert assemble(found).path.read_bytes().startswith(expected)
 
 
 async def test_a_closed_file_is_scanned_by_its_small_frames_and_gives_the_same(tmp_path: Path) -> None:
@@ -217,10 +340,9 @@ async def test_zeros_behind_the_last_frame_are_a_torn_tail(tmp_path: Path) -> No
 
 async def test_assemble_compares_with_what_was_hashed_at_write(tmp_path: Path) -> None:
     whole = await written(tmp_path)
-    offset, _ = whole.segments[1].pieces[1][0]
-    data = bytearray(whole.path.read_bytes())
-    data[offset] ^= 1
-    whole.path.write_bytes(data)
+    data = bytearray(whole.media_path.read_bytes())
+    data[whole.segments[1].facts.ranges[0].offset] ^= 1
+    whole.media_path.write_bytes(data)
     with pytest.raises(SpoolDamagedError) as caught:
         assemble(whole)
     assert caught.value.params == {"file": "000001.spool", "segment": 101}
@@ -257,9 +379,9 @@ async def test_what_cannot_be_read_is_kept_and_keeps_nobody_waiting(
             await closed(file)
     broken, _, good, unread = (file.path for file in files)
     # The first chunk is damaged, all behind it is not: that shows, and is dealt with, when it is stored.
-    data = bytearray(broken.read_bytes())
+    data = bytearray(media_path(broken).read_bytes())
     data[10_000] ^= 1
-    broken.write_bytes(data)
+    media_path(broken).write_bytes(data)
     real = SpoolHeader.from_payload
 
     def of_this_version(payload: bytes) -> SpoolHeader:
@@ -335,7 +457,7 @@ async def test_a_disk_that_takes_no_more_keeps_whole_segments(tmp_path: Path) ->
 async def test_a_fault_with_one_file_does_not_touch_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = SegmentBuilder.end
 
-    def fails_for_one(builder: SegmentBuilder, head: SpoolHeader, *rest: Any) -> SpooledSegment:
+    def fails_for_one(builder: SegmentBuilder, head: SpoolHeader, *rest: Any) -> StoredSegment:
         if head.recording == "rec1":
             raise ValueError("a fault in our own code")
         return real(builder, head, *rest)
@@ -359,6 +481,7 @@ async def test_damaged_file_is_set_aside(tmp_path: Path) -> None:
         result = await closed(file)
         await spool.set_aside(result)
         assert (tmp_path / DAMAGED / "rec1" / "000001.spool").exists()
+        assert (tmp_path / DAMAGED / "rec1" / "000001.mp4").exists()
         assert spool.bytes == 0
         assert await spool.recover() == []
 

@@ -1,14 +1,18 @@
 """What only a directory can do wrong: half-written files, a disk that is full, read-only, or unmounted."""
 
+import errno
+import hashlib
 import os
 import resource
 import shutil
+from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 
 import pytest
 
 from storage.directory_store import DirectoryStore
-from storage.errors import ObjectNotFoundError, StoreRefusedError, StoreUnavailableError
+from storage.errors import IntegrityError, ObjectNotFoundError, StoreRefusedError, StoreUnavailableError
 from storage.objects import DirectoryStoreSettings
 
 KEY = "recordings/0f3c/000000.mp4"
@@ -18,6 +22,51 @@ async def test_an_object_is_a_plain_file_that_any_player_opens(tmp_path: Path) -
     async with DirectoryStore(DirectoryStoreSettings(tmp_path)) as store:
         await store.put(KEY, b"ftyp")
     assert (tmp_path / KEY).read_bytes() == b"ftyp"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A body that is a file."""
+
+    path: Path
+    size: int
+    sha256: str
+
+    def open(self) -> RawIOBase:
+        return self.path.open("rb", buffering=0)
+
+
+def written(path: Path, data: bytes) -> Written:
+    path.write_bytes(data)
+    return Written(path, len(data), hashlib.sha256(data).hexdigest())
+
+
+async def test_a_file_on_the_same_disk_is_linked_and_one_on_another_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = written(tmp_path / "written", b"moof" * 100_000)
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path / "store")) as store:
+        await store.put(KEY, body)
+        await store.put(KEY, body)  # as after a crash: it is there already
+        assert (tmp_path / "store" / KEY).samefile(body.path)
+        assert list((tmp_path / "store" / ".tmp").iterdir()) == []
+
+        def another_disk(*_: object, **__: object) -> None:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+        monkeypatch.setattr(os, "link", another_disk)
+        await store.put(KEY, body)
+        assert not (tmp_path / "store" / KEY).samefile(body.path)
+        assert await store.get(KEY) == body.path.read_bytes()
+        assert await store.head(KEY) == await store.put(KEY, body)
+
+
+async def test_a_file_of_another_length_is_not_linked(tmp_path: Path) -> None:
+    body = written(tmp_path / "written", b"moof" * 100)
+    body.path.write_bytes(b"moof" * 99)
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path / "store")) as store:
+        with pytest.raises(IntegrityError):
+            await store.put(KEY, body)
 
 
 async def test_what_a_crash_left_half_written_is_no_object(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ _WRITING = set("wxa+")
 
 @dataclass(slots=True)
 class Operation:
-    """One thing done. ``what``: create, write, truncate, sync, link (a name made), unlink, rename, mkdir, rmdir,
-    sync-folder, or a note of the test's own, with ``data``."""
+    """One thing done. ``what``: create, write, truncate, sync, link (a name made, the first or one more), unlink,
+    rename, mkdir, rmdir, sync-folder, or a note of the test's own, with ``data``."""
 
     what: str
     node: int = 0
@@ -38,6 +38,17 @@ class Operation:
 class _Node:
     synced: bytes = b""
     pending: list[Operation] = field(default_factory=list)
+    _names: list[Path] = field(default_factory=list)
+
+    def put(self, name: Path, chance: random.Random) -> None:
+        """Give the file its name, or one more."""
+        name.unlink(missing_ok=True)
+        known = next((item for item in self._names if item.exists()), None)
+        if known is not None:
+            os.link(known, name)
+        else:
+            name.write_bytes(self.after_cut(chance))
+        self._names.append(name)
 
     def after_cut(self, chance: random.Random) -> bytes:
         """What a power cut may leave: everything since the last sync, nothing, or a torn part of it."""
@@ -89,7 +100,7 @@ class WatchedDisk:
         with contextlib.ExitStack() as stack:
             for name in (
                 "open", "close", "write", "writev", "fsync", "fdatasync", "ftruncate",
-                "unlink", "remove", "rename", "replace", "mkdir", "rmdir",
+                "link", "unlink", "remove", "rename", "replace", "mkdir", "rmdir",
             ):  # fmt: skip
                 real = getattr(os, name)
                 step = getattr(self, f"_{name}")
@@ -198,6 +209,15 @@ class WatchedDisk:
             self._sizes[node] = length
             self.log.append(Operation("truncate", node, path, offset=length))
 
+    def _link(self, real: Callable[..., None], source: Any, target: Any, **named: Any) -> None:
+        inside, outcome = self._inside(source), self._inside(target)
+        if outcome is not None:
+            self._may("create", outcome)
+        real(source, target, **named)
+        if inside is not None and outcome is not None:
+            node = self._nodes[outcome] = self._nodes[inside]
+            self.log.append(Operation("link", node, outcome))
+
     def _unlink(self, real: Callable[..., None], path: Any, **named: Any) -> None:
         real(path, **named)
         inside = self._inside(path)
@@ -246,7 +266,7 @@ class WatchedDisk:
                 node.pending.clear()
             elif done.what in ("link", "unlink", "rename", "mkdir", "rmdir"):
                 if done.what == "link":
-                    nodes[done.node] = _Node()
+                    nodes.setdefault(done.node, _Node())
                 names.append(done)
             elif done.what == "sync-folder":
                 for each in names:
@@ -278,11 +298,11 @@ class WatchedDisk:
             path.unlink(missing_ok=True)
         else:
             name = there(done.target) if done.what == "rename" else path
-            if done.what == "rename":
-                path.unlink(missing_ok=True)
             # A name whose folder was lost is lost with it.
             if name.parent.is_dir():
-                name.write_bytes(nodes[done.node].after_cut(chance))
+                nodes[done.node].put(name, chance)
+            if done.what == "rename":
+                path.unlink(missing_ok=True)
 
 
 class _WatchedFile(io.FileIO):
