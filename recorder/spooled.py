@@ -5,7 +5,8 @@ from pathlib import Path
 
 from recorder.facts import tracks_to_json
 from recorder.running import RunningRecordings
-from recorder.spool_format import SpooledSegment, SpoolHeader, read_pieces
+from recorder.spool_format import SpooledSegment, SpoolHeader
+from recorder.spool_object import read_pieces
 from recorder.uploader import Uploader
 from storage.records import RecordingPeriod, StoredSegment
 
