@@ -13,10 +13,11 @@ from media.stream import LiveStream
 from media.tasks import Failures, lasting
 from streaming.door import Door, DoorLimits
 from streaming.rtsp.auth import ServerAuthenticator
+from streaming.rtsp.server_connection import ServerConnection
 from streaming.rtsp.server_feed import Output, StreamFeed
 from streaming.rtsp.server_multicast import Multicaster, MulticastGroup, MulticastSettings
 from streaming.rtsp.server_recorded import RecordedLibrary
-from streaming.rtsp.server_session import ConnectionSettings, Library, ServerConnection
+from streaming.rtsp.server_session import ConnectionSettings, Library
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,10 @@ from streaming.rtsp.auth import ClientAuthenticator, ServerAuthenticator, parse_
 from streaming.rtsp.connection import EachFrame, RtspConnection
 from streaming.rtsp.message import Message, MessageParser, StreamParser, interleaved_header
 from streaming.rtsp.sdp import parse_sdp, write_sdp
+from streaming.rtsp.server_connection import ServerConnection
 from streaming.rtsp.server_feed import Output, StreamFeed
 from streaming.rtsp.server_multicast import MulticastGroup
-from streaming.rtsp.server_session import ConnectionSettings, Library, ServerConnection
+from streaming.rtsp.server_session import ConnectionSettings, Library
 from streaming.rtsp.transport import RtpChannel
 from streaming.secret import Secret
 from tests.fuzz.harness import Input, Target

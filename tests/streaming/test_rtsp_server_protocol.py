@@ -18,7 +18,8 @@ from streaming.door import DoorLimits
 from streaming.rtsp.auth import ServerAuthenticator
 from streaming.rtsp.sdp import parse_sdp
 from streaming.rtsp.server import RtspServer
-from streaming.rtsp.server_session import MAX_LOGIN_FAILURES, ConnectionSettings
+from streaming.rtsp.server_login import MAX_LOGIN_FAILURES
+from streaming.rtsp.server_session import ConnectionSettings
 from streaming.secret import Secret
 from tests.streaming.watching import until
 from tests.support.clocks import FakeClock
