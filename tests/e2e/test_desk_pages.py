@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -278,6 +279,51 @@ async def test_how_the_picture_arrives_is_shown_on_demand(house: House) -> None:
             assert below is (size == "phone")
             await panel.get_by_role("button").click()
             await expect(panel).to_have_count(0)
+
+
+async def test_another_player_gets_address_and_token_from_the_cameras_page(house: House) -> None:
+    async with visit(house) as desk:
+        await desk.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await desk.go(f"/login?next=/rooms/{house.camera}")
+        await desk.log_in()
+        await desk.page.get_by_role("button", name="在其他播放器中观看").click()
+        dialog = desk.page.get_by_role("dialog", name="在其他播放器中观看")
+        address, token = dialog.get_by_label("地址", exact=True), dialog.get_by_label("观看口令", exact=True)
+        await expect(address).to_have_value(f"{house.url}/live/{house.camera}/whep")
+        await expect(dialog).to_contain_text(re.compile(r"\d\d:\d\d 前有效，只能看这一路"))
+        # What the button copies opens the camera, and nothing else.
+        await dialog.get_by_role("button", name="复制观看口令").click()
+        await expect(dialog.get_by_role("status").filter(has_text="观看口令已复制")).to_have_count(1)
+        copied = await desk.page.evaluate("() => navigator.clipboard.readText()")
+        assert copied == await token.input_value()
+        known = {"Authorization": f"Bearer {copied}", "Content-Type": "application/sdp"}
+        whep = await desk.page.context.request.post(await address.input_value(), headers=known, data="no offer")
+        assert (whep.status, (await whep.json())["code"]) == (400, "webrtc-offer-broken")
+        # The password for RTSP is good for longer, and is shown to who asks for it alone.
+        password = dialog.get_by_label("密码", exact=True)
+        await expect(password).to_have_count(0)
+        await dialog.get_by_role("button", name="显示地址和密码").click()
+        await expect(password).to_have_value(re.compile(r"[a-z2-7]{26}"))
+        await expect(dialog.get_by_label("用户名", exact=True)).to_have_value("county")
+        assert (await dialog.get_by_label("地址", exact=True).nth(1).input_value()).endswith(f"/live/{house.camera}")
+        # Without a clipboard, as on a page that came over plain HTTP, what is selected is copied.
+        await desk.page.evaluate("() => Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+        await dialog.get_by_role("button", name="复制密码").click()
+        assert await desk.page.evaluate("() => getSelection().toString()") == await password.input_value()
+        await expect(dialog.get_by_role("button", name="复制密码")).to_have_text(re.compile("已复制"))
+        # Closed, nothing of it is left; the next time it is another token.
+        await desk.page.keyboard.press("Escape")
+        await expect(dialog).to_have_count(0)
+        for size in SIZES.values():
+            await desk.page.set_viewport_size({"width": size[0], "height": size[1]})
+            await desk.page.get_by_role("button", name="在其他播放器中观看").click()
+            await expect(token).not_to_have_value(copied)
+            await expect(password).to_have_count(0)
+            assert await desk.page.evaluate(_IS_TOO_WIDE) <= 0
+            for field in (address, token):
+                assert await field.evaluate("field => field.scrollHeight <= field.clientHeight + 1"), "cut off"
+            await desk.page.keyboard.press("Escape")
+            await expect(dialog).to_have_count(0)
 
 
 QUIET_S = 25.0

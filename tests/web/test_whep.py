@@ -277,6 +277,17 @@ async def test_the_picture_ends_with_the_right_to_it(house: House, monkeypatch: 
         await until(over)
 
 
+async def test_the_picture_ends_with_the_token(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whep, "_CHECK_S", 0.1)
+    token = house.webrtc.tokens.issue(house.service.services.county.picture.users["u-east"], house.camera_id).token
+    async with WebRtcClient() as client, asyncio.timeout(LIMIT_S):
+        answer = await house.post(house.service.browser(), client.offer(), Authorization=f"Bearer {token}")
+        await client.connect(await answer.text())
+        await client.until(lambda: len(client.packets) > 3)
+        house.service.clock.shift_s += 3700
+        await client.said_goodbye.wait()
+
+
 def test_turn_servers_get_log_ins_that_end() -> None:
     link = IceServer("turn:t.example:3478", secret="key").link(1_000_000_000_000_000_000)
     assert 'username="1000043200:sanhui"' in link

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { createI18n } from "vue-i18n";
 import { codecName, formatBitrate, formatBytes, formatRatio } from "@/lib/format";
 import { readNdjson } from "@/lib/ndjson";
 import { sparkline } from "@/lib/sparkline";
@@ -105,10 +106,17 @@ describe("catalogs", () => {
       expect([key, fieldsOf(textOf(en, key))]).toEqual([key, fieldsOf(textOf(zhCN, key))]);
   });
 
+  it("are all read by who shows them", () => {
+    for (const [language, messages] of Object.entries({ "zh-CN": zhCN, en })) {
+      const { t } = createI18n({ legacy: false, locale: language, messages: { [language]: messages } }).global;
+      for (const key of keysOf(messages)) expect([key, t(key, {})]).not.toEqual([key, key]);
+    }
+  });
+
   it("speak Chinese in the Chinese interface", () => {
-    // Names of protocols, of browsers and of the other language may stay as they are.
+    // Names of protocols and their fields, of browsers, players and of the other language may stay as they are.
     const allowed =
-      /rtsp|TCP|UDP|https|SHA-256|OK|\/room|Safari|Edge|English|Streaming|Channels|cam|realmonitor|channel|subtype|[FM](?= )|km|H\.\d+/g;
+      /rtsp|RTSP|WHEP|Bearer Token|GStreamer|OBS|VLC|TCP|UDP|https|SHA-256|OK|\/room|Safari|Edge|English|Streaming|Channels|cam|realmonitor|channel|subtype|[FM](?= )|km|H\.\d+/g;
     for (const key of keysOf(zhCN)) {
       const text = textOf(zhCN, key)
         .replaceAll(/\{\w+\}/g, "")

@@ -3170,7 +3170,7 @@ export interface components {
             /**
              * Expires At
              * Format: date-time
-             * @description Until then a player may begin to look
+             * @description Until then a player may look; the picture ends with it
              */
             expires_at: string;
             /** Whep Url */
