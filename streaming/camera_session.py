@@ -16,8 +16,9 @@ from media.unit import NS_PER_S
 from streaming.addresses import AddressGuard
 from streaming.camera_status import SLOW_STATES, CameraState, CameraStatus
 from streaming.errors import InternalCameraError, StreamingError, WallClockSteppedError
-from streaming.rtsp.client import RtspClient, RtspSettings
+from streaming.rtsp.client import RtspClient
 from streaming.rtsp.pacing import ReadPacer
+from streaming.rtsp.settings import RtspSettings
 from streaming.source import CameraSource, TlsTrust
 from streaming.stream_session import ORIGIN_LEAD_NS, StreamSession
 

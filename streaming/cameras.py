@@ -24,8 +24,8 @@ from streaming.addresses import AddressGuard
 from streaming.camera_session import CameraSession, ReconnectSettings
 from streaming.camera_status import CameraState, CameraStatus, Problem
 from streaming.pushed_session import PUSHED_URL, PushedSession
-from streaming.rtsp.client import RtspSettings
 from streaming.rtsp.pacing import ReadPacer
+from streaming.rtsp.settings import RtspSettings
 from streaming.source import CameraSource, Transport
 from streaming.stream_session import StreamSession
 

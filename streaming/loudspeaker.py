@@ -15,7 +15,7 @@ from media.unit import NS_PER_S, AccessUnit, AudioTrack, StreamItem
 from streaming.addresses import AddressGuard
 from streaming.errors import SessionLostError, StreamingError, TransportRefusedError
 from streaming.rtsp.backchannel import Backchannel, BackchannelOptions
-from streaming.rtsp.client import RtspSettings
+from streaming.rtsp.settings import RtspSettings
 from streaming.source import CameraSource
 from streaming.talk_errors import BackchannelMissingError
 

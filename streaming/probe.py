@@ -32,8 +32,9 @@ from media.unit import NS_PER_S, AccessUnit, AudioTrack, Codec, StreamItem, Vide
 from streaming.addresses import AddressGuard
 from streaming.camera_status import Problem
 from streaming.errors import CameraSilentError, InternalCameraError, StreamingError
-from streaming.rtsp.client import RtspClient, RtspSettings
+from streaming.rtsp.client import RtspClient
 from streaming.rtsp.sdp import SdpMedia
+from streaming.rtsp.settings import RtspSettings
 from streaming.source import CameraSource
 
 log = logging.getLogger(__name__)

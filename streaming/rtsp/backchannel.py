@@ -27,8 +27,9 @@ from media.speaker_encode import speaker_track
 from media.unit import NS_PER_S, AccessUnit, AudioTrack, Codec
 from streaming.addresses import AddressGuard
 from streaming.errors import CameraRefusedError, TransportRefusedError
-from streaming.rtsp.client import RtspClient, RtspSettings
+from streaming.rtsp.client import RtspClient
 from streaming.rtsp.sdp import SdpMedia, SessionDescription
+from streaming.rtsp.settings import RtspSettings
 from streaming.rtsp.transport import parse_pair, parse_transport
 from streaming.rtsp.udp import UdpPair
 from streaming.source import CameraSource, Transport

@@ -16,7 +16,8 @@ from streaming.camera_session import Backoff, ReconnectSettings
 from streaming.camera_status import CameraStatus
 from streaming.cameras import CameraSource, CameraState, CameraSupervisor, SupervisorSettings
 from streaming.directory import LocalStream, RemoteNode, StreamDirectory
-from streaming.rtsp.client import RtspClient, RtspSettings
+from streaming.rtsp.client import RtspClient
+from streaming.rtsp.settings import RtspSettings
 from streaming.secret import Secret
 from tests.streaming.watching import GUARD, QUICK, Collector, source, until
 from tests.support.fake_camera import Behaviour, fake_camera

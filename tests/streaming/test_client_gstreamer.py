@@ -12,7 +12,7 @@ from media.stream import StreamId
 from media.unit import AccessUnit, AudioTrack, Codec, Gap, GapCause, VideoTrack
 from streaming.cameras import CameraState, CameraSupervisor, ReconnectSettings, SupervisorSettings
 from streaming.errors import CredentialsRefusedError
-from streaming.rtsp.client import RtspSettings
+from streaming.rtsp.settings import RtspSettings
 from streaming.source import Transport
 from tests.streaming.watching import GUARD, playing, source, until
 from tests.support.gstreamer import GstCamera, gst_camera, require_gstreamer

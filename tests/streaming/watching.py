@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from media.clock import SystemClock
 from media.unit import VIDEO_TRACK_ID, AccessUnit, Gap, StreamItem
 from streaming.addresses import AddressGuard, AddressPolicy
-from streaming.rtsp.client import RtspClient, RtspSettings
+from streaming.rtsp.client import RtspClient
+from streaming.rtsp.settings import RtspSettings
 from streaming.secret import Secret
 from streaming.source import CameraSource, Transport
 

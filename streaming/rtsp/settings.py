@@ -1,0 +1,18 @@
+"""How patient our RTSP client is."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RtspSettings:
+    """Times in seconds. ``silence_s`` plus ``tick_s`` stays below 10, the time in which silence must be noticed."""
+
+    connect_s: float = 5.0
+    answer_s: float = 8.0
+    silence_s: float = 8.5
+    tick_s: float = 1.0
+    report_s: float = 5.0
+    max_redirects: int = 3
+    first_picture_s: float = 60.0
+    default_session_s: int = 60
+    user_agent: str = "Sanhui"
