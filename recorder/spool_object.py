@@ -200,7 +200,8 @@ def _sealed(path: Path, checked: _Checked) -> bool:
         os.ftruncate(fd, checked.media_end)
         left = memoryview(checked.tail)
         while left:
-            left = left[os.write(fd, left) :]
+            written = os.write(fd, left)
+            left = left[written:]
         os.fsync(fd)
     finally:
         os.close(fd)
@@ -210,7 +211,8 @@ def _sealed(path: Path, checked: _Checked) -> bool:
 def _write(out: RawIOBase, data: bytes | memoryview) -> None:
     left = memoryview(data)
     while left:
-        left = left[out.write(left) or 0 :]
+        written = out.write(left) or 0
+        left = left[written:]
 
 
 def _length(pieces: tuple[Piece, ...]) -> int:
