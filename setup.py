@@ -23,6 +23,7 @@ HOT_PATH = (
     "media/fmp4_read.py",
     "media/gathering.py",
     "media/gop.py",
+    "media/open_segment.py",
     "media/receiver.py",
     "media/rtcp.py",
     "media/rtp.py",

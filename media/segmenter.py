@@ -10,8 +10,9 @@ from typing import Final
 
 from media.fmp4 import init_segment
 from media.gathering import Gathering
+from media.open_segment import OpenSegment
 from media.runs import PictureRun, SoundRun
-from media.segments import Chunk, Part, Period, SegmentEnd, SegmentEvent, SegmentStart
+from media.segments import Chunk, Period, SegmentEvent
 from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, AccessUnit, AudioTrack, Gap, StreamItem, VideoTrack
 
 # Bounds for streams whose clock stands still, where no part would ever be long enough.
@@ -58,9 +59,8 @@ class Segmenter:
 
     def __init__(self, settings: SegmenterSettings, first_sequence: int) -> None:
         self._settings = settings
-        self._sequence = first_sequence - 1
+        self._segment = OpenSegment(first_sequence)
         self._fragments = 0
-        self._begun = False
         self._gathering: Gathering | None = None
         # Of the epoch: None before its tracks are known.
         self._epoch: int | None = None
@@ -72,14 +72,7 @@ class Segmenter:
         self._awaiting_keyframe = True
         # Sound whose track is not the period's: it begins the next one.
         self._next_sounds: list[AccessUnit] = []
-        # Of the open segment. Sound from ``_sound_limit`` on (ticks) does not wait for pictures.
-        self._open: SegmentStart | None = None
-        self._replay: list[SegmentEvent] = []
-        self._index = 0
-        self._bytes = 0
-        self._start_ns = 0
-        self._end_ns = 0
-        self._independent = False
+        # Ticks: sound from then on does not wait for pictures, a keyframe from then on ends the segment.
         self._sound_limit = 0
         self._keyframe_cuts_at = 0
         self._part_ticks = self._max_step = self._max_back = 0
@@ -88,7 +81,7 @@ class Segmenter:
     @property
     def next_sequence(self) -> int:
         """The number that the next segment to open gets."""
-        return self._sequence + 1
+        return self._segment.sequence + 1
 
     def push(self, item: StreamItem) -> list[SegmentEvent]:
         """Take the next unit or gap; the events it completes.
@@ -96,8 +89,7 @@ class Segmenter:
         Raises UnsupportedCodecError or BitstreamError for a track of which no init segment can be made.
         """
         if isinstance(item, Gap):
-            if self._open is not None:
-                self._replay.append(item)
+            self._segment.note(item)
             return [item]
         track = item.track
         if item.epoch == self._epoch:
@@ -114,7 +106,7 @@ class Segmenter:
 
     def open_segment(self) -> list[SegmentEvent]:
         """The open segment so far (its SegmentStart, gaps and Parts), for a reader that comes late."""
-        return list(self._replay)
+        return list(self._segment.replay)
 
     def flush(self) -> list[SegmentEvent]:
         """The stream ends or pauses: close the open segment. A later unit opens a new one, discontinuous."""
@@ -122,7 +114,7 @@ class Segmenter:
         if self._gathering is not None and self._gathering.units:
             events += self._begin(self._gathering)
         self._gathering = None
-        if self._open is not None:
+        if self._segment.is_open:
             self._close_segment(events)
             if self._next_sounds:
                 first = self._next_sounds[0]
@@ -130,8 +122,7 @@ class Segmenter:
                 self._open_segment(events, first, first.dts * NS_PER_S // first.track.clock_rate, discontinuity=True)
                 self._close_segment(events)
         self._epoch = None
-        self._open = None
-        self._replay = []
+        self._segment.forget()
         return events
 
     def _picture(self, held: AccessUnit, unit: AccessUnit) -> list[SegmentEvent]:
@@ -146,7 +137,7 @@ class Segmenter:
         if dts - pictures.start > self._part_ticks and len(pictures):
             self._close_part(events)
         pictures.add(held, unit, dts)
-        if unit.keyframe and (dts >= self._keyframe_cuts_at or not self._independent):
+        if unit.keyframe and (dts >= self._keyframe_cuts_at or not self._segment.independent):
             self._cut(events, unit, dts * NS_PER_S // pictures.rate)
         elif (
             dts - pictures.start + duration > self._part_ticks
@@ -164,7 +155,7 @@ class Segmenter:
         if self._awaiting_keyframe and not unit.keyframe:
             return events
         self._awaiting_keyframe = False
-        if unit.keyframe and not self._independent:
+        if unit.keyframe and not self._segment.independent:
             self._cut(events, unit, unit.dts * NS_PER_S // self._pictures.rate)
         self._pictures.begin(unit)
         self._aim()
@@ -174,9 +165,7 @@ class Segmenter:
         """Time leaps within an epoch. Pictures still build on each other, so none is left out."""
         events: list[SegmentEvent] = []
         self._close_segment(events)
-        self._open_segment(events, unit, unit.dts * NS_PER_S // self._pictures.rate, discontinuity=True)
-        self._pictures.begin(unit)
-        self._aim()
+        self._start_with(events, unit)
         return events
 
     def _sound_is_due(self, unit: AccessUnit) -> list[SegmentEvent]:
@@ -202,7 +191,7 @@ class Segmenter:
         apart = unit.dts - first.dts > self._sound_part_ticks
         self._close_part(events, unit.dts if apart else unit.dts + 1)
         slack = self._settings.part_s / 2
-        if self._end_ns - self._start_ns >= (self._settings.segment_s - slack) * NS_PER_S:
+        if self._segment.end_ns - self._segment.start_ns >= (self._settings.segment_s - slack) * NS_PER_S:
             self._cut_at_sound(events, unit)
         return events
 
@@ -247,7 +236,7 @@ class Segmenter:
             pictures.finish()
         start_ns = unit.dts * NS_PER_S // track.clock_rate
         self._close_part(events, self._sounds.ticks(start_ns))
-        self._end_segment(events, start_ns)
+        events.append(self._segment.end(start_ns))
         self._enter(period)
         self._start_with(events, unit)
 
@@ -316,22 +305,18 @@ class Segmenter:
     ) -> None:
         """Begin a segment at ``start_ns`` of the timeline; ``unit`` is from about then and tells the wall clock."""
         assert self._period is not None
-        self._sequence += 1
-        self._index = self._bytes = 0
-        self._start_ns = self._end_ns = start_ns
-        self._independent = self._video is None or (unit.keyframe and unit.track is self._video)
+        independent = self._video is None or (unit.keyframe and unit.track is self._video)
         utc_ns = unit.utc_ns + start_ns - unit.dts * NS_PER_S // unit.track.clock_rate
-        # Nothing comes before the first segment that it could be discontinuous with.
-        after_another, self._begun = self._begun, True
-        self._open = SegmentStart(self._sequence, utc_ns, self._period, discontinuity and after_another)
-        self._replay = [self._open]
+        start = self._segment.begin(
+            self._period, start_ns, utc_ns, discontinuity=discontinuity, independent=independent
+        )
         self._keyframe_cuts_at = 0
         if self._video is not None:
             length_s = self._settings.segment_s * (1 - _SEGMENT_SLACK)
             self._keyframe_cuts_at = start_ns * self._video.clock_rate // NS_PER_S + round(
                 length_s * self._video.clock_rate
             )
-        events.append(self._open)
+        events.append(start)
 
     def _close_segment(self, events: list[SegmentEvent]) -> None:
         """Give out everything, the held picture and all sound, and end the segment."""
@@ -341,38 +326,33 @@ class Segmenter:
         while self._sounds.units:
             self._close_part(events)
         self._sounds.end = 0
-        end_ns = pictures.held_dts * NS_PER_S // pictures.rate if self._video is not None else self._end_ns
-        self._end_segment(events, end_ns if end_ns > self._start_ns else self._end_ns)
-
-    def _end_segment(self, events: list[SegmentEvent], end_ns: int) -> None:
-        events.append(SegmentEnd(self._sequence, max(0, end_ns - self._start_ns)))
+        segment = self._segment
+        end_ns = pictures.held_dts * NS_PER_S // pictures.rate if self._video is not None else segment.end_ns
+        events.append(segment.end(end_ns if end_ns > segment.start_ns else segment.end_ns))
 
     def _cut(self, events: list[SegmentEvent], unit: AccessUnit, start_ns: int) -> None:
         """End the segment and begin the next at ``unit``, which is a picture, or sound of a new kind."""
-        if self._next_sounds:
-            self._close_part(events)
-            while self._sounds.units:
-                self._close_part(events, _END_OF_TIME)
-            self._end_segment(events, start_ns)
+        new_sound = bool(self._next_sounds)
+        self._close_part(events)
+        while new_sound and self._sounds.units:
+            self._close_part(events, _END_OF_TIME)
+        events.append(self._segment.end(start_ns))
+        if new_sound:
             self._enter(self._make_period(self._video, self._next_sound_track()))
-            self._open_segment(events, unit, start_ns, discontinuity=True)
-        else:
-            self._close_part(events)
-            self._end_segment(events, start_ns)
-            self._open_segment(events, unit, start_ns, discontinuity=False)
+        self._open_segment(events, unit, start_ns, discontinuity=new_sound)
         self._aim()
 
     def _cut_at_sound(self, events: list[SegmentEvent], unit: AccessUnit) -> None:
         start_ns = self._sounds.end * NS_PER_S // self._sounds.rate
-        self._end_segment(events, start_ns)
+        events.append(self._segment.end(start_ns))
         self._open_segment(events, unit, start_ns, discontinuity=False)
         self._aim()
 
     def _past_cap(self) -> bool:
-        settings = self._settings
+        settings, segment = self._settings, self._segment
         return (
-            self._end_ns - self._start_ns >= settings.max_segment_s * NS_PER_S
-            or self._bytes >= settings.max_segment_bytes
+            segment.end_ns - segment.start_ns >= settings.max_segment_s * NS_PER_S
+            or segment.size >= settings.max_segment_bytes
         )
 
     def _close_part(self, events: list[SegmentEvent], before: int | None = None) -> None:
@@ -389,25 +369,20 @@ class Segmenter:
             chunks[VIDEO_TRACK_ID] = chunk
             start_ns = chunk.dts * NS_PER_S // pictures.rate
             end_ns = (chunk.dts + chunk.duration) * NS_PER_S // pictures.rate
-            self._bytes += chunk.size
         if sounds.units:
             if before is None and pictures.held is not None:
                 before = -(-pictures.held_dts * sounds.rate // pictures.rate)
             sound = sounds.chunk(self._fragments, AUDIO_TRACK_ID, before)
             if sound is not None:
                 chunks[AUDIO_TRACK_ID] = sound
-                self._bytes += sound.size
                 if start_ns < 0:
                     start_ns = sound.dts * NS_PER_S // sounds.rate
                     end_ns = sounds.end * NS_PER_S // sounds.rate
         self._aim()
-        if chunks and self._open is not None:
-            utc_ns = self._open.start_utc_ns + start_ns - self._start_ns
-            part = Part(self._sequence, self._index, utc_ns, end_ns - start_ns, independent, chunks)
-            self._index += 1
-            self._end_ns = max(self._end_ns, end_ns)
-            self._replay.append(part)
-            events.append(part)
+        if chunks:
+            part = self._segment.add(start_ns, end_ns, chunks, independent=independent)
+            if part is not None:
+                events.append(part)
 
     def _aim(self) -> None:
         """Set the tick from which sound makes a part by itself."""
