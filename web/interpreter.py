@@ -22,7 +22,7 @@ import gc
 import resource
 import sys
 
-_THRESHOLDS = (20_000, 20, 20)
+_THRESHOLDS = (5_000, 5, 320)
 """Objects made and not freed until the youngest generation is looked through; how many times, until the next one is."""
 _SWITCH_S = 0.0005
 _ARENAS = 2

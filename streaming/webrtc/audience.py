@@ -1,6 +1,7 @@
 """Who gets one medium of a relay: most together, in lanes; who begins, is behind, or comes by TCP, alone."""
 
 import asyncio
+import time
 
 from streaming.webrtc.lane import MAX_MEMBERS, Key, Lane
 from streaming.webrtc.outgoing import Outgoing
@@ -8,15 +9,45 @@ from streaming.webrtc.relay_track import Batch, RelayTrack
 from streaming.webrtc.viewer import PACE_BYTES, Viewer
 
 _TURN_S = 0.004
-"""Longest that handing out packets may keep the loop from cameras and everybody else, looked at every so many."""
+"""Longest that handing out packets, to all viewers of all streams, may keep the loop from cameras and everybody
+else."""
 
 _LOOK_EVERY = 8
+"""Of viewers who are served alone."""
+
+
+class Turns:
+    """The event loop's turns, shared by all who hand out packets on it: each of a hundred streams alone takes little,
+    but in one turn there may be some packets of every one. Used from one event loop only."""
+
+    def __init__(self) -> None:
+        self._is_new = True
+        self._since = 0.0
+
+    def is_over(self) -> bool:
+        """Whether it is others' turn."""
+        # Not the loop's clock: uvloop's stands still during a turn.
+        now = time.monotonic()
+        if self._is_new:
+            self._is_new = False
+            self._since = now
+            asyncio.get_running_loop().call_soon(self._begin)
+        return now - self._since > _TURN_S
+
+    async def wait(self) -> None:
+        """Until the turn of who asks."""
+        while self.is_over():  # noqa: ASYNC110 - the next turn comes by itself
+            await asyncio.sleep(0)
+
+    def _begin(self) -> None:
+        self._is_new = True
 
 
 class Audience:
     """Owned by the relay; used from its event loop only."""
 
-    def __init__(self, *, pictures: bool) -> None:
+    def __init__(self, turns: Turns, *, pictures: bool) -> None:
+        self._turns = turns
         self._pictures = pictures
         self._viewers: dict[Viewer, None] = {}
         self._alone: dict[Viewer, None] = {}
@@ -57,8 +88,7 @@ class Audience:
 
     async def give(self, batch: Batch, track: RelayTrack) -> None:
         """The batch to all who are there now; who comes meanwhile begins with it in the backlog."""
-        now = asyncio.get_running_loop().time
-        turn = now()
+        turns = self._turns
         together = []
         for lane in tuple(self._lanes):
             wire = lane.wire(batch, track) if batch.size <= PACE_BYTES else None
@@ -69,17 +99,15 @@ class Audience:
                     member.leave()
         for lane, wire in together:
             lane.give(batch, wire)
-            if now() - turn > _TURN_S:
-                await asyncio.sleep(0)
-                turn = now()
+            if turns.is_over():
+                await turns.wait()
         for number, viewer in enumerate(tuple(self._alone)):
             outgoing = self._outgoing(viewer)
             # Others had their turn meanwhile: it may have gone, or begun anew with this batch.
             if viewer in self._alone and outgoing is not None and not outgoing.given(batch, track):
                 self._deliver(viewer, outgoing, batch, track)
-            if number % _LOOK_EVERY == 0 and now() - turn > _TURN_S:
-                await asyncio.sleep(0)
-                turn = now()
+            if number % _LOOK_EVERY == 0 and turns.is_over():
+                await turns.wait()
 
     def _outgoing(self, viewer: Viewer) -> Outgoing | None:
         return viewer.video if self._pictures else viewer.audio

@@ -16,7 +16,13 @@ from typing import Any, Literal, cast
 
 import pylibsrtp
 from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport, RTCIceTransport
-from aiortc.rtcdtlstransport import SRTP_AEAD_AES_128_GCM, SRTP_AES128_CM_SHA1_80, SRTP_PROFILES
+from aiortc.rtcdtlstransport import (
+    SRTP_AEAD_AES_128_GCM,
+    SRTP_AES128_CM_SHA1_80,
+    SRTP_PROFILES,
+    SRTPProtectionProfile,
+)
+from OpenSSL import SSL
 from pylibsrtp import Session
 from pylibsrtp._binding import ffi, lib  # type: ignore[import-not-found]
 
@@ -88,18 +94,33 @@ class ProtectionFailedError(Exception):
     """The association's keys protect nothing any more."""
 
 
+class _Certificate(RTCCertificate):
+    """One whose OpenSSL context, four fifths of the work of a handshake, is the same for all sessions."""
+
+    _context: SSL.Context | None = None
+    _profiles: list[SRTPProtectionProfile] | None = None
+
+    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
+        if self._context is None or self._profiles != srtp_profiles:
+            self._profiles = list(srtp_profiles)
+            self._context = super()._create_ssl_context(srtp_profiles)
+            # Nobody comes back with a session of before, and each one kept would take memory.
+            self._context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        return self._context
+
+
 class Certificates:
     """The certificate of new sessions, made anew before it expires: aiortc's are good for 30 days."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._current: RTCCertificate | None = None
+        self._current: _Certificate | None = None
 
     def current(self) -> RTCCertificate:
         """A certificate that is good for some days yet."""
         now = datetime.fromtimestamp(self._clock.utc_ns() / NS_PER_S, UTC)
         if self._current is None or self._current.expires - now < _RENEW_BEFORE:
-            self._current = RTCCertificate.generateCertificate()
+            self._current = _Certificate.generateCertificate()
         return self._current
 
 
@@ -109,13 +130,21 @@ def fingerprint_of(certificate: RTCCertificate) -> tuple[str, str]:
     return found.algorithm, found.value
 
 
+def _drop(record: bytes) -> None:
+    """What happens to records of an association that is over."""
+
+
+def _nothing() -> None:
+    """Who is told that it is over once it is."""
+
+
 class _Records:
     """What RTCDtlsTransport takes for an ICE transport: DTLS records in, DTLS records out."""
 
     role = "controlled"
 
     def __init__(self, send: Callable[[bytes], object]) -> None:
-        self._out = send
+        self._out: Callable[[bytes], object] = send
         self._waiting: deque[bytes] = deque()
         self._wakeup: asyncio.Future[None] | None = None
         self._closed = False
@@ -128,6 +157,7 @@ class _Records:
 
     def close(self) -> None:
         self._closed = True
+        self._out = _drop
         self._wake()
 
     def _wake(self) -> None:
@@ -214,9 +244,10 @@ class DtlsSrtp:
         self._in = self._out = None
         await transport.stop()
         self._records.close()
+        self._on_closed = _nothing
         if connected:
-            # The association is part of cycles. What is large in it, a few hundred kilobytes, must not wait for the
-            # garbage collector, which comes seldom: viewers come and go all day.
+            # What is large in it, a few hundred kilobytes, must not wait for the garbage collector, which comes seldom:
+            # viewers come and go all day.
             held: Any = transport
             held._ssl = held._rx_srtp = held._tx_srtp = None  # noqa: SLF001
 

@@ -60,6 +60,14 @@ class IceCredentials:
         return cls(secrets.token_hex(9), secrets.token_hex(18))
 
 
+def _ignore(packet: bytes, arrival_ns: int) -> None:
+    """What happens to packets of a session that is over."""
+
+
+def _nothing() -> None:
+    """What happens to news of a session that is over."""
+
+
 class _Generation:
     """Credentials of one round of ICE, ours and theirs."""
 
@@ -90,7 +98,7 @@ class IceSession:
         self.on_packet = on_packet
         self.local = IceCredentials.random()
         self.remote = remote
-        self.on_expired: Callable[[], None] = lambda: None
+        self.on_expired: Callable[[], None] = _nothing
         """Called when the peer's consent is over."""
         self.generations: list[_Generation] = [_Generation(self.local, remote)]
         """Credentials that are good, oldest first: after a restart the old pair serves until the new one
@@ -157,6 +165,13 @@ class IceSession:
             self.path = None
             self._nominated = False
             self._on_path()
+
+    def close(self) -> None:
+        """Nobody is told anything any more."""
+        self.on_packet = _ignore
+        self._on_path = self.on_expired = _nothing
+        self.path = None
+        self.paths.clear()
 
     def alive(self) -> None:
         """Something authentic came from the peer."""

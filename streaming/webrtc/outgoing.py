@@ -128,6 +128,15 @@ class Outgoing:
         if self.owner is not None:
             self.owner.went(count, lane.size - self._bytes_mark)
         self._number_mark, self._octets_mark, self._bytes_mark = lane.number, lane.octets, lane.size
+        # What it began with is too old to be sent again, and would stay in memory as long as the viewer.
+        while len(self._sent) > 1 and self.first - self._sent[1][0] >= AGAIN_WITHIN:
+            self._sent.popleft()
+
+    def close(self) -> None:
+        """Nothing is sent any more, nor sent again."""
+        self.leave()
+        self.owner = self.track = None
+        self._sent.clear()
 
     def leave(self) -> None:
         """Go alone from now on."""

@@ -88,6 +88,10 @@ def _ignore(packet: bytes, arrival_ns: int) -> None:
     """What happens to packets that nobody asked for."""
 
 
+def _nothing(*_news: object) -> None:
+    """What happens to news that nobody asked for."""
+
+
 class Peer:
     """One session. Owned by the task that enters it; callbacks run on the event loop and must not block or raise.
 
@@ -123,10 +127,10 @@ class Peer:
         """What protection adds to an RTP packet, once connected."""
         self.on_rtp: Callable[[bytes, int], None] = _ignore
         self.on_rtcp: Callable[[bytes, int], None] = _ignore
-        self.on_state: Callable[[PeerState], None] = lambda state: None
-        self.on_way: Callable[[], None] = lambda: None
+        self.on_state: Callable[[PeerState], None] = _nothing
+        self.on_way: Callable[[], None] = _nothing
         """Called when packets go another way from now on, or none."""
-        self.on_count: Callable[[], None] = lambda: None
+        self.on_count: Callable[[], None] = _nothing
         """Called before the counters are read."""
 
     @property
@@ -322,6 +326,14 @@ class Peer:
             self._port.mux.remove(self._ice)
             await self._dtls.close()
         self._end(reason)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Nobody is told anything any more: what knows each other in a circle would wait for the garbage collector,
+        which holds up the cameras' loop the longer the more it finds."""
+        self._ice.close()
+        self.on_rtp = self.on_rtcp = _ignore
+        self.on_state = self.on_way = self.on_count = _nothing
 
     async def _live(self) -> CloseReason:
         """From the first check to the end; why it ended."""

@@ -17,7 +17,7 @@ from media.clock import Clock
 from media.opus_live import OpusTranscoders
 from media.stream import LiveStream
 from media.unit import NS_PER_S, AccessUnit, AudioTrack, StreamItem, VideoTrack
-from streaming.webrtc.audience import Audience
+from streaming.webrtc.audience import Audience, Turns
 from streaming.webrtc.errors import StreamAwayError
 from streaming.webrtc.relay_track import Batch, RelayTrack
 from streaming.webrtc.viewer import Viewer
@@ -39,7 +39,10 @@ class RelaySettings:
 class Relay:
     """One stream's packets to its viewers. Owned by :class:`Relays`; used from its event loop only."""
 
-    def __init__(self, stream: LiveStream, clock: Clock, transcoders: OpusTranscoders | None) -> None:
+    def __init__(
+        self, stream: LiveStream, clock: Clock, transcoders: OpusTranscoders | None, turns: Turns | None = None
+    ) -> None:
+        self._turns = turns or Turns()
         self.stream = stream
         self.video: RelayTrack | None = None
         self.audio: RelayTrack | None = None
@@ -47,9 +50,9 @@ class Relay:
         self.ended = False
         self._clock = clock
         self._transcoders = transcoders
-        self._watching = Audience(pictures=True)
-        self._listening = Audience(pictures=False)
-        self._listening_opus = Audience(pictures=False)
+        self._watching = Audience(self._turns, pictures=True)
+        self._listening = Audience(self._turns, pictures=False)
+        self._listening_opus = Audience(self._turns, pictures=False)
         self._opus_task: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._decodable = asyncio.Event()
@@ -108,6 +111,8 @@ class Relay:
             with self.stream.read_units("webrtc", hurry=True) as reader:
                 while items := await reader.take():
                     for item in items:
+                        if self._turns.is_over():
+                            await self._turns.wait()
                         await self._take(item)
         finally:
             self._end()
@@ -153,7 +158,9 @@ class Relay:
         if track.is_video and now_ns - self._reported_ns > _REPORT_NS:
             self._reported_ns = now_ns
             for viewer in audience.viewers:
-                viewer.report(now_ns)
+                viewer.report(self._clock.utc_ns())
+                if self._turns.is_over():
+                    await self._turns.wait()
 
     def _begin(self, viewer: Viewer) -> None:
         if self.video is not None:
@@ -203,6 +210,7 @@ class Relays:
         self.settings = settings or RelaySettings()
         self._clock = clock
         self._transcoders = transcoders
+        self._turns = Turns()
         self._open: dict[LiveStream, _Open] = {}
 
     async def __aenter__(self) -> Self:
@@ -228,7 +236,7 @@ class Relays:
         """The stream's relay, held open while inside."""
         entry = self._open.get(stream)
         if entry is None or entry.relay.ended:
-            relay = Relay(stream, self._clock, self._transcoders)
+            relay = Relay(stream, self._clock, self._transcoders, self._turns)
             task = asyncio.create_task(relay.run(), name=f"webrtc relay {stream.id.camera}")
             entry = self._open[stream] = _Open(relay, task)
             task.add_done_callback(_tell)

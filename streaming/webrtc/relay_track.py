@@ -23,6 +23,10 @@ MAX_BACKLOG_BYTES = 24 * 1024 * 1024
 AGAIN_WITHIN = 1000
 """libsrtp protects a packet anew only while its number is within this window (see aiortc's policy)."""
 
+AGAIN_S = 8
+"""Who has not asked for a packet by then has shown the picture without it, or asked for a keyframe."""
+
+_AGAIN_SENT = AGAIN_S << 18
 _USUAL_SPACING = 1500
 _RATE_WINDOW_NS = 2 * NS_PER_S
 
@@ -63,17 +67,20 @@ class Batch:
         self.next = first + len(packets)
         """The number of the packet behind the last."""
         self.timestamp = timestamp
-        # (payload, marker in its place, ticks after the batch's timestamp)
-        self.packets = packets
+        # (payload, marker in its place, ticks after the batch's timestamp); a tuple of such is nothing that the garbage
+        # collector must look at again, and thousands of batches are kept.
+        self.packets = tuple(packets)
         self.size = sum(len(payload) for payload, _, _ in packets)
         self.sent = sent
         self.starts = starts
-        self._live: dict[tuple[int, int, int, int], Wire] = {}
-        self._like: dict[tuple[int, int, int, int], bytes] = {}
+        self._live: dict[tuple[int, int, int, int], Wire] | None = None
+        self._like: dict[tuple[int, int, int, int], bytes] | None = None
 
     def live(self, shape: Shape, first: int, shift: int, tag_bytes: int) -> Wire:
         """The packets for a viewer who gets them as they come; shared between those for whom they are the same."""
         key = (shape.key, first & 0xFFFF, shift, tag_bytes)
+        if self._live is None:
+            self._live = {}
         found = self._live.get(key)
         if found is None:
             found = self._live[key] = Wire(self.plain(shape, first, shift, self.sent), tag_bytes)
@@ -82,6 +89,8 @@ class Batch:
     def like(self, wire: Wire, shape: Shape, first: int, shift: int) -> bytes:
         """The packets for others than ``wire`` was made for, laid out likewise."""
         key = (shape.key, first & 0xFFFF, shift, id(wire))
+        if self._like is None:
+            self._like = {}
         found = self._like.get(key)
         if found is None:
             found = self._like[key] = wire.laid(self.plain(shape, first, shift, self.sent))
@@ -89,8 +98,7 @@ class Batch:
 
     def distributed(self) -> None:
         """Everybody has had it: forget what was shared."""
-        self._live.clear()
-        self._like.clear()
+        self._live = self._like = None
 
     def plain(self, shape: Shape, first: int, shift: int, sent: int) -> list[bytes]:
         """The packets, numbered from ``first``, their timestamps moved by ``shift``. With the same arguments they are
@@ -122,7 +130,7 @@ class Batch:
 
 
 class History:
-    """A track's batches of the last :data:`AGAIN_WITHIN` packets, for all who ask for some again."""
+    """A track's batches of the last :data:`AGAIN_WITHIN` packets and :data:`AGAIN_S`, for who asks for some again."""
 
     __slots__ = ("_batches",)
 
@@ -133,7 +141,9 @@ class History:
         """One more; what is too old goes."""
         batches = self._batches
         batches.append(batch)
-        while len(batches) > 1 and batch.next - batches[1].first >= AGAIN_WITHIN:
+        while len(batches) > 1 and (
+            batch.next - batches[1].first >= AGAIN_WITHIN or (batch.sent - batches[1].sent) & 0xFFFFFF > _AGAIN_SENT
+        ):
             batches.popleft()
 
     def find(self, number: int) -> Batch | None:

@@ -34,6 +34,10 @@ _MAX_REPORTS_PER_S = 100
 _MAX_AGAIN_PER_S = 1_000
 
 
+def _nothing() -> None:
+    """What a viewer of no relay does to begin again."""
+
+
 class Outlook(Protocol):
     """What is told of a viewer's line."""
 
@@ -80,7 +84,7 @@ class Viewer:
         """The stream is over, or no longer what was agreed on."""
         self.news = asyncio.Event()
         """Something about this viewer has to be seen to."""
-        self.rejoin: Callable[[], None] = lambda: None
+        self.rejoin: Callable[[], None] = _nothing
         """Set by the relay: begin again at the newest keyframe."""
         self._clock = clock
         self._outlook = outlook
@@ -140,9 +144,12 @@ class Viewer:
         return outgoing.packets > 0 and outgoing.timestamp == batch.timestamp + outgoing.shift
 
     def close(self) -> None:
-        """Send no more."""
-        self._alone()
+        """Send no more, and let go of the relay, whose pictures are megabytes."""
+        for outgoing in (self.video, self.audio):
+            if outgoing is not None:
+                outgoing.close()
         self._stop()
+        self.rejoin = _nothing
 
     def _alone(self) -> None:
         for outgoing in (self.video, self.audio):
