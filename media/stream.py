@@ -7,7 +7,7 @@ and :meth:`LiveStream.end`; everyone else opens readers.
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 from media.clock import Clock
 from media.fanout import Fanout, Reader, ReaderLimits
@@ -22,6 +22,17 @@ class Quality(StrEnum):
 
     MAIN = "main"
     SUB = "sub"
+
+
+class Pace(Enum):
+    """How soon after its coming a reader wants media; what may come later comes in larger batches, and costs less."""
+
+    CALM = "calm"
+    """Nobody looks: a few tenths of a second later. A recording, say."""
+    STEADY = "steady"
+    """Somebody looks on: less than a tenth later."""
+    HURRIED = "hurried"
+    """Somebody talks through the camera: each packet the moment it comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +62,12 @@ class LiveStream:
         self.id = stream_id
         self.announced: AudioTrack | None = None
         """What a stream of sound alone will bring, known before it does: a voice that is listened to ahead."""
-        self.hurry_changed: Callable[[], None] | None = None
-        """For whoever feeds the stream: called when :attr:`hurried` has changed."""
+        self.pace_changed: Callable[[], None] | None = None
+        """For whoever feeds the stream: called when :attr:`pace` has changed."""
         self.reader_opened: Callable[[], None] | None = None
         """For whoever feeds the stream on demand: called when somebody begins to read it."""
-        self._hurries = 0
+        self._steady = 0
+        self._hurried = 0
         self._clock = clock
         self._settings = settings or SegmenterSettings()
         self._gop = GopCache()
@@ -85,24 +97,28 @@ class LiveStream:
         return bool(self._units.readers or self._segments.readers)
 
     @property
-    def hurried(self) -> bool:
-        """Whether somebody wants each unit the moment it comes."""
-        return self._hurries > 0
+    def pace(self) -> Pace:
+        """How soon after its coming media is wanted: as soon as the reader who cannot wait longest wants it."""
+        if self._hurried:
+            return Pace.HURRIED
+        return Pace.STEADY if self._steady else Pace.CALM
 
     @contextlib.contextmanager
-    def hurry(self) -> Iterator[None]:
-        """Have units brought the moment they come, for as long as this is open: for those who talk through the camera.
-        Otherwise they may come in batches, up to some 70 ms late, which costs half as much."""
-        self._change_hurries(1)
+    def _at(self, pace: Pace) -> Iterator[None]:
+        self._wanted(pace, 1)
         try:
             yield
         finally:
-            self._change_hurries(-1)
+            self._wanted(pace, -1)
 
-    def _change_hurries(self, change: int) -> None:
-        before, self._hurries = self.hurried, self._hurries + change
-        if before is not self.hurried and self.hurry_changed is not None:
-            self.hurry_changed()
+    def _wanted(self, pace: Pace, change: int) -> None:
+        before = self.pace
+        if pace is Pace.HURRIED:
+            self._hurried += change
+        elif pace is Pace.STEADY:
+            self._steady += change
+        if before is not self.pace and self.pace_changed is not None:
+            self.pace_changed()
 
     def _starts_here(self, item: StreamItem) -> bool:
         """Where a reader that fell behind may go on: at a keyframe; anywhere if there is only sound."""
@@ -121,17 +137,20 @@ class LiveStream:
 
     @contextlib.contextmanager
     def read_units(
-        self, name: str, limits: ReaderLimits | None = None, *, from_gop: bool = True, hurry: bool = False
+        self, name: str, limits: ReaderLimits | None = None, *, from_gop: bool = True, pace: Pace = Pace.STEADY
     ) -> Iterator[Reader[StreamItem]]:
-        """A reader of access units, by default from the newest keyframe on; with ``hurry`` see :meth:`hurry`."""
+        """A reader of access units, by default from the newest keyframe on, who wants them at a pace."""
         backlog = self._gop.units() if from_gop else ()
-        with self.hurry() if hurry else contextlib.nullcontext(), self._units.reader(name, limits, backlog) as reader:
+        with self._at(pace), self._units.reader(name, limits, backlog) as reader:
             self._opened()
             yield reader
 
     @contextlib.contextmanager
-    def read_segments(self, name: str, limits: ReaderLimits | None = None) -> Iterator[Reader[SegmentEvent]]:
-        """A reader of segment events. It starts with the segment that is open, from that segment's beginning."""
+    def read_segments(
+        self, name: str, limits: ReaderLimits | None = None, *, pace: Pace = Pace.STEADY
+    ) -> Iterator[Reader[SegmentEvent]]:
+        """A reader of segment events, who wants them at a pace. It starts with the segment that is open, from that
+        segment's beginning."""
         backlog: list[SegmentEvent] = []
         if self._segmenter is None:
             # Wall-clock seconds as first number: numbers go on growing when the service starts anew (RFC 8216, 6.2.2).
@@ -142,7 +161,7 @@ class LiveStream:
                 backlog.extend(self._segmenter.push(unit))
         else:
             backlog.extend(self._segmenter.open_segment())
-        with self._segments.reader(name, limits, backlog) as reader:
+        with self._at(pace), self._segments.reader(name, limits, backlog) as reader:
             self._opened()
             try:
                 yield reader

@@ -11,7 +11,7 @@ from media.clock import Clock
 from media.fanout import Reader, ReaderLimits
 from media.fmp4 import init_segment
 from media.segments import Part, Period, SegmentEnd, SegmentEvent, SegmentStart
-from media.stream import LiveStream
+from media.stream import LiveStream, Pace
 from media.unit import NS_PER_S, Gap, GapCause
 from recorder.gaps import GapBook, Ledger
 from recorder.machine import refusal_code
@@ -118,7 +118,7 @@ class Recording:
                     self._look_for_absence()
                     await asyncio.sleep(_NO_STREAM_POLL_S)
                     continue
-                with stream.read_segments(f"recording {self.plan.recording}", _LIMITS) as reader:
+                with stream.read_segments(f"recording {self.plan.recording}", _LIMITS, pace=Pace.CALM) as reader:
                     self._reader = reader
                     self._reading.set()
                     await self._read(reader)

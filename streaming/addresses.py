@@ -11,7 +11,7 @@ import re
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from streaming.errors import AddressRefusedError, AddressUnresolvedError, UrlInvalidError
 from streaming.secret import Secret
@@ -74,6 +74,14 @@ def split_credentials(url: str) -> tuple[str, Credentials | None]:
         return f"{scheme}://{rest}", None
     username, _, password = rest[:at].partition(":")
     return f"{scheme}://{rest[at + 1 :]}", Credentials(unquote(username), Secret(unquote(password)))
+
+
+def joined(base_url: str, reference: str) -> str:
+    """What a camera means by a reference in an answer (RFC 3986, 5.2). Raises UrlInvalidError with ``reason`` host."""
+    try:
+        return urljoin(base_url, reference)
+    except ValueError:
+        raise UrlInvalidError("URL cannot be read", reason="host") from None
 
 
 def parse_rtsp_url(url: str) -> RtspUrl:

@@ -5,13 +5,13 @@ import contextlib
 import dataclasses
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from media.clock import Clock
 from media.errors import MediaError
 from media.receiver import StreamReceiver
-from media.stream import LiveStream
+from media.stream import LiveStream, Pace
 from media.unit import NS_PER_S
 from streaming.addresses import AddressGuard
 from streaming.camera_status import SLOW_STATES, CameraState, CameraStatus
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 MAX_CLOCK_STEP_NS = 2 * NS_PER_S
 """A wall clock that goes this much otherwise than the monotonic one, from one second to the next, was set."""
+
+
+_SETTLE_NS = 10 * NS_PER_S
 
 
 class _NobodyReadsError(Exception):
@@ -87,14 +90,15 @@ class CameraSession(StreamSession):
         changed: Callable[[CameraStatus], None],
         reconnect: ReconnectSettings,
         rtsp: RtspSettings,
-        pacer: ReadPacer | None = None,
+        pacers: Mapping[Pace, ReadPacer],
     ) -> None:
         super().__init__(source, stream, clock, changed)
         self._guard = guard
         self._gate = gate
         self._reconnect = reconnect
         self._rtsp = rtsp
-        self._pacer = pacer
+        self._pacers = pacers
+        self._playing_ns: int | None = None
         self._backoff = Backoff(reconnect)
         self._retry = asyncio.Event()
         self._client: RtspClient | None = None
@@ -152,7 +156,8 @@ class CameraSession(StreamSession):
         self._origin_utc_ns = min(self._origin_utc_ns, now_ns - ORIGIN_LEAD_NS)
         async with RtspClient(self.source, self._clock, self._guard, self._rtsp, self._wanted_pacer()) as client:
             self._client = client
-            self.stream.hurry_changed = lambda: client.pace(self._wanted_pacer())
+            self._playing_ns = None
+            self.stream.pace_changed = lambda: client.pace(self._wanted_pacer())
             try:
                 # Outside of the gate: a camera that is away must not hold up one that is there.
                 await client.connect()
@@ -167,11 +172,12 @@ class CameraSession(StreamSession):
                         # Our clock may have been set back: then what comes now is not old, it is now.
                         after_utc_ns=min(self._newest_utc_ns, self._clock.utc_ns()),
                     )
-                await client.run(self._tick)
+                self._playing_ns = self._clock.monotonic_ns()
+                await client.run(lambda: self._tick(client))
             finally:
                 self._before = self._totals()
                 self._client = None
-                self.stream.hurry_changed = None
+                self.stream.pace_changed = None
 
     def _remember(self, certificate: str) -> None:
         """The first certificate met is the only one from now on. The register learns it from the status, and then has
@@ -180,11 +186,20 @@ class CameraSession(StreamSession):
             self.source = dataclasses.replace(self.source, tls_pin=certificate)
 
     def _wanted_pacer(self) -> ReadPacer | None:
-        return None if self.stream.hurried else self._pacer
+        pace = self.stream.pace
+        if pace is Pace.CALM and not self._settled():
+            pace = Pace.STEADY
+        return self._pacers.get(pace)
 
-    def _tick(self) -> None:
+    def _settled(self) -> bool:
+        """Whether the camera's clocks are known: until then what comes is looked at closely."""
+        since_ns = self._playing_ns
+        return since_ns is not None and self._clock.monotonic_ns() - since_ns > _SETTLE_NS
+
+    def _tick(self, client: RtspClient) -> None:
         """About once a second while connected."""
         self._watch_wall_clock()
+        client.pace(self._wanted_pacer())
         if self.source.on_demand:
             now_ns = self._clock.monotonic_ns()
             if self.stream.watched:

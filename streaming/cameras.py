@@ -18,7 +18,7 @@ from typing import Self
 
 from media.clock import Clock
 from media.segmenter import SegmenterSettings
-from media.stream import LiveStream, Quality, StreamId
+from media.stream import LiveStream, Pace, Quality, StreamId
 from media.tasks import Failures, lasting
 from streaming.addresses import AddressGuard
 from streaming.camera_session import CameraSession, ReconnectSettings
@@ -44,6 +44,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 MAX_CHANGES_QUEUED = 1_000
+_CALM_TURNS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +52,29 @@ class SupervisorSettings:
     """``starts_at_once`` bounds how many sessions begin at the same time (a county's power returns at one moment);
     ``sample_s`` is how often rates are worked out, in seconds.
 
-    ``read_interval_s`` is how often the cameras' connections are read, all together (see streaming/rtsp/pacing.py): it
-    saves most of the wake-ups, and delays media by half of it, as a rule, and by all of it at most. It is no multiple
-    or part of a usual time between pictures: so of every camera some packets are read the moment they come, and arrival
-    goes on telling its clock's true delay. 0 reads whenever something comes; so is a single stream read while somebody
-    has it in a hurry (``LiveStream.read_units(…, hurry=True)``).
+    ``read_interval_s`` is how often the connections of cameras that somebody looks at are read, all together, and
+    ``calm_interval_s`` how often those of all others (see streaming/rtsp/pacing.py and :class:`media.stream.Pace`):
+    that saves most of the wake-ups, and delays media by half of it, as a rule, and by all of it at most. Neither is a
+    multiple or part of a usual time between pictures: so of every camera some packets are read the moment they come,
+    and arrival goes on telling its clock's true delay. A ``read_interval_s`` of 0 reads whenever something comes; so is
+    a single stream read while somebody talks through it.
     """
 
     starts_at_once: int = 32
     sample_s: float = 2.0
     read_interval_s: float = 0.073
+    calm_interval_s: float = 0.197
     reconnect: ReconnectSettings = field(default_factory=ReconnectSettings)
     rtsp: RtspSettings = field(default_factory=RtspSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
+
+    def pacers(self) -> dict[Pace, ReadPacer]:
+        """What reads at each pace; at one that is not there, and with an interval of 0, whenever something comes."""
+        intervals = {
+            Pace.STEADY: (self.read_interval_s, 1),
+            Pace.CALM: (max(self.read_interval_s, self.calm_interval_s), _CALM_TURNS),
+        }
+        return {pace: ReadPacer(*interval) for pace, interval in intervals.items() if self.read_interval_s > 0}
 
 
 @dataclass(slots=True)
@@ -85,8 +96,7 @@ class CameraSupervisor:
         self._listeners: list[Callable[[CameraStatus], None]] = []
         self._sampler: asyncio.Task[None] | None = None
         self._failures = Failures(clock)
-        interval_s = self._settings.read_interval_s
-        self._pacer = ReadPacer(interval_s) if interval_s > 0 else None
+        self._pacers = self._settings.pacers()
 
     async def __aenter__(self) -> Self:
         self._sampler = asyncio.create_task(lasting("camera rates", self._sample, self._failures))
@@ -99,8 +109,8 @@ class CameraSupervisor:
             self._sampler.cancel()
             await asyncio.wait((self._sampler,))
         await self.apply(())
-        if self._pacer is not None:
-            self._pacer.close()
+        for pacer in self._pacers.values():
+            pacer.close()
 
     async def apply(self, sources: Iterable[CameraSource]) -> None:
         """Make ``sources`` all that is wanted. A stream whose source is the same goes on untouched; one whose source
@@ -199,7 +209,7 @@ class CameraSupervisor:
             self._tell,
             self._settings.reconnect,
             self._settings.rtsp,
-            self._pacer,
+            self._pacers,
         )
 
     def _start(self, session: StreamSession) -> asyncio.Task[None]:

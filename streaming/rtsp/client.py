@@ -14,14 +14,19 @@ import asyncio
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
-from urllib.parse import urljoin
 
 from media.clock import Clock
 from media.errors import UnsupportedCodecError
 from media.receiver import StreamReceiver
 from media.unit import NS_PER_S, StreamItem
-from streaming.addresses import AddressGuard, redacted, split_credentials
-from streaming.errors import CameraTimeoutError, NoMediaError, TransportRefusedError
+from streaming.addresses import AddressGuard, joined, redacted, split_credentials
+from streaming.errors import (
+    CameraTimeoutError,
+    NoMediaError,
+    SdpBrokenError,
+    TransportRefusedError,
+    UrlInvalidError,
+)
 from streaming.rtsp.connection import RtspConnection
 from streaming.rtsp.intake import Intake, Vigil
 from streaming.rtsp.line import CameraLine
@@ -100,7 +105,10 @@ class RtspClient:
         response = await self._line.describe()
         target = self._line.target.url
         base = response.headers.get("Content-Base") or response.headers.get("Content-Location")
-        base_url = urljoin(target, base) if base and base.lower().startswith("rtsp") else target
+        try:
+            base_url = joined(target, base) if base and base.lower().startswith("rtsp") else target
+        except UrlInvalidError:
+            raise SdpBrokenError("the session description names no address", reason="base") from None
         description = parse_sdp(response.body, split_credentials(base_url)[0])
         if not any(media.kind in ("video", "audio") for media in description.media):
             raise NoMediaError("neither picture nor sound in the session description")
@@ -138,6 +146,8 @@ class RtspClient:
 
     def pace(self, pacer: ReadPacer | None) -> None:
         """Go on at the pace of ``pacer``, or with None read whenever something comes."""
+        if pacer is self._pacer:
+            return
         self._pacer = pacer
         # Later, since this may be called by somebody who is just being given what was read.
         asyncio.get_running_loop().call_soon(self._apply_pace)

@@ -145,7 +145,12 @@ class RtspConnection(asyncio.Protocol):
 
     def pace(self, pacer: ReadPacer) -> None:
         """From now on read when ``pacer`` says so, not whenever something comes. Not where TLS stands in between."""
-        if self._transport is None or self._transport.is_closing() or self._pacer is not None:
+        if self._transport is None or self._transport.is_closing() or self._pacer is pacer:
+            return
+        if self._pacer is not None:
+            self._stop_pacing()
+            self._pacer = pacer
+            pacer.add(self)
             return
         if self._transport.get_extra_info("ssl_object") is not None:
             return

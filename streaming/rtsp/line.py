@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from urllib.parse import urljoin
 
 from media.clock import Clock
-from streaming.addresses import AddressGuard, RtspUrl, parse_rtsp_url, split_credentials
+from streaming.addresses import AddressGuard, RtspUrl, joined, parse_rtsp_url, split_credentials
 from streaming.errors import (
     CameraRedirectError,
     CameraTimeoutError,
@@ -144,9 +143,9 @@ class CameraLine:
             raise CameraRedirectError("redirected too often", reason="too-often")
         if not location:
             raise CameraRedirectError("redirected without a place to go", reason="no-location")
-        clean, _ = split_credentials(urljoin(self.target.url, location))
         secure = self.target.tls
         try:
+            clean, _ = split_credentials(joined(self.target.url, location))
             self.target = parse_rtsp_url(clean)
         except UrlInvalidError as error:
             raise CameraRedirectError("redirected to no camera", reason=str(error.params["reason"])) from None

@@ -3,8 +3,7 @@
 A picture comes in a handful of packets, and a county's cameras send theirs at any moment: left to itself the event loop
 wakes for each, does next to nothing, and sleeps again, with the processor's caches cold each time. So a connection that
 plays takes no wake-ups; every ``interval_s`` one timer reads from all of them in one go. What that costs is up to
-``interval_s`` of delay, so a stream through which somebody talks is taken out while they do
-(:meth:`media.stream.LiveStream.hurry`).
+``interval_s`` of delay: how much may be is for those to say who read the stream (:class:`media.stream.Pace`).
 """
 
 import asyncio
@@ -20,10 +19,17 @@ class PacedReader(Protocol):
 
 
 class ReadPacer:
-    """One timer for all connections of an event loop; used from that loop only. :meth:`close` it."""
+    """One timer for all connections of an event loop; used from that loop only. :meth:`close` it.
 
-    def __init__(self, interval_s: float) -> None:
+    Each is read every ``interval_s``, the lot of them in so many ``turns``: what a long interval gathers for hundreds
+    of connections must not hold the event loop up in one piece.
+    """
+
+    def __init__(self, interval_s: float, turns: int = 1) -> None:
         self._interval_s = interval_s
+        self._turns = turns
+        self._turn = 0
+        self._round: tuple[PacedReader, ...] = ()
         self._readers: dict[PacedReader, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -38,7 +44,7 @@ class ReadPacer:
         """Let it read from now on."""
         self._readers[reader] = None
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._interval_s, self._read)
+            self._timer = asyncio.get_running_loop().call_later(self._interval_s / self._turns, self._read)
 
     def remove(self, reader: PacedReader) -> None:
         """It reads no more."""
@@ -47,10 +53,15 @@ class ReadPacer:
     def _read(self) -> None:
         self._timer = None
         if not self._readers:
+            self._turn = 0
             return
         loop = asyncio.get_running_loop()
-        due = loop.time() + self._interval_s
-        for reader in tuple(self._readers):
+        due = loop.time() + self._interval_s / self._turns
+        if self._turn == 0:
+            self._round = tuple(self._readers)
+        share = self._round[self._turn :: self._turns]
+        self._turn = (self._turn + 1) % self._turns
+        for reader in share:
             if reader in self._readers:
                 reader.read_now()
         # Not sooner than a moment from now: where reading takes longer than the interval, others get their turn too.

@@ -140,14 +140,17 @@ def join_control(base_url: str, control: str | None) -> str:
     """The URL that ``control`` means under ``base_url``.
 
     Not RFC 3986 resolution: cameras expect a relative control appended to the whole base, query included
-    (``…?channel=1&subtype=0/trackID=0``).
+    (``…?channel=1&subtype=0/trackID=0``). Raises SdpBrokenError if the base is no URL.
     """
     if control is None or control in ("", "*"):
         return base_url
     if re.match(r"rtspu?s?://", control, re.IGNORECASE):
         return control
     if control.startswith("/"):
-        parts = urlsplit(base_url)
+        try:
+            parts = urlsplit(base_url)
+        except ValueError:
+            raise SdpBrokenError("a control that is no address", reason="control") from None
         if control.startswith(parts.path.rstrip("/") + "/") and parts.path.strip("/"):
             return urlunsplit((parts.scheme, parts.netloc, control, "", ""))
     return f"{base_url.rstrip('/')}/{control.lstrip('/')}"

@@ -15,7 +15,7 @@ from typing import Self
 
 from media.clock import Clock
 from media.opus_live import OpusTranscoders
-from media.stream import LiveStream
+from media.stream import LiveStream, Pace
 from media.unit import NS_PER_S, AccessUnit, AudioTrack, StreamItem, VideoTrack
 from streaming.webrtc.audience import Audience, Turns
 from streaming.webrtc.errors import StreamAwayError
@@ -108,7 +108,7 @@ class Relay:
     async def run(self) -> None:
         """Read the stream until it ends or the task is cancelled."""
         try:
-            with self.stream.read_units("webrtc", hurry=True) as reader:
+            with self.stream.read_units("webrtc", pace=Pace.HURRIED) as reader:
                 while items := await reader.take():
                     for item in items:
                         if self._turns.is_over():

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from media.packetizer import nal_units
 from media.plain_picture import PlainSettings
 from media.plain_wire import Picture, Plain, prefixed
-from media.stream import LiveStream
+from media.stream import LiveStream, Pace
 from media.unit import AccessUnit, Codec, StreamItem, VideoTrack
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class TranscodeProcess:
 
     async def _feed(self, writer: asyncio.StreamWriter) -> None:
         """Everything that the stream brings, until it ends. Raises OSError when the worker is gone."""
-        with self._source.read_units("transcode", hurry=True) as reader:
+        with self._source.read_units("transcode", pace=Pace.HURRIED) as reader:
             overflows, epoch = 0, -1
             while items := await reader.take():
                 units = _pictures(items)

@@ -19,6 +19,10 @@ from tests.support.fake_camera import Behaviour, fake_camera, plain_server
 
 JPEG = b"v=0\r\ns=-\r\nm=video 0 RTP/AVP 26\r\na=control:track1\r\n"
 G726 = b"v=0\r\nm=audio 0 RTP/AVP 97\r\na=rtpmap:97 G726-16/8000\r\na=control:track2\r\n"
+NO_ADDRESS = (
+    b"v=0\r\ns=-\r\na=control:rtsp://cam]era/\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
+    b"a=control:/track1\r\n"
+)
 ONLY_METADATA = b"v=0\r\nm=application 0 RTP/AVP 107\r\na=rtpmap:107 vnd.onvif.metadata/90000\r\n"
 HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 PASSWORD = "p@ss:w/rd汉字"
@@ -121,6 +125,8 @@ async def test_a_header_of_ten_megabytes() -> None:
         (Behaviour(statuses={"DESCRIBE": 302}, location="rtsp://169.254.169.254/"), "address-refused", None),
         (Behaviour(statuses={"DESCRIBE": 302}, location="rtsp://127.0.0.1:9/"), "address-refused", None),
         (Behaviour(statuses={"DESCRIBE": 302}, location="http://127.0.0.1/"), "camera-redirect", CameraState.OFFLINE),
+        (Behaviour(statuses={"DESCRIBE": 302}, location="rtsp://[here"), "camera-redirect", CameraState.OFFLINE),
+        (Behaviour(sdp=NO_ADDRESS), "sdp-broken", CameraState.OFFLINE),
         (Behaviour(payload=lambda packet: b"\x17" * len(packet)), "camera-silent", CameraState.SILENT),
         (Behaviour(silent=True), "camera-silent", CameraState.SILENT),
     ],

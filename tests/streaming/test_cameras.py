@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from media.clock import SystemClock
-from media.stream import LiveStream, Quality, StreamId
+from media.stream import LiveStream, Pace, Quality, StreamId
 from media.unit import NS_PER_S, GapCause
 from streaming.camera_session import Backoff, ReconnectSettings
 from streaming.camera_status import CameraStatus
@@ -365,19 +365,20 @@ def test_a_source_shows_no_password() -> None:
 
 async def test_a_stream_that_somebody_talks_through_is_read_the_moment_it_comes() -> None:
     # At this pace nothing would come while the test lasts.
+    hurried = Pace.HURRIED
     slow = SupervisorSettings(read_interval_s=3600, reconnect=SETTINGS.reconnect, rtsp=RtspSettings(silence_s=60))
     async with fake_camera() as camera, CameraSupervisor(SystemClock(), GUARD, slow) as cameras:
         await cameras.apply([source(camera.url)])
         stream = the_stream(cameras)
         await until(lambda: bool(camera.asked("PLAY")))
-        with stream.read_units("talk", hurry=True) as first, stream.read_units("talk", hurry=True):
+        with stream.read_units("talk", pace=hurried) as first, stream.read_units("talk", pace=hurried):
             assert await first.take()
-        assert not stream.hurried
+        assert stream.pace is Pace.CALM
         await asyncio.sleep(0)
         with stream.read_units("watch", from_gop=False) as second:
             # What was already on its way may still come; then nothing does.
             with contextlib.suppress(TimeoutError):
                 while await asyncio.wait_for(second.take(), 0.5):
                     pass
-        with stream.read_units("talk again", from_gop=False, hurry=True) as third:
+        with stream.read_units("talk again", from_gop=False, pace=hurried) as third:
             assert await third.take()

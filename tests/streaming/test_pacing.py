@@ -192,3 +192,47 @@ async def test_a_paced_connection_read_at_once_and_paced_again_loses_nothing() -
         connection.unpace()
         await until(lambda: frames == [b"one!", b"two!"])
     pacer.close()
+
+
+async def test_a_connection_that_changes_its_pace_loses_nothing() -> None:
+    # So slow that nothing comes by the pace.
+    slow, quick = ReadPacer(3600, turns=4), ReadPacer(INTERVAL_S)
+    async with wired(slow) as (connection, camera, frames):
+        camera.write(interleaved_header(0, 4) + b"one!" + interleaved_header(0, 4) + b"tw")
+        connection.pace(quick)
+        await until(lambda: frames == [b"one!"])
+        connection.pace(slow)
+        camera.write(b"o!")
+        connection.pace(quick)
+        await until(lambda: frames == [b"one!", b"two!"])
+    slow.close()
+    quick.close()
+
+
+async def test_all_are_read_each_round_in_turns() -> None:
+    together: list[int] = []
+
+    class Reader:
+        reads = 0
+
+        def read_now(self) -> None:
+            self.reads += 1
+            if not together or together[-1] < 0:
+                together.append(0)
+                asyncio.get_running_loop().call_soon(lambda: together.extend((-1,)))
+            together[-1] += 1
+
+    pacer = ReadPacer(0.04, turns=4)
+    readers = [Reader() for _ in range(10)]
+    for reader in readers:
+        pacer.add(reader)
+    await until(lambda: all(reader.reads >= 3 for reader in readers))
+    pacer.remove(readers[0])
+    before = readers[0].reads
+    await until(lambda: all(reader.reads >= before + 3 for reader in readers[1:]))
+    assert readers[0].reads == before
+    # Each once a round, and never all of them in one go.
+    counts = [reader.reads for reader in readers[1:]]
+    assert max(counts) - min(counts) <= 1
+    assert 2 <= max(together) <= 3
+    pacer.close()
