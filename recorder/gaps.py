@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from media.unit import NS_PER_S, Gap, GapCause
 from recorder.state import RecorderMetrics
+from recorder.told import Told
 from storage.database import Database
 from storage.errors import ConflictError, RecordNotFoundError, StorageError
 from storage.records import GapRecord, Json, StoryEntry
@@ -201,12 +202,16 @@ class GapBook:
 class Ledger:
     """Writes gaps and story lines as they come; while the database is away it keeps them and tries again.
 
-    An async task runs :meth:`run`; everything else is called from the same event loop.
+    An async task runs :meth:`run`; everything else is called from the same event loop. ``told`` is what the log says
+    already.
     """
 
-    def __init__(self, database: Database, metrics: RecorderMetrics, *, merge_gaps_s: float, retry_s: float) -> None:
+    def __init__(
+        self, database: Database, metrics: RecorderMetrics, told: Told, *, merge_gaps_s: float, retry_s: float
+    ) -> None:
         self._database = database
         self._metrics = metrics
+        self._told = told
         self._merge_ns = int(merge_gaps_s * NS_PER_S)
         self._retry_s = retry_s
         self._books: dict[str, GapBook] = {}
@@ -271,7 +276,7 @@ class Ledger:
             try:
                 await self.save()
             except StorageError as error:
-                if not self.away:
+                if self._told.is_news("gaps and story"):
                     _log.warning("the database does not take gaps and story: %s", error.code)
                 self.away = True
                 self._wakeup.set()

@@ -23,6 +23,7 @@ from recorder.running import RunningRecordings
 from recorder.spool import Spool
 from recorder.spooled import SpooledMedia
 from recorder.state import LiveState, RecorderMetrics, RecorderSettings
+from recorder.told import Told
 from recorder.uploader import Uploader
 from storage import records
 from storage.database import Database
@@ -58,9 +59,11 @@ class RecorderService:
         self._clock = clock
         self._metrics = RecorderMetrics(spool_max_bytes=self._settings.spool.max_bytes)
         self._spool = Spool(spool_dir, self._settings.spool)
+        self._told = Told(clock)
         self._ledger = Ledger(
             database,
             self._metrics,
+            self._told,
             merge_gaps_s=self._settings.recording.merge_gaps_s,
             retry_s=self._settings.retry_s,
         )
@@ -305,7 +308,7 @@ class RecorderService:
                 await self.reconcile()
                 self._database_away = False
             except StorageError as error:
-                if not self._database_away:
+                if self._told.is_news("reconciliation"):
                     _log.warning("meetings cannot be reconciled: %s", error.code)
                 self._database_away = True
             except Exception as error:  # noqa: BLE001 - whatever is wrong, the rooms that meet must stay under watch

@@ -23,9 +23,9 @@ from web.notices import Notices
 QUICK: RecorderSettings = replace(FAST, recording=replace(FAST.recording, object_s=4.0, disk_retry_s=3.0))
 STEP_S = 0.5
 SEGMENT_S = 2.0
-MOST_LINES = 12
-"""Lines of the log at WARNING or above that one fault may cost, beside the notice: each of those who meet it says so
-once (reconciliation, gaps and story, spool, uploads in each shape it takes), and once more where it lets go between."""
+MOST_LINES = 6
+"""Lines of the log at WARNING or above that one fault may cost, beside the notice. Those who meet it say so once each:
+reconciliation, gaps and story, the spool's writer (a file in hand, a file to be made), uploads."""
 
 
 class Desk:

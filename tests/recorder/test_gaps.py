@@ -8,9 +8,11 @@ import pytest
 from media.unit import NS_PER_S, Gap, GapCause
 from recorder.gaps import GapBook, Ledger
 from recorder.state import RecorderMetrics
+from recorder.told import Told
 from storage.errors import DatabaseUnavailableError
 from storage.records import Recording
 from tests.recorder.house import START_NS, House, house, until
+from tests.support.clocks import FakeClock
 from tests.support.faults import Faults, FaultyDatabase
 
 S = NS_PER_S
@@ -122,7 +124,7 @@ async def test_what_is_missing_before_an_open_gap_of_its_cause_is_that_gap(tmp_p
 async def test_growing_while_it_is_saved_is_not_lost(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         await with_recording(home)
-        ledger = Ledger(home.database, RecorderMetrics(), merge_gaps_s=2, retry_s=0.01)
+        ledger = Ledger(home.database, RecorderMetrics(), Told(FakeClock()), merge_gaps_s=2, retry_s=0.01)
         gaps = ledger.book("rec1")
         gaps.begin(10 * S, GapCause.DISCONNECTED)
         saving = asyncio.create_task(ledger.save())
@@ -139,7 +141,7 @@ async def test_saved_again_in_a_later_life_it_is_one_row(tmp_path: Path) -> None
     async with house(tmp_path) as home:
         await with_recording(home)
         for end in (20, 25, 22):
-            ledger = Ledger(home.database, RecorderMetrics(), merge_gaps_s=2, retry_s=0.01)
+            ledger = Ledger(home.database, RecorderMetrics(), Told(FakeClock()), merge_gaps_s=2, retry_s=0.01)
             ledger.book("rec1").add(Gap(10 * S, end * S, GapCause.SILENT))
             await ledger.save()
         async with home.database.read() as repos:
@@ -151,7 +153,7 @@ async def test_a_gap_that_grows_while_it_joins_a_longer_row_leaves_that_row_whol
     """Clocks that are set on and back: the jump on was longer than what the next two say."""
     async with house(tmp_path) as home:
         await with_recording(home)
-        ledger = Ledger(home.database, RecorderMetrics(), merge_gaps_s=2, retry_s=0.01)
+        ledger = Ledger(home.database, RecorderMetrics(), Told(FakeClock()), merge_gaps_s=2, retry_s=0.01)
         gaps = ledger.book("rec1")
         gaps.add(Gap(100 * S, 4000 * S, GapCause.CLOCK_JUMP))
         await ledger.save()
@@ -172,7 +174,9 @@ async def test_while_the_database_is_away_gaps_and_story_wait(tmp_path: Path) ->
         async with home.database.read() as repos:
             meeting = (await repos.recordings.get("rec1")).meeting_id
         faults = Faults(away=True)
-        ledger = Ledger(FaultyDatabase(home.database, faults), RecorderMetrics(), merge_gaps_s=2, retry_s=0.01)
+        ledger = Ledger(
+            FaultyDatabase(home.database, faults), RecorderMetrics(), Told(FakeClock()), merge_gaps_s=2, retry_s=0.01
+        )
         task = asyncio.create_task(ledger.run())
         ledger.book("rec1").add(lost(10, 11))
         ledger.tell(meeting, START_NS, "media-lost", {"camera": "cam"})
@@ -186,5 +190,35 @@ async def test_while_the_database_is_away_gaps_and_story_wait(tmp_path: Path) ->
         assert await home.story(meeting) == ["media-lost"]
         async with home.database.read() as repos:
             assert len(await repos.gaps.of_recording("rec1")) == 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_database_that_comes_and_goes_is_one_line_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with house(tmp_path) as home:
+        faults, clock = Faults(), FakeClock()
+        database = FaultyDatabase(home.database, faults)
+        ledger = Ledger(database, RecorderMetrics(), Told(clock), merge_gaps_s=2, retry_s=0.01)
+        task = asyncio.create_task(ledger.run())
+
+        async def goes_and_comes() -> None:
+            faults.away = True
+            ledger.tell("nobody", START_NS, "media-lost")
+            await until(lambda: ledger.away)
+            faults.away = False
+            await until(lambda: not ledger.away)
+
+        def lines() -> int:
+            return sum("does not take gaps and story" in record.getMessage() for record in caplog.records)
+
+        for _ in range(5):
+            await goes_and_comes()
+            clock.advance(30.0)
+        assert lines() == 1
+        clock.advance(60.0)
+        await goes_and_comes()
+        assert lines() == 2
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

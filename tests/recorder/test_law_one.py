@@ -15,6 +15,7 @@ from recorder.spool_format import SpoolFile
 from recorder.spool_object import Assembled, assemble
 from recorder.spool_writer import DAMAGED
 from recorder.state import RecorderMetrics, SpoolSettings, UploadSettings
+from recorder.told import Told
 from recorder.uploader import Uploader
 from storage.records import GENESIS_HASH, GapRecord, Recording, RecordingState
 from tests.recorder.house import HandClock, House, house
@@ -55,7 +56,7 @@ class Machine:
         self.spool = Spool(home.spool_dir, SpoolSettings())
         database = FaultyDatabase(home.database, faults)
         store = FaultyStore(home.store, faults)
-        ledger = Ledger(database, self.metrics, merge_gaps_s=2, retry_s=0.01)
+        ledger = Ledger(database, self.metrics, Told(HandClock()), merge_gaps_s=2, retry_s=0.01)
         self.uploader = Uploader(database, store, self.spool, ledger, FAST, self.metrics, Failures(HandClock()))
 
     async def live(self, *, make: bool) -> bool:
@@ -281,7 +282,7 @@ async def test_uploads_of_many_recordings_stay_in_bounds(tmp_path: Path) -> None
 
         metrics = RecorderMetrics()
         spool = Spool(home.spool_dir, SpoolSettings())
-        ledger = Ledger(home.database, metrics, merge_gaps_s=2, retry_s=0.01)
+        ledger = Ledger(home.database, metrics, Told(HandClock()), merge_gaps_s=2, retry_s=0.01)
         uploader = Uploader(
             home.database, Counting(home.store, Faults()), spool, ledger, FAST, metrics, Failures(HandClock())
         )
