@@ -191,6 +191,16 @@ class House:
         await until(lambda: recorder.live_state(meeting_id) is not None, "the recording starts")
         await until(lambda: recorder.metrics.parts > before, "the first part")
 
+    @contextlib.asynccontextmanager
+    async def recorded(self, **replaced: object) -> AsyncIterator[tuple[RecorderService, str]]:
+        """A recorder, and a meeting whose first two seconds it records; the meeting ends with the context."""
+        meeting = await self.plan()
+        self.camera.connect()
+        async with self.service(**replaced) as recorder:
+            await self.runs(recorder, meeting)
+            yield recorder, meeting
+            await recorder.end_meeting(meeting, "user1")
+
     async def meeting(self, meeting_id: str) -> Meeting:
         """Its row."""
         async with self.database.read() as repos:

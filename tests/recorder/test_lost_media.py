@@ -4,8 +4,8 @@ that is there, and none hides what is not."""
 import errno
 import itertools
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,10 +95,18 @@ async def segments_of(home: House, meeting: str) -> list[float]:
     ]
 
 
-async def started(home: House, recorder: RecorderService, meeting: str) -> None:
-    """The first two seconds are being recorded."""
-    await until(lambda: recorder.live_state(meeting) is not None, "the recording starts")
-    await feed(home, recorder, 2.0)
+@asynccontextmanager
+async def recorded(home: House) -> AsyncIterator[tuple[RecorderService, str]]:
+    """A recorder, and a meeting whose first two seconds it records; the meeting ends with the context, and what is on
+    record then is whole."""
+    meeting = await home.plan()
+    home.camera.connect()
+    async with home.service() as recorder:
+        await until(lambda: recorder.live_state(meeting) is not None, "the recording starts")
+        await feed(home, recorder, 2.0)
+        yield recorder, meeting
+        await recorder.end_meeting(meeting, "user1")
+    await whole(home, meeting)
 
 
 async def taken_unheard(home: House, recorder: RecorderService, disk: Disk, seconds: float) -> None:
@@ -119,16 +127,11 @@ async def test_what_is_on_disk_between_two_refusals_is_in_no_gap(
     disk = Disk(monkeypatch)
     disk.refused = {1, 3}
     async with house(tmp_path, EACH_SEGMENT) as home:
-        meeting = await home.plan()
-        home.camera.connect()
-        async with home.service() as recorder:
-            await started(home, recorder, meeting)
+        async with recorded(home) as (recorder, meeting):
             with disk.held():
                 await taken_unheard(home, recorder, disk, 5.0)
             await until(lambda: recorder.metrics.gaps[GapCause.STORAGE_LOST] == 1, "the first is known")
             await until_tried_again(home, recorder)
-            await recorder.end_meeting(meeting, "user1")
-        await whole(home, meeting)
         there = await segments_of(home, meeting)
         assert there[:2] == [0.0, 4.0]
         assert await gaps_of(home, meeting) == [(2.0, 4.0, "storage-lost"), (6.0, there[2], "storage-lost")]
@@ -140,15 +143,10 @@ async def test_a_refusal_heard_before_what_was_kept_before_it_names_none_of_that
     disk = Disk(monkeypatch)
     disk.refused = {2, 3}
     async with house(tmp_path, EACH_SEGMENT) as home:
-        meeting = await home.plan()
-        home.camera.connect()
-        async with home.service() as recorder:
-            await started(home, recorder, meeting)
+        async with recorded(home) as (recorder, meeting):
             with disk.held():
                 await taken_unheard(home, recorder, disk, 5.0)
             await until_tried_again(home, recorder)
-            await recorder.end_meeting(meeting, "user1")
-        await whole(home, meeting)
         there = await segments_of(home, meeting)
         assert there[:2] == [0.0, 2.0]
         assert await gaps_of(home, meeting) == [(4.0, there[2], "storage-lost")]
@@ -159,10 +157,7 @@ async def test_what_the_disk_loses_while_the_camera_is_away_is_on_record_too(
 ) -> None:
     disk = Disk(monkeypatch)
     async with house(tmp_path, EACH_SEGMENT) as home:
-        meeting = await home.plan()
-        home.camera.connect()
-        async with home.service() as recorder:
-            await started(home, recorder, meeting)
+        async with recorded(home) as (recorder, meeting):
             await feed(home, recorder, 1.6)
             await until(lambda: recorder.metrics.spool_pending_bytes == 0, "written")
             disk.sync_fails = True
@@ -172,8 +167,6 @@ async def test_what_the_disk_loses_while_the_camera_is_away_is_on_record_too(
             home.clock.now_ns += 20 * NS_PER_S
             home.camera.lose(22.4)
             await feed(home, recorder, 6.0)
-            await recorder.end_meeting(meeting, "user1")
-        await whole(home, meeting)
         assert (await segments_of(home, meeting))[:2] == [0.0, 26.0]
         lost, away = await gaps_of(home, meeting)
         assert (lost[0], lost[2]) == (2.0, GapCause.STORAGE_LOST)
@@ -187,16 +180,11 @@ async def test_a_gap_between_media_that_was_lost_keeps_its_cause(
     disk = Disk(monkeypatch)
     disk.refused = {1}
     async with house(tmp_path, EACH_SEGMENT) as home:
-        meeting = await home.plan()
-        home.camera.connect()
-        async with home.service() as recorder:
-            await started(home, recorder, meeting)
+        async with recorded(home) as (recorder, meeting):
             home.camera.lose(10.0)
             with disk.held():
                 await taken_unheard(home, recorder, disk, 4.5)
             await feed(home, recorder, 4.0)
-            await recorder.end_meeting(meeting, "user1")
-        await whole(home, meeting)
         assert await gaps_of(home, meeting) == [(2.0, 12.0, "disconnected"), (12.0, 14.0, "storage-lost")]
 
 
@@ -206,10 +194,7 @@ async def test_the_operator_is_told_of_a_refusal_that_is_over_when_it_is_heard_o
     disk = Disk(monkeypatch)
     disk.refused = {1}
     async with house(tmp_path, EACH_SEGMENT) as home:
-        meeting = await home.plan()
-        home.camera.connect()
-        async with home.service() as recorder:
-            await started(home, recorder, meeting)
+        async with recorded(home) as (recorder, _):
             with disk.held():
                 await taken_unheard(home, recorder, disk, 7.0)
             await until(lambda: recorder.metrics.gaps[GapCause.STORAGE_LOST] == 1, "heard of")
@@ -217,5 +202,3 @@ async def test_the_operator_is_told_of_a_refusal_that_is_over_when_it_is_heard_o
             assert recorder.warnings == ("files-exhausted",)
             await until_tried_again(home, recorder)
             await until(lambda: recorder.warnings == (), "over")
-            await recorder.end_meeting(meeting, "user1")
-        await whole(home, meeting)

@@ -25,13 +25,9 @@ from tests.support.faults import Faults, FaultyStore
 
 async def recorded(home: House, seconds: float = 12.0) -> str:
     """A meeting of so many seconds, started by plan, ended by hand."""
-    meeting = await home.plan()
-    home.camera.connect()
-    async with home.service() as recorder:
-        await home.runs(recorder, meeting)
+    async with home.recorded() as (recorder, meeting):
         home.camera.feed(seconds - 2.0)
         await until(lambda: recorder.metrics.parts >= (seconds - 1) * 2, "parts arrive")
-        await recorder.end_meeting(meeting, "user1")
     return meeting
 
 
@@ -221,15 +217,11 @@ async def test_a_recording_that_fails_is_taken_up_again(tmp_path: Path, monkeypa
 
     monkeypatch.setattr("recorder.recording.init_segment", fails_once)
     async with house(tmp_path) as home:
-        meeting = await home.plan()
-        home.camera.connect()
-        async with home.service() as recorder:
-            await home.runs(recorder, meeting)
+        async with home.recorded() as (recorder, meeting):
             home.camera.feed(10.0)
             await until(lambda: calls == 3, "it goes on")
             home.camera.feed(10.0)
             await until(lambda: recorder.metrics.segments >= 9, "and records")
-            await recorder.end_meeting(meeting, "user1")
         await home.verify(meeting)
         causes = {gap.cause for gap in await home.gaps(meeting)}
         assert causes <= {GapCause.SERVICE_DOWN}
@@ -254,10 +246,7 @@ async def test_other_codecs_and_no_sound(tmp_path: Path, video: Codec, sound: Co
 
 async def test_new_tracks_begin_a_new_period_and_a_new_object(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
-        meeting = await home.plan()
-        home.camera.connect()
-        async with home.service() as recorder:
-            await home.runs(recorder, meeting)
+        async with home.recorded() as (recorder, meeting):
             home.camera.feed(4.0)
             home.camera.lose(3.0)
             home.camera.feed(4.0)
@@ -266,7 +255,6 @@ async def test_new_tracks_begin_a_new_period_and_a_new_object(tmp_path: Path) ->
             home.camera.sound = Codec.AAC
             home.camera.feed(4.0)
             await until(lambda: recorder.metrics.parts >= 24, "parts arrive")
-            await recorder.end_meeting(meeting, "user1")
         rows = await home.verify(meeting)
         # A reconnect with the same tracks is a discontinuity, not a period.
         assert [row.period for row in rows] == [0, 0, 1]

@@ -39,11 +39,8 @@ async def feed(home: House, recorder: RecorderService, seconds: float) -> None:
 
 async def test_store_away_the_spool_holds_and_drains_when_it_is_back(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
-        meeting = await home.plan()
-        home.camera.connect()
         faults = Faults()
-        async with home.service(store=FaultyStore(home.store, faults)) as recorder:
-            await home.runs(recorder, meeting)
+        async with home.recorded(store=FaultyStore(home.store, faults)) as (recorder, meeting):
             faults.away = True
             await feed(home, recorder, 30.0)
             await until(lambda: recorder.metrics.upload_queue >= 3, "objects wait")
@@ -57,7 +54,6 @@ async def test_store_away_the_spool_holds_and_drains_when_it_is_back(tmp_path: P
             faults.away = False
             await until(lambda: recorder.metrics.upload_queue == 0, "the spool drains")
             assert recorder.warnings == ()
-            await recorder.end_meeting(meeting, "user1")
         await whole(home, meeting)
         assert await home.gaps(meeting) == []
 
@@ -72,14 +68,10 @@ async def test_a_fault_that_takes_several_shapes_in_turn_is_one_line_each(
             raise StoreUnavailableError("gone") if count % 2 else OSError(errno.EMFILE, "Too many open files")
 
     async with house(tmp_path) as home:
-        meeting = await home.plan()
-        home.camera.connect()
-        async with home.service(store=FaultyStore(home.store, Faults(strike=strike))) as recorder:
-            await home.runs(recorder, meeting)
+        async with home.recorded(store=FaultyStore(home.store, Faults(strike=strike))) as (recorder, meeting):
             await feed(home, recorder, 10.0)
             await until(lambda: recorder.metrics.upload_retries >= 8, "tried again and again")
             fails = False
-            await recorder.end_meeting(meeting, "user1")
         await whole(home, meeting)
     lines = [record.getMessage() for record in caplog.records if record.name == "recorder.uploader"]
     assert sorted(lines) == ["files-exhausted: Too many open files", "store-away: store-unavailable"]
@@ -87,11 +79,8 @@ async def test_a_fault_that_takes_several_shapes_in_turn_is_one_line_each(
 
 async def test_database_away_the_spool_holds_gaps_too(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
-        meeting = await home.plan()
-        home.camera.connect()
         faults = Faults()
-        async with home.service(database=FaultyDatabase(home.database, faults)) as recorder:
-            await home.runs(recorder, meeting)
+        async with home.recorded(database=FaultyDatabase(home.database, faults)) as (recorder, meeting):
             faults.away = True
             await feed(home, recorder, 10.0)
             home.camera.lose(5.0)
@@ -103,7 +92,6 @@ async def test_database_away_the_spool_holds_gaps_too(tmp_path: Path) -> None:
             await feed(home, recorder, 4.0)
             faults.away = False
             await until(lambda: recorder.warnings == (), "back")
-            await recorder.end_meeting(meeting, "user1")
         await whole(home, meeting)
         (gap,) = await home.gaps(meeting)
         assert (gap.cause, gap.end_utc_ns) == (GapCause.DISCONNECTED, START_NS + 17 * NS_PER_S)
@@ -111,12 +99,9 @@ async def test_database_away_the_spool_holds_gaps_too(tmp_path: Path) -> None:
 
 async def test_at_the_bound_of_the_spool_new_media_is_refused_and_that_is_a_gap(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
-        meeting = await home.plan()
-        home.camera.connect()
         faults = Faults(away=True)
         settings = replace(FAST, spool=SpoolSettings(max_bytes=600_000))
-        async with home.service(store=FaultyStore(home.store, faults), settings=settings) as recorder:
-            await home.runs(recorder, meeting)
+        async with home.recorded(store=FaultyStore(home.store, faults), settings=settings) as (recorder, meeting):
             while "spool-half-full" not in recorder.warnings:
                 assert recorder.metrics.parts_refused == 0, "the warning comes first"
                 await feed(home, recorder, 2.0)
@@ -130,7 +115,6 @@ async def test_at_the_bound_of_the_spool_new_media_is_refused_and_that_is_a_gap(
             await until(lambda: "spool-full" not in recorder.warnings, "the spool drains")
             await feed(home, recorder, 6.0)
             assert "spool-full" not in recorder.warnings
-            await recorder.end_meeting(meeting, "user1")
         await whole(home, meeting)
         (gap,) = await home.gaps(meeting)
         assert gap.cause == GapCause.STORAGE_LOST
@@ -199,10 +183,7 @@ async def test_a_camera_that_comes_late(tmp_path: Path) -> None:
 
 async def test_a_stall_in_the_middle_of_a_segment_ends_with_the_media_after_it(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
-        meeting = await home.plan()
-        home.camera.connect()
-        async with home.service() as recorder:
-            await home.runs(recorder, meeting)
+        async with home.recorded() as (recorder, meeting):
             await feed(home, recorder, 2.8)
             home.clock.now_ns += 2 * NS_PER_S
             await until(lambda: recorder.metrics.gaps[GapCause.DISCONNECTED] == 1, "absence noticed")
@@ -213,7 +194,6 @@ async def test_a_stall_in_the_middle_of_a_segment_ends_with_the_media_after_it(t
             state = recorder.live_state(meeting)
             assert state is not None
             assert not state.recordings[0].away
-            await recorder.end_meeting(meeting, "user1")
         await whole(home, meeting)
         gap = (await home.gaps(meeting))[0]
         assert gap.end_utc_ns is not None
@@ -224,10 +204,7 @@ async def test_a_clock_that_is_set_back_is_on_record(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         home.camera.second += 4000
         home.clock.now_ns += 4000 * NS_PER_S
-        meeting = await home.plan()
-        home.camera.connect()
-        async with home.service() as recorder:
-            await home.runs(recorder, meeting)
+        async with home.recorded() as (recorder, meeting):
             await feed(home, recorder, 4.0)
             home.camera.second -= 3600
             home.clock.now_ns -= 3600 * NS_PER_S
@@ -235,7 +212,6 @@ async def test_a_clock_that_is_set_back_is_on_record(tmp_path: Path) -> None:
             assert home.camera.stream is not None
             home.camera.stream.publish(Gap(home.clock.now_ns, home.clock.now_ns, GapCause.CLOCK_JUMP))
             await feed(home, recorder, 4.0)
-            await recorder.end_meeting(meeting, "user1")
         await whole(home, meeting)
         (gap,) = await home.gaps(meeting)
         assert (gap.cause, gap.start_utc_ns) == (GapCause.CLOCK_JUMP, START_NS + 406 * NS_PER_S)
@@ -275,16 +251,12 @@ async def test_an_open_segment_larger_than_a_readers_queue_is_recorded_from_its_
 
 async def test_many_lost_packets_are_one_gap(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
-        meeting = await home.plan()
-        home.camera.connect()
-        async with home.service() as recorder:
-            await home.runs(recorder, meeting)
+        async with home.recorded() as (recorder, meeting):
             assert home.camera.stream is not None
             for index in range(100):
                 start = home.clock.now_ns + index * NS_PER_S // 100
                 home.camera.stream.publish(Gap(start, start + 1000, GapCause.PACKETS_LOST, packets=2))
             await feed(home, recorder, 2.0)
-            await recorder.end_meeting(meeting, "user1")
         await whole(home, meeting)
         (gap,) = await home.gaps(meeting)
         assert (gap.cause, gap.packets) == (GapCause.PACKETS_LOST, 200)
@@ -420,10 +392,7 @@ async def test_a_disk_that_takes_no_more_is_a_gap_until_it_does(
 
     monkeypatch.setattr("recorder.spool_writer.os.writev", writev)
     async with house(tmp_path) as home:
-        meeting = await home.plan()
-        home.camera.connect()
-        async with home.service() as recorder:
-            await home.runs(recorder, meeting)
+        async with home.recorded() as (recorder, meeting):
             await feed(home, recorder, 11.0)
             await until(lambda: recorder.metrics.spool_pending_bytes == 0)
             full = True
@@ -434,7 +403,6 @@ async def test_a_disk_that_takes_no_more_is_a_gap_until_it_does(
             full = False
             for _ in range(14):
                 await feed(home, recorder, 2.0)
-            await recorder.end_meeting(meeting, "user1")
         await whole(home, meeting)
         (gap,) = await home.gaps(meeting)
         assert gap.cause == GapCause.STORAGE_LOST
