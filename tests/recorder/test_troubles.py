@@ -136,7 +136,9 @@ async def test_a_reader_overrun_is_a_gap(tmp_path: Path, monkeypatch: pytest.Mon
         stream = home.camera.stream
         assert stream is not None
         read = stream.read_segments
-        monkeypatch.setattr(stream, "read_segments", lambda name, _: read(name, ReaderLimits(max_items=30)))
+        monkeypatch.setattr(
+            stream, "read_segments", lambda name, _, **more: read(name, ReaderLimits(max_items=30), **more)
+        )
         async with home.service() as recorder:
             await home.runs(recorder, meeting)
             await feed(home, recorder, 4.0)
