@@ -17,7 +17,7 @@ from tests.support.fake_camera import Behaviour, FakeCamera, fake_camera
 from tests.support.webrtc_client import H265, OPUS, PCMA, VP8, WebRtcClient
 from tests.web.conftest import Api, Service, fill, run, settings
 from tests.web.test_flow import add_camera, state_of, until
-from web.live import whep
+from web.live import rights
 from web.live.webrtc import WEBRTC, IceServer, WebRtc
 
 SDP = {"Content-Type": "application/sdp"}
@@ -261,7 +261,7 @@ async def test_a_thousand_offers_a_second_are_bounded(house: House, monkeypatch:
 
 
 async def test_the_picture_ends_with_the_right_to_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whep, "_CHECK_S", 0.1)
+    monkeypatch.setattr(rights, "CHECK_S", 0.1)
     official, security = await house.service.logged_in("east"), await house.service.logged_in("security")
     async with WebRtcClient() as client, asyncio.timeout(LIMIT_S):
         answer = await house.post(official, client.offer())
@@ -278,7 +278,7 @@ async def test_the_picture_ends_with_the_right_to_it(house: House, monkeypatch: 
 
 
 async def test_the_picture_ends_with_the_token(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whep, "_CHECK_S", 0.1)
+    monkeypatch.setattr(rights, "CHECK_S", 0.1)
     token = house.webrtc.tokens.issue(house.service.services.county.picture.users["u-east"], house.camera_id).token
     async with WebRtcClient() as client, asyncio.timeout(LIMIT_S):
         answer = await house.post(house.service.browser(), client.offer(), Authorization=f"Bearer {token}")

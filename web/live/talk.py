@@ -5,10 +5,8 @@ POST to ``talk`` asks for the floor: 201 with it, 409 (``talk-busy``, with who s
 the queue for as long as they ask again every few seconds; DELETE leaves it, or lets go of the floor.
 """
 
-import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import structlog
 from aiohttp import hdrs, web
@@ -21,6 +19,7 @@ from streaming.talk import Rank, Talker
 from streaming.talk_rooms import talk_stream_id
 from streaming.webrtc.errors import SessionGoneError
 from streaming.webrtc.fragment import CONTENT_TYPE
+from streaming.webrtc.whep import WhepSession
 from web.access.gate import meeting_inside
 from web.access.identity import assume, authenticate, authenticate_room, check_same_site
 from web.access.principal import Principal
@@ -35,6 +34,7 @@ from web.errors import (
 )
 from web.live.context import LIVE
 from web.live.presence import office_of
+from web.live.rights import Watch, keep_watch, while_allowed
 from web.live.rtc_http import SDP, body_text, created, options, patched, webrtc_of
 from web.live.talk_desk import TALK, TalkDesk
 from web.services import SERVICES
@@ -43,19 +43,10 @@ log = structlog.get_logger("web.talk")
 
 _MEETING = r"/live/meetings/{meeting:[A-Za-z0-9_-]{1,64}}"
 _ID = r"/{session:[A-Za-z0-9_-]{1,64}}"
-_CHECK_S = 10.0
 _RANKS = {OrganizationLevel.COUNTY: Rank.COUNTY, OrganizationLevel.TOWN: Rank.TOWN}
 
 
-@dataclass
-class _Listeners:
-    """Who holds which session of the voice, and the tasks that watch over their rights."""
-
-    owners: dict[str, str] = field(default_factory=dict)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-
-
-_LISTENERS = web.AppKey("voice_listeners", _Listeners)
+_LISTENERS = web.AppKey("voice_listeners", Watch)
 
 
 def _desk(request: web.Request) -> TalkDesk:
@@ -182,40 +173,31 @@ async def _listen(request: web.Request) -> web.Response:
     text = await body_text(request, SDP)
     desk.open(place)
     session = await webrtc.whep.offer(talk_stream_id(place.meeting.id).camera, Quality.MAIN, text)
-    listeners = request.app[_LISTENERS]
-    listeners.owners[session.id] = principal.user.id
-    task = asyncio.create_task(_watch(request, session.id), name=f"voice {place.meeting.id}")
-    listeners.tasks.add(task)
-    task.add_done_callback(listeners.tasks.discard)
+    watch = _watch(request, session)
+    request.app[_LISTENERS].begin(session.id, principal.user.id, f"voice {place.meeting.id}", watch)
     location = f"/live/meetings/{place.meeting.id}/voice/{session.id}"
     return created(webrtc, location, session.etag, session.answer)
 
 
-async def _watch(request: web.Request, session_id: str) -> None:
+async def _watch(request: web.Request, session: WhepSession) -> None:
     """Who loses the right to listen hears no more."""
-    peer = webrtc_of(request).whep.session(session_id).peer
+
+    async def allowed() -> None:
+        assume(request, None)
+        await _listener(request)
+
     try:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CHECK_S):
-                    await peer.closed()
-                    return
-            assume(request, None)
-            await _listener(request)
+        await while_allowed(session.peer, allowed)
     except (WebError, StorageError) as error:
         log.info("voice: the right to listen is gone", code=error.code)
     finally:
-        request.app[_LISTENERS].owners.pop(session_id, None)
-        await peer.close()
+        await session.peer.close()
 
 
 async def _own_ear(request: web.Request) -> str:
     """The session named in the address, if it is the asker's. Raises SessionGoneError."""
     _, principal = await _listener(request)
-    session_id = request.match_info["session"]
-    if request.app[_LISTENERS].owners.get(session_id) != principal.user.id:
-        raise SessionGoneError("no such session of this person")
-    return session_id
+    return request.app[_LISTENERS].own(request.match_info["session"], principal.user.id)
 
 
 async def _patch_ear(request: web.Request) -> web.Response:
@@ -233,15 +215,7 @@ async def _stop_listening(request: web.Request) -> web.Response:
 
 def prepare(app: web.Application) -> None:
     """What the handlers keep in the application."""
-    app[_LISTENERS] = _Listeners()
-    app.on_cleanup.append(_let_go)
-
-
-async def _let_go(app: web.Application) -> None:
-    tasks = list(app[_LISTENERS].tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    keep_watch(app, _LISTENERS)
 
 
 def routes() -> Sequence[web.AbstractRouteDef]:

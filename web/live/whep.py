@@ -4,22 +4,20 @@ A logged-in browser uses its session with the CSRF header; others bring ``Author
 token, or with one for this camera alone. ``quality=main|sub`` in the query chooses the stream.
 """
 
-import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import structlog
 from aiohttp import hdrs, web
 
 from media.stream import Quality
-from streaming.webrtc.errors import SessionGoneError
 from streaming.webrtc.fragment import CONTENT_TYPE
 from streaming.webrtc.whep import WhepSession
 from web.access.identity import assume, authenticate, check_same_site, demand_login
 from web.access.view_tokens import PREFIX
 from web.errors import WebError
 from web.live.context import LIVE
+from web.live.rights import Watch, keep_watch, while_allowed
 from web.live.rtc_http import SDP, body_text, created, options, patched, webrtc_of
 from web.services import SERVICES
 
@@ -27,18 +25,7 @@ log = structlog.get_logger("web.whep")
 
 _CAMERA = r"/live/{camera:[A-Za-z0-9_-]{1,64}}/whep"
 _SESSION = _CAMERA + r"/{session:[A-Za-z0-9_-]{1,64}}"
-_CHECK_S = 10.0
-
-
-@dataclass
-class _Looks:
-    """Who holds which session, by user id, and the tasks that watch over their rights."""
-
-    owners: dict[str, str] = field(default_factory=dict)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-
-
-_LOOKS = web.AppKey("whep_looks", _Looks)
+_LOOKS = web.AppKey("whep_looks", Watch)
 
 
 async def _known(request: web.Request) -> None:
@@ -63,56 +50,42 @@ async def _offer(request: web.Request) -> web.Response:
     text = await body_text(request, SDP)
     session = await webrtc.whep.offer(camera, quality, text)
     principal = await demand_login(request)
-    looks = request.app[_LOOKS]
-    looks.owners[session.id] = principal.user.id
-    task = asyncio.create_task(_watch(request, session, principal.user.id), name=f"whep look {camera}")
-    looks.tasks.add(task)
-    task.add_done_callback(looks.tasks.discard)
+    watch = _watch(request, session, principal.user.id)
+    request.app[_LOOKS].begin(session.id, principal.user.id, f"whep look {camera}", watch)
     return created(webrtc, f"/live/{camera}/whep/{session.id}", session.etag, session.answer)
 
 
 async def _watch(request: web.Request, session: WhepSession, user_id: str) -> None:
     """For as long as the viewer looks: they count as one, and lose the picture with the right to it."""
-    services, gate = request.app[SERVICES], request.app[LIVE].gate
+
+    async def allowed() -> None:
+        # A player that plays is a sign of life of its session, or token.
+        assume(request, None)
+        with contextlib.suppress(WebError):
+            await _known(request)
+        await demand_login(request)
+        await request.app[LIVE].gate.watch_camera(request, session.camera)
+
     try:
-        with services.viewers.holding(session.camera, user_id):
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_CHECK_S):
-                        await session.peer.closed()
-                        return
-                if not await _still_allowed(request):
-                    log.info("whep: the right to look is gone", camera=session.camera)
-                    return
-                await gate.watch_camera(request, session.camera)
+        with request.app[SERVICES].viewers.holding(session.camera, user_id):
+            await while_allowed(session.peer, allowed)
     except WebError as error:
         log.info("whep: the right to look is gone", camera=session.camera, code=error.code)
     finally:
-        request.app[_LOOKS].owners.pop(session.id, None)
         await session.peer.close()
 
 
-async def _still_allowed(request: web.Request) -> bool:
-    """Whether the session or token behind the request is good yet. A player that plays is a sign of life."""
-    assume(request, None)
-    with contextlib.suppress(WebError):
-        await _known(request)
-    return await authenticate(request) is not None
-
-
-def _own(request: web.Request, principal_id: str) -> str:
-    """The session named in the address, if it is the asker's. Raises SessionGoneError."""
-    session_id = request.match_info["session"]
-    if request.app[_LOOKS].owners.get(session_id) != principal_id:
-        raise SessionGoneError("no such session of this person")
-    return session_id
+async def _own(request: web.Request) -> str:
+    """The session named in the address, if it is the asker's. Raises SessionGoneError, and the errors of access."""
+    await _known(request)
+    principal = await demand_login(request)
+    return request.app[_LOOKS].own(request.match_info["session"], principal.user.id)
 
 
 async def _state(request: web.Request) -> web.Response:
     """What the viewer is sent now: ``quality`` main or sub, and whether the picture is ``converted`` for them."""
     webrtc = webrtc_of(request)
-    await _known(request)
-    session = webrtc.whep.session(_own(request, (await demand_login(request)).user.id))
+    session = webrtc.whep.session(await _own(request))
     answer = web.json_response({"quality": session.quality.value, "converted": session.converted})
     answer.headers["Cache-Control"] = "no-store"
     return answer
@@ -120,8 +93,7 @@ async def _state(request: web.Request) -> web.Response:
 
 async def _patch(request: web.Request) -> web.Response:
     webrtc = webrtc_of(request)
-    await _known(request)
-    session_id = _own(request, (await demand_login(request)).user.id)
+    session_id = await _own(request)
     text = await body_text(request, CONTENT_TYPE)
     session, fragment = webrtc.whep.patch(session_id, text, request.headers.get(hdrs.IF_MATCH))
     return patched(webrtc, session.etag, fragment)
@@ -129,22 +101,13 @@ async def _patch(request: web.Request) -> web.Response:
 
 async def _delete(request: web.Request) -> web.Response:
     webrtc = webrtc_of(request)
-    await _known(request)
-    await webrtc.whep.close(_own(request, (await demand_login(request)).user.id))
+    await webrtc.whep.close(await _own(request))
     return web.Response(status=200)
 
 
 def prepare(app: web.Application) -> None:
     """What the handlers keep in the application."""
-    app[_LOOKS] = _Looks()
-    app.on_cleanup.append(_let_go)
-
-
-async def _let_go(app: web.Application) -> None:
-    tasks = list(app[_LOOKS].tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    keep_watch(app, _LOOKS)
 
 
 def routes() -> Sequence[web.AbstractRouteDef]:

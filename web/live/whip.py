@@ -4,22 +4,19 @@ The room's device does so with its cookie, or its token as ``Authorization: Bear
 that area. Only cameras that are registered as sending by themselves are taken.
 """
 
-import asyncio
-import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import structlog
 from aiohttp import hdrs, web
 
 from media.stream import StreamId
-from streaming.webrtc.errors import SessionGoneError
 from streaming.webrtc.fragment import CONTENT_TYPE
 from streaming.webrtc.whip_sessions import WhipSession
 from web.access.identity import assume, authenticate_room, check_same_site
 from web.access.principal import Principal
 from web.access.scopes import Scope
 from web.errors import NotFoundError, NotLoggedInError, OutsideAreaError, WebError
+from web.live.rights import Watch, keep_watch, while_allowed
 from web.live.rtc_http import SDP, body_text, created, options, patched, webrtc_of
 from web.services import SERVICES
 
@@ -27,17 +24,7 @@ log = structlog.get_logger("web.whip")
 
 _CAMERA = r"/live/{camera:[A-Za-z0-9_-]{1,64}}/whip"
 _SESSION = _CAMERA + r"/{session:[A-Za-z0-9_-]{1,64}}"
-_CHECK_S = 10.0
-
-
-@dataclass
-class _Publishers:
-    """The tasks that watch over the rights of those who send."""
-
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-
-
-_PUBLISHERS = web.AppKey("whip_publishers", _Publishers)
+_PUBLISHERS = web.AppKey("whip_publishers", Watch)
 
 
 async def _sender(request: web.Request) -> Principal:
@@ -70,10 +57,8 @@ async def _offer(request: web.Request) -> web.Response:
     text = await body_text(request, SDP)
     session = await webrtc.whip.offer(StreamId(camera), principal.user.id, text)
     await _put_on_record(request, principal, camera)
-    publishers = request.app[_PUBLISHERS]
-    task = asyncio.create_task(_watch(request, session), name=f"whip rights {camera}")
-    publishers.tasks.add(task)
-    task.add_done_callback(publishers.tasks.discard)
+    watch = _watch(request, session)
+    request.app[_PUBLISHERS].begin(session.id, principal.user.id, f"whip rights {camera}", watch)
     return created(webrtc, f"/live/{camera}/whip/{session.id}", session.etag, session.answer)
 
 
@@ -88,15 +73,14 @@ async def _put_on_record(request: web.Request, principal: Principal, camera: str
 
 async def _watch(request: web.Request, session: WhipSession) -> None:
     """Who loses the right to send is cut off."""
+
+    async def allowed() -> None:
+        assume(request, None)
+        await _sender(request)
+
     peer = session.publisher.peer
     try:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CHECK_S):
-                    await peer.closed()
-                    return
-            assume(request, None)
-            await _sender(request)
+        await while_allowed(peer, allowed)
     except WebError as error:
         log.info("whip: the right to send is gone", camera=session.stream_id.camera, code=error.code)
     finally:
@@ -106,10 +90,7 @@ async def _watch(request: web.Request, session: WhipSession) -> None:
 async def _own(request: web.Request) -> str:
     """The session named in the address, if it is the asker's. Raises SessionGoneError."""
     principal = await _sender(request)
-    session = webrtc_of(request).whip.session(request.match_info["session"])
-    if session.owner != principal.user.id:
-        raise SessionGoneError("no such session of this person")
-    return session.id
+    return request.app[_PUBLISHERS].own(request.match_info["session"], principal.user.id)
 
 
 async def _patch(request: web.Request) -> web.Response:
@@ -127,15 +108,7 @@ async def _delete(request: web.Request) -> web.Response:
 
 def prepare(app: web.Application) -> None:
     """What the handlers keep in the application."""
-    app[_PUBLISHERS] = _Publishers()
-    app.on_cleanup.append(_let_go)
-
-
-async def _let_go(app: web.Application) -> None:
-    tasks = list(app[_PUBLISHERS].tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    keep_watch(app, _PUBLISHERS)
 
 
 def routes() -> Sequence[web.AbstractRouteDef]:
