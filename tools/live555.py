@@ -1,9 +1,8 @@
 """live555, the RTSP library of VLC, for tests: built once from its sources and kept outside the tree.
 
 The sources come from PyPI's ``liblivemedia``, which carries them whole. Its own binding has only a proxy server, so the
-library is compiled here as it is, and with it a player of ours, ``tests/support/live555_player.cpp``. What is built
-lies in ``${XDG_CACHE_HOME:-~/.cache}/sanhui`` under names with their version; the player's also says which source it
-is of.
+library is compiled here as it is, and with it programs of ours, ``tests/support/live555_*.cpp``. What is built lies in
+``${XDG_CACHE_HOME:-~/.cache}/sanhui`` under names with their version; a program's also says which source it is of.
 """
 
 import hashlib
@@ -22,8 +21,10 @@ PACKAGE = "liblivemedia"
 VERSION = "1.0.5"
 """live555 of 2024-06-26."""
 SHA256 = "564f65501ea5e823e5c53b1847ce3f41bd7b71ee2e9f3ba154a7e955817dfb48"
-PLAYER_SOURCE = Path(__file__).resolve().parent.parent / "tests" / "support" / "live555_player.cpp"
+PROGRAMS = ("player", "camera")
+"""live555 as a client, and as a server."""
 
+_SOURCES = Path(__file__).resolve().parent.parent / "tests" / "support"
 _PARTS = ("UsageEnvironment", "BasicUsageEnvironment", "groupsock", "liveMedia")
 _LIBRARY = "liblive555.a"
 # Without OpenSSL: rtsps:// alone needs it.
@@ -31,39 +32,33 @@ _FLAGS = ("-O1", "-w", "-DSOCKLEN_T=socklen_t", "-DNO_OPENSSL=1")
 _LIMIT_S = 600.0
 
 
-def player_path() -> Path:
-    """Where the built player lies."""
-    source = hashlib.sha256(PLAYER_SOURCE.read_bytes()).hexdigest()[:12]
-    return cache_directory() / "bin" / f"live555-player-{VERSION}-{source}"
-
-
 def library_path() -> Path:
     """The folder of the built library and its headers."""
     return cache_directory() / f"live555-{VERSION}"
 
 
-def built_player(report: Report = tell) -> Path:
-    """The player, built first if need be. Others who want it at the same time wait for the one build.
+def built_program(name: str, report: Report = tell) -> Path:
+    """One of :data:`PROGRAMS`, built first if need be. Others who want it at the same time wait for the one build.
 
     Raises ``ServerUnavailableError`` if there is no C++ compiler, or with the end of what failed.
     """
-    player = player_path()
-    if os.access(player, os.X_OK):
-        return player
+    source = _SOURCES / f"live555_{name}.cpp"
+    version = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    program = cache_directory() / "bin" / f"live555-{name}-{VERSION}-{version}"
+    if os.access(program, os.X_OK):
+        return program
     if shutil.which("g++") is None:
         raise ServerUnavailableError("There is no C++ compiler here. One command helps: apt-get install g++")
-    player.parent.mkdir(parents=True, exist_ok=True)
-    with locked(player.parent / "live555.lock", "live555", report):
-        if not os.access(player, os.X_OK):
+    program.parent.mkdir(parents=True, exist_ok=True)
+    with locked(program.parent / "live555.lock", "live555", report):
+        if not os.access(program, os.X_OK):
             library = _library(report)
-            with tempfile.TemporaryDirectory(dir=player.parent) as folder:
-                made = Path(folder) / "player"
+            with tempfile.TemporaryDirectory(dir=program.parent) as folder:
+                made = Path(folder) / name
                 includes = [f"-isystem{library / part / 'include'}" for part in _PARTS]
-                _run(
-                    "g++", "-std=c++20", "-O1", *includes, str(PLAYER_SOURCE), str(library / _LIBRARY), "-o", str(made)
-                )
-                os.replace(made, player)
-    return player
+                _run("g++", "-std=c++20", "-O1", *includes, str(source), str(library / _LIBRARY), "-o", str(made))
+                os.replace(made, program)
+    return program
 
 
 def _library(report: Report) -> Path:

@@ -27,7 +27,7 @@ if __package__ in (None, ""):  # run as a file: python tools/servers.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools.go_programs import MINIO, VERSITYGW, ServerUnavailableError, built, tell
-from tools.live555 import built_player
+from tools.live555 import PROGRAMS, built_program
 from tools.postgres import PostgresServer
 from tools.s3_servers import MinioServer, S3Server, VersityServer
 
@@ -88,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepare_live555() -> None:
     """Without it a few tests are skipped, or fail in CI; everything else goes on."""
     try:
-        built_player()
+        for name in PROGRAMS:
+            built_program(name)
     except ServerUnavailableError as error:
         tell(str(error))
 

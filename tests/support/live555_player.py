@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import av
@@ -13,9 +12,7 @@ from numpy.typing import NDArray
 
 from media.unit import Codec
 from tests.support.content import DECODERS, Content, content_of
-from tests.support.servers import cannot_run
-from tools.go_programs import ServerUnavailableError
-from tools.live555 import built_player, library_path
+from tests.support.live555 import live555_program
 
 CODECS = {"H264": Codec.H264, "H265": Codec.H265, "PCMA": Codec.PCMA, "MPEG4-GENERIC": Codec.AAC, "OPUS": Codec.OPUS}
 _START = b"\0\0\0\1"
@@ -131,21 +128,9 @@ def _picture(frame: av.VideoFrame, units: list[list[Frame]]) -> Picture:
     return Picture(frame, last.era, last.time, last.npt, last.synced)
 
 
-def player() -> Path:
-    """The program. Where live555 is not built the test is skipped; it fails in CI, where nothing may be skipped."""
-    if not library_path().exists():
-        # `make test` does it before any test waits for it.
-        cannot_run("live555 is not built yet: python -m tools.servers --prepare")
-    try:
-        return built_player()
-    except ServerUnavailableError as error:
-        cannot_run(str(error))
-        raise
-
-
 async def play(url: str, *options: str, limit_s: float = 90.0) -> Played:
     """Let live555 play ``url``; the options are those of the program. AssertionError if it takes over ``limit_s``."""
-    program = await asyncio.to_thread(player)
+    program = await asyncio.to_thread(live555_program, "player")
     process = await asyncio.create_subprocess_exec(
         program, url, *options, stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
