@@ -1,8 +1,9 @@
 """Recordings made at once: units cut into segments, objects stored, rows committed, as the recorder leaves them."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from media.fmp4 import init_segment
 from media.fmp4_read import read_fragments
@@ -96,48 +97,71 @@ async def record(
         if beside is None:
             await repos.meetings.add(meeting)
         await repos.recordings.add(row)
-    periods: list[Period] = []
     result = RecordedMeeting(meeting, row, [], {})
     data: dict[tuple[int, int], bytes] = {}
     chain, number = GENESIS_HASH, 0
-    while cuts:
-        storing = store_only is None or len(result.segments) < store_only
-        if store_only is not None:
-            per_object = store_only
-        period = cuts[0].period
-        group = [cuts.pop(0)]
-        while cuts and cuts[0].period is period and len(group) < per_object:
-            group.append(cuts.pop(0))
-        if not any(known is period for known in periods):
-            periods.append(period)
-            result.periods.append(
-                RecordingPeriod(
-                    recording_id=row.id,
-                    number=len(periods) - 1,
-                    tracks=tracks_to_json(period.tracks),
-                    init=dict(period.init),
+    for period_number, (period, groups) in enumerate(_objects(cuts, store_only or per_object)):
+        result.periods.append(_period_row(row.id, period_number, period))
+        for group in groups:
+            storing = store_only is None or len(result.segments) < store_only
+            made = _assembled(group, period, tables=tables)
+            data |= made.data
+            stored = []
+            for facts in made.segments:
+                chain = chain_after(chain, row.id, period_number, facts)
+                stored.append(facts._replace(chain=chain))
+            result.segments += stored
+            if storing:
+                await _keep(database, store, result.periods[-1], number, made.body, stored)
+                number += 1
+    result.data = data
+    return result
+
+
+def _objects(cuts: Sequence[_Segment], per_object: int) -> Iterator[tuple[Period, list[list[_Segment]]]]:
+    """Each period with its segments, so many an object."""
+    for _, run in groupby(cuts, key=lambda segment: id(segment.period)):
+        segments = list(run)
+        groups = [segments[n : n + per_object] for n in range(0, len(segments), per_object)]
+        yield segments[0].period, groups
+
+
+def _period_row(recording_id: str, number: int, period: Period) -> RecordingPeriod:
+    return RecordingPeriod(
+        recording_id=recording_id, number=number, tracks=tracks_to_json(period.tracks), init=dict(period.init)
+    )
+
+
+@dataclass
+class _Assembled:
+    """An object, and its segments without their place in the chain, with their ``data`` by (sequence, track id)."""
+
+    body: bytearray
+    segments: list[StoredSegment] = field(default_factory=list)
+    data: dict[tuple[int, int], bytes] = field(default_factory=dict)
+
+
+def _assembled(group: Sequence[_Segment], period: Period, *, tables: bool) -> _Assembled:
+    made = _Assembled(bytearray(init_segment(period.tracks)))
+    for item in group:
+        ranges = []
+        for track_id in sorted(item.tracks):
+            octets = b"".join(item.tracks[track_id])
+            ranges.append(
+                TrackRange(
+                    track_id=track_id,
+                    offset=len(made.body),
+                    size=len(octets),
+                    dts=item.dts[track_id],
+                    duration=item.durations[track_id],
+                    samples=item.samples[track_id],
+                    sha256=hashlib.sha256(octets).hexdigest(),
                 )
             )
-        body = bytearray(init_segment(period.tracks))
-        stored = []
-        for item in group:
-            ranges = []
-            for track_id in sorted(item.tracks):
-                octets = b"".join(item.tracks[track_id])
-                ranges.append(
-                    TrackRange(
-                        track_id=track_id,
-                        offset=len(body),
-                        size=len(octets),
-                        dts=item.dts[track_id],
-                        duration=item.durations[track_id],
-                        samples=item.samples[track_id],
-                        sha256=hashlib.sha256(octets).hexdigest(),
-                    )
-                )
-                data[item.start.sequence, track_id] = octets
-                body += octets
-            facts = StoredSegment(
+            made.data[item.start.sequence, track_id] = octets
+            made.body += octets
+        made.segments.append(
+            StoredSegment(
                 sequence=item.start.sequence,
                 start_utc_ns=item.start.start_utc_ns,
                 duration_ns=item.duration_ns,
@@ -145,36 +169,39 @@ async def record(
                 ranges=tuple(ranges),
                 chain="",
             )
-            chain = chain_after(chain, row.id, len(periods) - 1, facts)
-            stored.append(facts._replace(chain=chain))
-        if tables:
-            body += tables_box(
-                (facts.sequence, track_id, table_of(read_fragments(data[facts.sequence, track_id], track_id)))
-                for facts in stored
-                for track_id in (1, 2)
-                if (facts.sequence, track_id) in data
+        )
+    if tables:
+        made.body += tables_box(
+            (sequence, track_id, table_of(read_fragments(octets, track_id)))
+            for (sequence, track_id), octets in made.data.items()
+        )
+    return made
+
+
+async def _keep(
+    database: Database,
+    store: ObjectStore,
+    period: RecordingPeriod,
+    number: int,
+    body: bytearray,
+    segments: Sequence[StoredSegment],
+) -> None:
+    """Store an object, and commit its row and its period's."""
+    key = f"recordings/{period.recording_id}/{number:06d}.mp4"
+    await store.put(key, bytes(body), {}, "video/mp4")
+    async with database.transaction() as repos:
+        await repos.recordings.add_period(period)
+        await repos.objects.add(
+            MediaObject(
+                recording_id=period.recording_id,
+                number=number,
+                period=period.number,
+                key=key,
+                size=len(body),
+                sha256=hashlib.sha256(body).hexdigest(),
+                start_utc_ns=segments[0].start_utc_ns,
+                end_utc_ns=segments[-1].end_utc_ns,
+                segments=tuple(segments),
+                chain=segments[-1].chain,
             )
-        result.segments += stored
-        if not storing:
-            continue
-        key = f"recordings/{row.id}/{number:06d}.mp4"
-        await store.put(key, bytes(body), {}, "video/mp4")
-        async with database.transaction() as repos:
-            await repos.recordings.add_period(result.periods[-1])
-            await repos.objects.add(
-                MediaObject(
-                    recording_id=row.id,
-                    number=number,
-                    period=len(periods) - 1,
-                    key=key,
-                    size=len(body),
-                    sha256=hashlib.sha256(body).hexdigest(),
-                    start_utc_ns=stored[0].start_utc_ns,
-                    end_utc_ns=stored[-1].end_utc_ns,
-                    segments=tuple(stored),
-                    chain=chain,
-                )
-            )
-        number += 1
-    result.data = data
-    return result
+        )
