@@ -37,6 +37,7 @@ HOT_PATH = (
     "media/video_receiver.py",
     "recorder/chain.py",
     "recorder/sample_table.py",
+    "recorder/spool_files.py",
     "recorder/spool_format.py",
     "recorder/spool_object.py",
     "recorder/spool_writer.py",

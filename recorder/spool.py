@@ -18,10 +18,10 @@ from typing import Final
 from media.segments import Part
 from media.unit import GapCause
 from recorder.errors import SpoolError, SpoolInUseError
+from recorder.spool_files import DAMAGED, remove_file, set_aside_file, spool_size
 from recorder.spool_format import CHUNK, FRAME, PLACE, SpooledSegment, SpoolFile, SpoolHeader, media_path
 from recorder.spool_read import read_spool, scan_spool
 from recorder.spool_writer import (
-    DAMAGED,
     CloseOp,
     EndOp,
     GapOp,
@@ -32,9 +32,6 @@ from recorder.spool_writer import (
     SpoolWriter,
     StartOp,
     SyncOp,
-    remove_file,
-    set_aside_file,
-    spool_size,
 )
 from recorder.state import SpoolSettings
 from storage.directory_store import make_folders

@@ -11,9 +11,9 @@ from media.tasks import Failures
 from recorder.check import check
 from recorder.gaps import Ledger
 from recorder.spool import Spool
+from recorder.spool_files import DAMAGED
 from recorder.spool_format import SpoolFile
 from recorder.spool_object import Assembled, assemble
-from recorder.spool_writer import DAMAGED
 from recorder.state import RecorderMetrics, SpoolSettings, UploadSettings
 from recorder.told import Told
 from recorder.uploader import Uploader

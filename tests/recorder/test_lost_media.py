@@ -51,8 +51,8 @@ class Disk:
         def writer(directory: Path, tell: Telling) -> SpoolWriter:
             return SpoolWriter(directory, lambda reports, written: self._tell(tell, reports, written))
 
-        monkeypatch.setattr("recorder.spool_writer.os.open", opened)
-        monkeypatch.setattr("recorder.spool_writer.os.fdatasync", synced)
+        monkeypatch.setattr("recorder.spool_files.os.open", opened)
+        monkeypatch.setattr("recorder.spool_files.os.fdatasync", synced)
         monkeypatch.setattr("recorder.spool.SpoolWriter", writer)
 
     def _tell(self, tell: Telling, reports: list[Report], written: int) -> None:

@@ -18,6 +18,7 @@ from recorder.chain import chain_after
 from recorder.errors import SpoolDamagedError, SpoolInUseError
 from recorder.facts import segment_to_json
 from recorder.spool import OpenSpoolFile, Spool
+from recorder.spool_files import DAMAGED
 from recorder.spool_format import (
     CHUNK,
     MAGIC,
@@ -33,7 +34,6 @@ from recorder.spool_format import (
 )
 from recorder.spool_object import assemble, read_pieces, rebuilt_path
 from recorder.spool_read import read_spool, scan_spool
-from recorder.spool_writer import DAMAGED
 from recorder.state import SpoolSettings
 from storage.records import GENESIS_HASH, GapRecord
 from tests.support.events import PERIOD, SOUND, START_NS, VIDEO, segments

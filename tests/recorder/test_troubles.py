@@ -392,7 +392,7 @@ async def test_a_disk_that_takes_no_more_is_a_gap_until_it_does(
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(fd, buffers)
 
-    monkeypatch.setattr("recorder.spool_writer.os.writev", writev)
+    monkeypatch.setattr("recorder.spool_files.os.writev", writev)
     async with house(tmp_path) as home:
         async with home.recorded() as (recorder, meeting):
             await feed(home, recorder, 11.0)
