@@ -3,7 +3,9 @@
 Garbage collector: by default the oldest generation is looked through again and again, and with it every module, route
 and database model that was loaded at the start and will never be garbage: tens of milliseconds in which no camera is
 read. So what is there when the service starts is taken out of the collector's sight, and it runs seldomer. Media itself
-is freed by reference counts alone.
+and viewers' sessions are freed by reference counts alone. It runs very seldom: it is started by what is made less what
+is freed, but looks through all that was made since the time before and is still there, caches of every watched camera
+among it. To start it more often only makes it look through them more often.
 
 Threads: one that computes keeps the interpreter's lock for 5 ms by default before another gets its turn. The event loop
 gives it up at every turn; with a handful of objects being hashed and stored it would wait for all of them each time.
@@ -22,7 +24,7 @@ import gc
 import resource
 import sys
 
-_THRESHOLDS = (5_000, 5, 320)
+_THRESHOLDS = (200_000, 10, 10)
 """Objects made and not freed until the youngest generation is looked through; how many times, until the next one is."""
 _SWITCH_S = 0.0005
 _ARENAS = 2

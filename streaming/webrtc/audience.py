@@ -9,8 +9,9 @@ from streaming.webrtc.relay_track import Batch, RelayTrack
 from streaming.webrtc.viewer import PACE_BYTES, Viewer
 
 _TURN_S = 0.004
-"""Longest that handing out packets, to all viewers of all streams, may keep the loop from cameras and everybody
-else."""
+_LONGEST_TURN_S = 0.02
+"""How long handing out packets, to all viewers of all streams, may keep the loop from cameras and everybody else: as
+long as they have had it since the turn before, within these bounds. A loop with too much to do is shared by halves."""
 
 _LOOK_EVERY = 8
 """Of viewers who are served alone."""
@@ -22,7 +23,8 @@ class Turns:
 
     def __init__(self) -> None:
         self._is_new = True
-        self._since = 0.0
+        self._until = 0.0
+        self._ended = 0.0
 
     def is_over(self) -> bool:
         """Whether it is others' turn."""
@@ -30,9 +32,10 @@ class Turns:
         now = time.monotonic()
         if self._is_new:
             self._is_new = False
-            self._since = now
+            self._until = now + min(max(now - self._ended, _TURN_S), _LONGEST_TURN_S)
             asyncio.get_running_loop().call_soon(self._begin)
-        return now - self._since > _TURN_S
+        self._ended = now
+        return now > self._until
 
     async def wait(self) -> None:
         """Until the turn of who asks."""

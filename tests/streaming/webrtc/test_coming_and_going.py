@@ -140,7 +140,7 @@ async def test_who_goes_with_others_does_not_keep_what_it_began_with() -> None:
 def test_a_turn_ends_for_all_who_hand_out_and_the_next_one_begins(
     run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audience, "_TURN_S", 0.02)
+    monkeypatch.setattr(audience, "_LONGEST_TURN_S", 0.02)
 
     async def main() -> None:
         turns, others = Turns(), 0
@@ -158,9 +158,22 @@ def test_a_turn_ends_for_all_who_hand_out_and_the_next_one_begins(
         async with asyncio.timeout(LIMIT_S):
             await turns.wait()
         assert others == 1
-        assert not turns.is_over()
 
     run(main())
+
+
+async def test_where_others_take_long_a_turn_is_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audience, "_TURN_S", 0.001)
+    monkeypatch.setattr(audience, "_LONGEST_TURN_S", LIMIT_S)
+    turns = Turns()
+    assert not turns.is_over()
+    await asyncio.sleep(0)
+    # Everybody else, for a twentieth of a second.
+    time.sleep(0.05)  # noqa: ASYNC251
+    began = time.monotonic()
+    while not turns.is_over():
+        assert time.monotonic() - began < LIMIT_S
+    assert time.monotonic() - began >= 0.05
 
 
 def test_handshakes_share_what_openssl_prepares_and_no_session_of_before_is_kept() -> None:

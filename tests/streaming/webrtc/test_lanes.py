@@ -224,7 +224,7 @@ async def test_who_leaves_while_lanes_are_being_given_gets_each_picture_once(mon
     units = large()
     dice = random.Random(3)
     async with house() as h, crowd(h, 6, units) as (clients, sessions):
-        monkeypatch.setattr(audience, "_TURN_S", 0.0)
+        monkeypatch.setattr(audience, "_LONGEST_TURN_S", 0.0)
         for at in range(TOGETHER, 90):
             publish(h.stream(), units[at : at + 1])
             for _ in range(dice.randrange(1, 8)):
