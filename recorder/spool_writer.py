@@ -1,7 +1,7 @@
 """The spool's one writer thread: operations in, media and journal on disk, news back to the event loop.
 
-It drains its queue in batches, file by file: one write each, CRC and SHA-256 on the way, ``fdatasync`` at each segment's
-end: of the media first, then of the journal that says so.
+It drains its queue in batches, file by file: one write each, CRC and SHA-256 on the way, ``fdatasync`` at each
+segment's end: of the media first, then of the journal that says so.
 """
 
 import errno
@@ -221,9 +221,11 @@ class SpoolWriter:
         owner.following = (header.number, header.chain)
         folder = owner.path.parent
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        # Before there is a file: a fault in this must not leave one.
+        head = MAGIC + frame(Kind.HEADER, header.to_payload())
         path, fd = create_journal(folder / f"{header.number:06d}.spool")
         file = WrittenFile(header, SpoolLog(path, fd), SpoolLog(media_path(path)), header.first_track, self._scratch)
-        file.note(MAGIC + frame(Kind.HEADER, header.to_payload()))
+        file.note(head)
         file.is_whole()
         return file
 
@@ -304,6 +306,8 @@ class SpoolWriter:
         del file.segments[len(file.segments) - len(file.fresh) :]
         del file.gaps[file.durable_gaps :]
         self._reports.append((owner.fail, (error,)))
+        # Refused at its end, it is no file that the disk took whole.
+        file.closing = False
         for log in (file.journal, file.media):
             try:
                 log.cut()
