@@ -63,7 +63,7 @@ def test_a_dead_camera_for_a_week(
     camera = DeadCamera(loop)
     hours = 3 if answers else WEEK_H
     if not answers:
-        monkeypatch.setattr("streaming.rtsp.client.dial", camera.is_not_there)
+        monkeypatch.setattr("streaming.rtsp.line.dial", camera.is_not_there)
     try:
         states = loop.run_until_complete(dead_for(hours, camera, loop, answers=answers))
     finally:
