@@ -115,7 +115,11 @@ def parse_rtsp_url(url: str) -> RtspUrl:
     query = f"?{quote(parts.query, safe='/?%:@!$&()*+,;=~-._')}" if parts.query else ""
     tls = parts.scheme == "rtsps"
     usual = DEFAULT_RTSPS_PORT if tls else DEFAULT_RTSP_PORT
-    return RtspUrl(f"{parts.scheme}://{authority}{path}{query}", ascii_host, port or usual, tls)
+    ascii_url = f"{parts.scheme}://{authority}{path}{query}"
+    if len(ascii_url) > MAX_URL_LENGTH:
+        # Or what is taken now would be refused when it is read again.
+        raise UrlInvalidError("URL too long in ASCII", reason="length")
+    return RtspUrl(ascii_url, ascii_host, port or usual, tls)
 
 
 def redacted(url: str) -> str:
