@@ -41,6 +41,7 @@ HOT_PATH = (
     "recorder/spool_format.py",
     "recorder/spool_object.py",
     "recorder/spool_writer.py",
+    "streaming/publishing.py",
     "streaming/rtsp/connection.py",
     "streaming/rtsp/pacing.py",
     "streaming/rtsp/transport.py",

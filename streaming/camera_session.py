@@ -166,11 +166,11 @@ class CameraSession(StreamSession):
                     await client.describe()
                     self._epoch += 1
                     await client.play(
-                        self._publish,
+                        self._publisher.publish,
                         epoch=self._epoch,
                         origin_utc_ns=self._origin_utc_ns,
                         # Our clock may have been set back: then what comes now is not old, it is now.
-                        after_utc_ns=min(self._newest_utc_ns, self._clock.utc_ns()),
+                        after_utc_ns=min(self._publisher.newest_utc_ns, self._clock.utc_ns()),
                     )
                 self._playing_ns = self._clock.monotonic_ns()
                 await client.run(lambda: self._tick(client))

@@ -66,7 +66,7 @@ class PushedSession(StreamSession):
             epoch=self._epoch + 1,
             reorder=True,
             origin_utc_ns=self._origin_utc_ns,
-            after_utc_ns=min(self._newest_utc_ns, now_ns),
+            after_utc_ns=min(self._publisher.newest_utc_ns, now_ns),
         )
         self._epoch += 1
         self._feed = PushedFeed(self, receiver)
@@ -83,7 +83,7 @@ class PushedSession(StreamSession):
 
     def take(self, item: StreamItem) -> None:
         """Called by the feed with what the packets have made."""
-        self._publish(item)
+        self._publisher.publish(item)
 
     def _receiver(self) -> StreamReceiver | None:
         return self._feed.receiver if self._feed is not None else None

@@ -13,9 +13,10 @@ from media.clock import Clock
 from media.errors import MediaError
 from media.receiver import StreamReceiver
 from media.stream import LiveStream
-from media.unit import NS_PER_S, AccessUnit, Gap, GapCause, StreamItem
+from media.unit import NS_PER_S, AccessUnit, Gap, GapCause
 from streaming.camera_status import CameraState, CameraStatus, Problem, state_after
 from streaming.errors import CameraSilentError, StreamingError, WallClockSteppedError
+from streaming.publishing import Publisher
 from streaming.source import CameraSource
 
 ORIGIN_LEAD_NS = 3600 * NS_PER_S
@@ -61,7 +62,7 @@ class StreamSession(ABC):
         # back.
         self._origin_utc_ns = clock.utc_ns() - ORIGIN_LEAD_NS
         self._epoch = -1
-        self._newest_utc_ns = 0
+        self._publisher = Publisher(stream, self._came)
         self._missing_cause = GapCause.DISCONNECTED
         self._connections = 0
         self._state = CameraState.CONNECTING
@@ -112,7 +113,7 @@ class StreamSession(ABC):
             packets_lost=totals.lost,
             reconnects=self._connections - 1 if self._connections else 0,
             clock_offset_ns=self._clock_offset_ns(),
-            last_media_utc_ns=self._newest_utc_ns or None,
+            last_media_utc_ns=self._publisher.newest_utc_ns or None,
             last_keyframe_utc_ns=keyframe.utc_ns if keyframe is not None else None,
             next_try_utc_ns=self._next_try_utc_ns,
             tls_pin=self.source.tls_pin,
@@ -131,26 +132,18 @@ class StreamSession(ABC):
         else:
             self._rates = _Rates(now_ns, totals)
 
-    def _publish(self, item: StreamItem) -> None:
-        if isinstance(item, AccessUnit):
-            if self._state is not CameraState.ONLINE:
-                self._came(item)
-            if item.utc_ns > self._newest_utc_ns:
-                self._newest_utc_ns = item.utc_ns
-        self.stream.publish(item)
-
     def _came(self, first: AccessUnit) -> None:
-        if self._newest_utc_ns:
-            set_back = first.utc_ns < self._newest_utc_ns
+        if self._publisher.newest_utc_ns:
+            set_back = first.utc_ns < self._publisher.newest_utc_ns
             self.stream.publish(
                 Gap(
-                    start_utc_ns=min(first.utc_ns, self._newest_utc_ns),
+                    start_utc_ns=min(first.utc_ns, self._publisher.newest_utc_ns),
                     end_utc_ns=first.utc_ns,
                     cause=GapCause.CLOCK_JUMP if set_back else self._missing_cause,
                     detail=self._problem.code if self._problem is not None else "",
                 )
             )
-        self._newest_utc_ns = first.utc_ns
+        self._publisher.newest_utc_ns = first.utc_ns
         self._connections += 1
         self._enter(CameraState.ONLINE, None)
 
@@ -167,6 +160,7 @@ class StreamSession(ABC):
         self._next_try_utc_ns = None
         if state is not self._state:
             self._state = state
+            self._publisher.online = state is CameraState.ONLINE
             self._since_utc_ns = self._clock.utc_ns()
         if changed:
             self._changed(self.status())
