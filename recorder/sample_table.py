@@ -51,15 +51,19 @@ def table_of(samples: Sequence[Sample]) -> SampleTable:
 
 
 def tables_box(tables: Iterable[tuple[int, int, SampleTable]]) -> bytes:
-    """The box, for (sequence, track id, table) of an object's segments."""
+    """The box, for (sequence, track id, table) of an object's segments. Raises ContainerError for numbers that no
+    segment of ours has."""
     body = bytearray()
-    for sequence, track_id, table in tables:
-        count = len(table)
-        body += _ENTRY.pack(sequence, track_id, count, table.dts)
-        body += struct.pack(f">{count}I", *table.durations)
-        body += struct.pack(f">{count}i", *table.cts_offsets)
-        body += struct.pack(f">{count}I", *table.sizes)
-        body += table.keyframes
+    try:
+        for sequence, track_id, table in tables:
+            count = len(table)
+            body += _ENTRY.pack(sequence, track_id, count, table.dts)
+            body += struct.pack(f">{count}I", *table.durations)
+            body += struct.pack(f">{count}i", *table.cts_offsets)
+            body += struct.pack(f">{count}I", *table.sizes)
+            body += table.keyframes
+    except struct.error as error:
+        raise ContainerError("numbers that a sample table does not take") from error
     packed = zlib.compress(bytes(body), 6)
     size = _HEAD.size + len(packed) + 4
     return _HEAD.pack(size, b"uuid", _UUID, _VERSION) + packed + struct.pack(">I", size)

@@ -170,7 +170,10 @@ def _checked(spool: SpoolFile, out: RawIOBase | None) -> _Checked:
                         samples = read_fragments(media, item.track_id)
                         tables.append((segment.facts.sequence, item.track_id, table_of(samples)))
             chain = _linked(spool, segment, chain)
-    tail = tables_box(tables)
+    try:
+        tail = tables_box(tables)
+    except ContainerError as error:
+        raise SpoolDamagedError(f"{spool.path.name} names what no recording has", file=spool.path.name) from error
     whole.update(tail)
     return _Checked(position, tail, whole.hexdigest())
 
