@@ -18,7 +18,7 @@ from typing import Final
 from media.segments import Part
 from media.unit import GapCause
 from recorder.errors import SpoolError, SpoolInUseError
-from recorder.spool_files import DAMAGED, remove_file, set_aside_file, spool_size
+from recorder.spool_files import DAMAGED, remove_file, set_aside_file, spool_size, was_set_aside
 from recorder.spool_format import CHUNK, FRAME, PLACE, SpooledSegment, SpoolFile, SpoolHeader, media_path
 from recorder.spool_read import read_spool, scan_spool
 from recorder.spool_writer import (
@@ -39,8 +39,8 @@ from storage.records import GapRecord
 
 _log = logging.getLogger(__name__)
 
-_MAY_BE_TORN: Final = 1024 * 1024
-"""A file with nothing whole in it and less than this behind it was cut off while it was begun."""
+_MAY_BE_TORN: Final = 64 * 1024
+"""A file with nothing whole in it and no more than this behind it was cut off while it was begun; more is kept."""
 _STILL_FULL: Final = 0.9
 _SEGMENT_BYTES: Final = 1024
 """What the frames at a segment's start and end take, or somewhat less."""
@@ -290,9 +290,12 @@ def _recover_all(directory: Path) -> list[SpoolFile]:
                 _log.error("spool file %s of %s cannot be read: %s", path.name, folder.name, error.strerror)
             else:
                 found += [spool] if spool is not None else []
-        _clear_left_over(folder, directory)
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        try:
+            _clear_left_over(folder, directory)
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        except OSError as error:
+            _log.error("spool folder %s cannot be cleared: %s", folder.name, error.strerror)
     return found
 
 
@@ -308,22 +311,35 @@ def _recovered(path: Path, directory: Path) -> SpoolFile | None:
         return None
     if spool is not None and (spool.segments or spool.gaps):
         return spool
-    if spool_size(path) - (spool.valid_bytes if spool is not None else 0) > _MAY_BE_TORN:
+    if _may_be_torn(path, spool):
+        remove_file(path)
+    else:
         _log.error("spool file %s holds more than can be read and is set aside", path.name)
         set_aside_file(path, directory)
-    else:
-        remove_file(path)
     return None
 
 
+def _may_be_torn(path: Path, spool: SpoolFile | None) -> bool:
+    """Whether a file with nothing whole in it was just begun when it was cut off."""
+    return spool_size(path) - (spool.valid_bytes if spool is not None else 0) <= _MAY_BE_TORN
+
+
 def _clear_left_over(folder: Path, directory: Path) -> None:
-    """What has no journal is out of use: its journal goes first. Much of it, and in no store, is nothing of ours."""
+    """What has no journal is out of use: its journal goes first. Where it is in no store, it is nothing of ours."""
     for path in sorted(folder.iterdir()):
         journal = path.with_suffix(".spool")
         if path == journal or journal.exists():
             continue
-        if path == media_path(journal) and (known := path.stat()).st_nlink == 1 and known.st_size > _MAY_BE_TORN:
-            _log.error("media file %s of %s has no journal and is set aside", path.name, folder.name)
+        try:
+            _clear(path, journal, directory)
+        except OSError as error:
+            _log.error("%s of %s is in the way: %s", path.name, folder.name, error.strerror)
+
+
+def _clear(path: Path, journal: Path, directory: Path) -> None:
+    if path == media_path(journal) and (known := path.stat()).st_nlink == 1:
+        if known.st_size > _MAY_BE_TORN or was_set_aside(journal, directory):
+            _log.error("media file %s of %s has no journal and is set aside", path.name, path.parent.name)
             set_aside_file(journal, directory)
-        else:
-            path.unlink(missing_ok=True)
+            return
+    path.unlink(missing_ok=True)

@@ -69,11 +69,14 @@ class SpoolLog:
     durable: int = 0
     """The same, as far as it is known to be on disk."""
     unsynced: bool = False
+    named: bool = True
+    """Whether its name is known to be on disk."""
 
     def open(self) -> int:
-        """Its descriptor, for something to be written to. Raises OSError."""
+        """Its descriptor, for something to be written to; made here if it is not there. Raises OSError."""
         if self.fd < 0:
             self.fd = os.open(self.path, _NEW_FILE, _MEDIA_MODE)
+            self.named = False
         self.unsynced = True
         return self.fd
 
@@ -176,8 +179,10 @@ class WrittenFile:
             _write_all(self.journal.open(), self._after_sync)
             self._after_sync.clear()
         self.journal.sync()
-        if self.new:
+        if self.new or not self.media.named:
             sync_directory(self.path.parent)
+            self.media.named = True
+        if self.new:
             sync_directory(self.path.parent.parent)
             self.new = False
         self.needs_sync = False
@@ -224,20 +229,43 @@ def spool_size(path: Path) -> int:
 
 def remove_file(path: Path) -> None:
     """Remove a journal and what it speaks of, and make that last. Blocks. Raises OSError."""
-    # The journal first: media that has none is on its way out.
-    for item in (path, media_path(path), rebuilt_path(path)):
-        item.unlink(missing_ok=True)
-    if path.parent.exists():
-        sync_directory(path.parent)
+    # The journal first, for good: media that has none is on its way out.
+    for items in ((path,), (media_path(path), rebuilt_path(path))):
+        for item in items:
+            item.unlink(missing_ok=True)
+        if path.parent.exists():
+            sync_directory(path.parent)
 
 
 def set_aside_file(path: Path, directory: Path) -> None:
-    """Move it below ``damaged``, for a person to look at. Blocks. Raises OSError."""
+    """Move it below ``damaged``, for a person to look at; media that a store has as its own stays there alone. Blocks.
+    Raises OSError."""
     target = directory / DAMAGED / path.parent.name
     target.mkdir(parents=True, exist_ok=True)
     rebuilt_path(path).unlink(missing_ok=True)
-    for item in (path, media_path(path)):
-        if item.exists():
-            item.replace(target / item.name)
+    aside = _free_name(target / path.name, of_media=not path.exists())
+    for item, place in ((path, aside), (media_path(path), media_path(aside))):
+        if not item.exists():
+            continue
+        if item.stat().st_nlink > 1:
+            item.unlink()
+        else:
+            item.rename(place)
     sync_directory(target)
     sync_directory(path.parent)
+
+
+def _free_name(path: Path, *, of_media: bool) -> Path:
+    """A name that nothing set aside before has. Media alone belongs to a journal of its name that has none: the moving
+    of the two was cut off in between."""
+    for count in range(_MAX_NAMES):
+        candidate = path if count == 0 else path.with_name(f"{path.stem}-{count:02d}{path.suffix}")
+        if not media_path(candidate).exists() and (of_media or not candidate.exists()):
+            return candidate
+    raise FileExistsError(errno.EEXIST, "too many files set aside of one name", str(path))
+
+
+def was_set_aside(path: Path, directory: Path) -> bool:
+    """Whether a journal of this name lies below ``damaged`` without its media."""
+    aside = directory / DAMAGED / path.parent.name / path.name
+    return aside.exists() and not media_path(aside).exists()

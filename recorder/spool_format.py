@@ -18,7 +18,7 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -277,6 +277,11 @@ def segment_bytes(segment: StoredSegment) -> int:
 def end_payload(segment: StoredSegment, checksums: Mapping[int, int]) -> bytes:
     """A segment end frame's payload."""
     return json.dumps({**segment_to_json(segment), "crc32": {str(key): crc for key, crc in checksums.items()}}).encode()
+
+
+def close_payload(segments: Sequence[SpooledSegment]) -> bytes:
+    """A close frame's payload: where the media of these segments ends."""
+    return json.dumps({"end_utc_ns": segments[-1].facts.end_utc_ns if segments else 0}).encode()
 
 
 def segment_of_payload(payload: bytes) -> tuple[StoredSegment, dict[int, int]]:

@@ -5,25 +5,29 @@ off or damaged are the bytes put together anew, in a file beside it.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import zlib
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
+from typing import Final
 
 from media.errors import ContainerError
 from media.fmp4_read import read_fragments
 from media.unit import Codec, VideoTrack
 from recorder.chain import chain_after
 from recorder.errors import SpoolDamagedError
-from recorder.sample_table import SampleTable, table_of, tables_box
+from recorder.sample_table import SampleTable, table_of, tables_box, tables_size
 from recorder.spool_format import Piece, Source, SpooledSegment, SpoolFile, media_path
+
+_MAX_TAIL: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """An object ready to be stored: all of the file ``path``, which nobody changes any more."""
+    """An object ready to be stored: all of the file ``path``. Once a store has taken it nobody changes it any more."""
 
     path: Path
     size: int
@@ -61,7 +65,13 @@ class SpoolReader:
         """``length`` bytes of the media file; None unless they are all there. Raises OSError."""
         if offset + length > self.size:
             return None
-        return os.pread(self._fd(Source.MEDIA), length, offset)
+        data = bytearray(length)
+        return bytes(data) if self._read_at(Source.MEDIA, memoryview(data), offset) == length else None
+
+    def is_tail(self, offset: int) -> bool:
+        """Whether what lies behind ``offset`` in the media file is what an object ends with."""
+        tail = self.read(offset, self.size - offset) if 0 < self.size - offset <= _MAX_TAIL else None
+        return tail is not None and tables_size(tail) == len(tail)
 
     def begins_with(self, data: bytes) -> bool:
         """Whether the media file does. Raises OSError."""
@@ -72,10 +82,19 @@ class SpoolReader:
         done = 0
         for source, offset, length in pieces:
             target = buffer[done : done + length]
-            if len(target) != length or os.preadv(self._fd(source), (target,), offset) != length:
+            if len(target) != length or self._read_at(source, target, offset) != length:
                 return False
             done += length
         return done == len(buffer)
+
+    def _read_at(self, source: Source, target: memoryview, offset: int) -> int:
+        """Octets read; none where the disk cannot read them any more, which is damage like any other."""
+        try:
+            return os.preadv(self._fd(source), (target,), offset)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return 0
 
     def _fd(self, source: Source) -> int:
         fd = self._fds.get(source)
@@ -190,25 +209,39 @@ def _linked(spool: SpoolFile, segment: SpooledSegment, chain: str) -> str:
 
 
 def _sealed(path: Path, checked: _Checked) -> bool:
-    """Put the tail behind the media. False if that may not be done: a run before this one, cut off since, has put the
-    file into the store under a name of its own, with another tail."""
-    size = checked.media_end + len(checked.tail)
-    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    """Put the tail behind the media. False if that may not be done: something else is behind it, or a run before this
+    one, cut off since, has put the file into the store already."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         known = os.fstat(fd)
-        if known.st_size == size and os.pread(fd, len(checked.tail), checked.media_end) == checked.tail:
+        if known.st_size == checked.media_end + len(checked.tail):
+            if os.pread(fd, len(checked.tail), checked.media_end) != checked.tail:
+                return False
+            os.fsync(fd)
             return True
-        if known.st_nlink > 1:
-            return False
-        os.ftruncate(fd, checked.media_end)
-        left = memoryview(checked.tail)
-        while left:
-            written = os.write(fd, left)
-            left = left[written:]
+    finally:
+        os.close(fd)
+    if known.st_size != checked.media_end or known.st_nlink > 1:
+        return False
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        _write_all(fd, checked.tail)
         os.fsync(fd)
+    except OSError:
+        # What a failed fsync leaves looks written, and may not be: the next try begins anew.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, checked.media_end)
+        raise
     finally:
         os.close(fd)
     return True
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        written = os.write(fd, left)
+        left = left[written:]
 
 
 def _write(out: RawIOBase, data: bytes | memoryview) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ from recorder.spool_object import SpoolReader
 from storage.records import GapRecord, StoredSegment
 
 _KINDS = frozenset(int(kind) for kind in Kind)
+_HEAD = re.compile(rb"(?=[\0-\x0f]...[\1-\7])", re.DOTALL)
+"""What a frame's length and kind look like."""
+_MOST_SEARCHED = 64 * 1024 * 1024
+_MOST_TORN = 32 * 1024 * 1024
+"""No segment that was being written is longer; more that cannot be read at the end of a file is damage."""
 
 
 @dataclass(slots=True)
@@ -44,21 +50,43 @@ class _Frame:
 
 
 def _frames(file: BinaryIO, size: int) -> Iterator[_Frame]:
-    """Frames up to where no frame can be made out any more. One with a wrong CRC is passed over if another, or the end,
-    follows where it says that it ends."""
+    """Frames up to where nothing can be made out any more. One with a wrong CRC is passed over, and so is whatever
+    lies before the next one whose CRC is right."""
     at = len(MAGIC)
     while True:
-        file.seek(at)
         kind, length, checksum = _head(file, at, size)
-        if kind is None:
+        if kind is not None:
+            payload = file.read(length)
+            offset, after = at + FRAME.size, at + FRAME.size + length
+            whole = zlib.crc32(payload, zlib.crc32(bytes((kind,)))) == checksum
+            if whole or (after < size and _head(file, after, size)[0] is not None):
+                yield _Frame(kind, payload if whole else None, offset, after)
+                at = after
+                continue
+        following = _next_whole(file, at + 1, size)
+        if following is None:
             return
-        payload = file.read(length)
-        offset, after = at + FRAME.size, at + FRAME.size + length
-        whole = zlib.crc32(payload, zlib.crc32(bytes((kind,)))) == checksum
-        if not whole and (after == size or _head(file, after, size)[0] is None):
-            return
-        yield _Frame(kind, payload if whole else None, offset, after)
-        at = after
+        yield _Frame(kind or Kind.PLACED, None, at, following)
+        at = following
+
+
+def _next_whole(file: BinaryIO, at: int, size: int) -> int | None:
+    """Where the next frame with a right CRC begins, from ``at`` on."""
+    file.seek(at)
+    data = memoryview(file.read(min(size - at, _MOST_SEARCHED)))
+    left = _MOST_SEARCHED
+    for candidate in _HEAD.finditer(data):
+        begin = candidate.start()
+        length, kind, checksum = FRAME.unpack_from(data, begin) if begin + FRAME.size <= len(data) else (0, 0, 0)
+        end = begin + FRAME.size + length
+        if kind not in _KINDS or end > len(data):
+            continue
+        left -= length
+        if left < 0:
+            return None
+        if zlib.crc32(data[begin + FRAME.size : end], zlib.crc32(bytes((kind,)))) == checksum:
+            return at + begin
+    return None
 
 
 def _head(file: BinaryIO, at: int, size: int) -> tuple[Kind | None, int, int]:
@@ -113,6 +141,7 @@ class _Reading:
             self.gaps.append(GapRecord(**json.loads(payload)))
         elif frame.kind is Kind.CLOSE:
             self.closed = True
+            self._lost_until(json.loads(payload or b"{}").get("end_utc_ns", 0))
 
     def _add(self, builder: SegmentBuilder, head: bytes, data: bytes | memoryview, piece: Piece) -> None:
         _, _, track_id, dts, duration, samples, _ = CHUNK.unpack_from(head)
@@ -243,11 +272,11 @@ def _read(path: Path) -> SpoolFile | None:
             reading.header,
             tuple(reading.segments),
             tuple(reading.gaps),
-            valid + reading.media_end,
+            valid + (media.size if media.is_tail(reading.media_end) else reading.media_end),
             size + media.size,
             reading.closed,
             cut,
-            torn_inside=reading.damaged,
+            torn_inside=reading.damaged or size + media.size - valid - reading.media_end > _MOST_TORN,
         )
 
 

@@ -24,6 +24,7 @@ from recorder.spool_format import (
     SpooledSegment,
     SpoolFile,
     SpoolHeader,
+    close_payload,
     end_payload,
     frame,
     frame_head,
@@ -249,7 +250,7 @@ class SpoolWriter:
         elif isinstance(operation, CloseOp):
             if file.builder is not None:
                 self._end(file, file.builder, None)
-            file.note_after_sync(frame(Kind.CLOSE, b"{}"))
+            file.note_after_sync(frame(Kind.CLOSE, close_payload(file.segments)))
             file.closing = True
 
     def _part(self, file: WrittenFile, builder: SegmentBuilder, part: Part) -> None:

@@ -204,7 +204,9 @@ class Uploader:
     async def _upload(self, spool: SpoolFile) -> None:
         if not spool.segments:
             try:
-                await self._commit(spool, None)
+                # A file of which only the removal was cut off says that all of it was lost.
+                if not (spool.torn_inside and await self._is_stored(spool)):
+                    await self._commit(spool, None)
             except (ConflictError, RecordNotFoundError) as error:
                 _log.warning("gaps of recording %s are not kept: %s", spool.header.recording, error.code)
             await self._spool.remove(spool)
@@ -284,12 +286,20 @@ class Uploader:
         await self._spool.set_aside(spool)
 
     async def _gone(self, spool: SpoolFile) -> None:
+        if await self._is_stored(spool):
+            await self._spool.remove(spool)
+            return
+        _log.error("media of spool file %s of %s has vanished", spool.path.name, spool.header.recording)
+        await self._commit_lost(spool, "spool-vanished")
+        if await asyncio.to_thread(spool.path.exists):
+            # The journal has the sound, and tells what there was.
+            await self._spool.set_aside(spool)
+        else:
+            await self._spool.remove(spool)
+
+    async def _is_stored(self, spool: SpoolFile) -> bool:
         async with self._database.read() as repos:
-            known = await repos.objects.find(spool.header.recording, spool.header.number)
-        if known is None:
-            _log.error("spool file %s of %s has vanished", spool.path.name, spool.header.recording)
-            await self._commit_lost(spool, "spool-vanished")
-        await self._spool.remove(spool)
+            return await repos.objects.find(spool.header.recording, spool.header.number) is not None
 
     async def _commit_lost(self, spool: SpoolFile, code: str) -> None:
         first, last = spool.segments[0].facts, spool.segments[-1].facts
@@ -344,7 +354,7 @@ def _assembled(spool: SpoolFile) -> tuple[SpoolFile, Assembled]:
         return spool, assemble(spool)
     except SpoolDamagedError:
         found = read_spool(spool.path)
-        if found is None or not found.segments or not found.torn_inside:
+        if found is None or not found.segments:
             raise
         # Gaps that are known already have their rows, and are found again by their times.
         return found, assemble(found)

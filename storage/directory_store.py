@@ -206,6 +206,8 @@ class DirectoryStore:
             if not linked:
                 with body.open() as source:
                     _copy_synced(new_data, source)
+            # An object is written once: whoever opens it to write to it, under whatever name, is refused.
+            new_data.chmod(new_data.stat().st_mode & 0o444)
             _write_synced(new_facts, json.dumps(facts, ensure_ascii=False, indent=1).encode())
             make_folders(path.parent)
             os.replace(new_facts, _facts_path(path))

@@ -61,8 +61,12 @@ class ReadPacer:
             self._round = tuple(self._readers)
         share = self._round[self._turn :: self._turns]
         self._turn = (self._turn + 1) % self._turns
-        for reader in share:
-            if reader in self._readers:
-                reader.read_now()
-        # Not sooner than a moment from now: where reading takes longer than the interval, others get their turn too.
-        self._timer = loop.call_at(max(due, loop.time() + 0.001), self._read)
+        try:
+            for reader in share:
+                if reader in self._readers:
+                    reader.read_now()
+        finally:
+            # Not sooner than a moment from now: where reading takes longer than the interval, others get their turn
+            # too. And in any case: no fault may stop the reading of all.
+            if self._timer is None:
+                self._timer = loop.call_at(max(due, loop.time() + 0.001), self._read)

@@ -123,8 +123,8 @@ def parse_sdp(data: bytes, base_url: str) -> SessionDescription:
         elif key == "s" and not sections:
             name = value.strip()
         elif key == "b":
-            kind, _, amount = value.partition(":")
-            if kind.strip() == "AS" and amount.strip().isdecimal() and len(amount) < 10:
+            kind, amount = (word.strip() for word in (*value.split(":", 1), "")[:2])
+            if kind == "AS" and amount.isdecimal() and len(amount) < 10:
                 current.bandwidth_kbps = int(amount)
         elif key == "a":
             attribute, _, rest = value.partition(":")

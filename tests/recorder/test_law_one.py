@@ -1,7 +1,10 @@
 """Law 1, cut off at every step: spool file on disk → object stored → row committed → spool file removed."""
 
 import asyncio
+import errno
+import os
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,7 +165,7 @@ async def test_a_store_on_the_same_disk_takes_the_file_that_was_written(tmp_path
         (stored,) = (tmp_path / "objects").rglob("*.mp4")
         assert str(stored).endswith(row.key)
         assert stored.stat().st_nlink == 1
-        assert stored.stat().st_mode == written.st_mode
+        assert (stored.stat().st_ino, stored.stat().st_mode & 0o777) == (written.st_ino, written.st_mode & 0o444)
 
 
 async def test_media_that_lost_its_journal_is_kept_for_a_person(tmp_path: Path) -> None:
@@ -181,6 +184,74 @@ async def test_media_that_lost_its_journal_is_kept_for_a_person(tmp_path: Path) 
             assert not await machine.spool.recover()
         assert not folder.exists()
         assert [path.name for path in (home.spool_dir / DAMAGED).rglob("*.*")] == ["000007.mp4"]
+
+
+async def uploaded(machine: Machine, *files: SpoolFile) -> None:
+    async with machine.uploader:
+        for file in files:
+            machine.uploader.submit(file)
+        await asyncio.wait_for(machine.uploader.drained(), 10)
+
+
+async def test_sound_that_is_damaged_costs_nothing_since_the_journal_has_it(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await prepare(home)
+        machine = Machine(home, Faults())
+        async with machine.spool:
+            file = await spooled(machine.spool, 0)
+            data = bytearray(file.media_path.read_bytes())
+            data[file.segments[0].facts.ranges[1].offset] ^= 1
+            file.media_path.write_bytes(data)
+            await uploaded(machine, file)
+        (row,) = await home.verify(meeting)
+        assert [segment.chain for segment in row.segments] == [item.facts.chain for item in file.segments]
+        assert machine.uploader.damaged_files == 0
+
+
+async def test_a_sector_that_cannot_be_read_costs_its_segment_and_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path) as home:
+        meeting = await prepare(home)
+        machine = Machine(home, Faults())
+        real = os.preadv
+        async with machine.spool:
+            file = await spooled(machine.spool, 0)
+            after = await spooled(machine.spool, 1, file.chain)
+            bad = file.segments[0].facts.ranges[0].offset + 10
+            inode = file.media_path.stat().st_ino
+
+            def preadv(fd: int, buffers: Sequence[memoryview], offset: int) -> int:
+                size = sum(len(item) for item in buffers)
+                if os.fstat(fd).st_ino == inode and offset <= bad < offset + size:
+                    raise OSError(errno.EIO, "Input/output error")
+                return real(fd, buffers, offset)
+
+            monkeypatch.setattr(os, "preadv", preadv)
+            await uploaded(machine, file, after)
+        rows = await home.objects(meeting)
+        assert [[segment.sequence for segment in row.segments] for row in rows] == [[101], [110, 111]]
+        assert machine.uploader.damaged_files == 1
+        lost = [gap for gap in await home.gaps(meeting) if gap.cause == "storage-lost"]
+        assert [(gap.start_utc_ns, gap.end_utc_ns) for gap in lost] == [(START_NS, START_NS + 2_000_000_000)]
+
+
+async def test_a_removal_that_was_cut_off_makes_no_gap(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await prepare(home)
+        machine = Machine(home, Faults())
+        async with machine.spool:
+            file = await spooled(machine.spool, 0)
+            journal = file.path.read_bytes()
+            await uploaded(machine, file)
+            # The disk lost the one removal and kept the other.
+            file.path.parent.mkdir(exist_ok=True)
+            file.path.write_bytes(journal)
+            found = await machine.spool.recover()
+            assert [item.segments for item in found] == [()]
+            await uploaded(machine, *found)
+            assert not file.path.exists()
+        assert not [gap for gap in await home.gaps(meeting) if gap.cause == "storage-lost"]
 
 
 async def test_a_spool_file_damaged_on_disk_is_set_aside_and_what_it_lacks_is_a_gap(tmp_path: Path) -> None:
@@ -214,6 +285,7 @@ async def test_a_spool_file_that_has_vanished_is_a_gap(tmp_path: Path) -> None:
                 machine.uploader.submit(file)
                 await asyncio.wait_for(machine.uploader.drained(), 10)
             assert not file.path.exists()
+        assert list((home.spool_dir / DAMAGED).rglob("*.spool")), "the journal has the sound"
         lost = [gap for gap in await home.gaps(meeting) if gap.cause == "storage-lost"]
         assert [(gap.start_utc_ns, gap.end_utc_ns) for gap in lost] == [(START_NS, START_NS + 4_000_000_000)]
 

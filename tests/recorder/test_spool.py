@@ -4,6 +4,7 @@ import asyncio
 import errno
 import hashlib
 import json
+import os
 import resource
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from recorder.spool_read import read_spool, scan_spool
 from recorder.state import SpoolSettings
 from storage.records import GENESIS_HASH, GapRecord
 from tests.support.events import PERIOD, SOUND, START_NS, VIDEO, segments
+from tests.support.faults_disk import WatchedDisk
 
 
 def header(number: int = 1, recording: str = "rec1") -> SpoolHeader:
@@ -275,6 +277,115 @@ async def test_damage_in_the_middle_costs_the_rest_of_its_segment_and_is_a_gap(t
     (gap,) = (gap for gap in found.gaps if gap.cause == "storage-lost")
     assert (gap.start_utc_ns, gap.end_utc_ns) == (cut.end_utc_ns, last.start_utc_ns)
     assert assemble(found).path == rebuilt_path(found.path)
+
+
+async def test_a_sector_of_the_journal_that_is_lost_costs_what_it_spoke_of(tmp_path: Path) -> None:
+    whole = await written(tmp_path / "whole", 8, parts=4, part_bytes=2_000)
+    journal, media = whole.path.read_bytes(), whole.media_path.read_bytes()
+    broken = Torn(tmp_path / "broken.spool")
+    for at in range(1024, len(journal) - 512, 512):
+        found = broken.leave(journal[:at] + bytes(512) + journal[at + 512 :], media)
+        assert found is not None
+        assert found.torn_inside
+        broken.assert_is_of(found, whole)
+        # What is not there lies in gaps, and it is what the sector had to do with: two segments at most.
+        there = sum(item.facts.duration_ns for item in found.segments)
+        named = sum((gap.end_utc_ns or 0) - gap.start_utc_ns for gap in found.gaps if gap.cause == "storage-lost")
+        missing = sum(item.facts.duration_ns for item in whole.segments) - there
+        assert missing <= 2 * 2_000_000_000
+        # Where the close frame is lost too, nothing here says how long it was: what follows does.
+        assert named == missing or not found.closed
+
+
+async def test_media_of_a_file_whose_head_is_lost_is_set_aside(tmp_path: Path) -> None:
+    whole = await written(tmp_path, 4, part_bytes=60_000)
+    journal = whole.path.read_bytes()
+    whole.path.write_bytes(bytes(512) + journal[512:])
+    async with Spool(tmp_path, SpoolSettings()) as spool:
+        assert await spool.recover() == []
+    kept = {path.name: path.stat().st_size for path in (tmp_path / DAMAGED / "rec1").iterdir()}
+    assert kept == {"000001.spool": len(journal), "000001.mp4": whole.size - len(journal)}
+
+
+async def test_what_is_set_aside_never_replaces_what_was(tmp_path: Path) -> None:
+    async with Spool(tmp_path, SpoolSettings()) as spool:
+        for count in (1, 2):
+            file = spool.open(header())
+            feed(file, segments(count))
+            await spool.set_aside(await closed(file))
+        stored = spool.open(header())
+        feed(stored, segments(1))
+        result = await closed(stored)
+        (tmp_path / "stored.mp4").hardlink_to(result.media_path)
+        await spool.set_aside(result)
+        # Cut off between its two files.
+        last = spool.open(header())
+        feed(last, segments(1))
+        left = await closed(last)
+        aside = tmp_path / DAMAGED / "rec1"
+        left.path.rename(aside / "000001-03.spool")
+        left.media_path.rename(left.media_path.with_name("000001-03.mp4"))
+        assert await spool.recover() == []
+    names = sorted(path.name for path in aside.iterdir())
+    # The store's own is no longer known by another name.
+    journals, media = ([name for name in names if name.endswith(ending)] for ending in ("spool", "mp4"))
+    assert journals == [f"000001{number}.spool" for number in ("-01", "-02", "-03", "")]
+    assert media == [f"000001{number}.mp4" for number in ("-01", "-03", "")]
+
+
+async def test_what_stands_in_the_way_of_clearing_up_does_not_stop_the_start(tmp_path: Path) -> None:
+    whole = await written(tmp_path, 1)
+    (whole.path.parent / "no-file").mkdir()
+    (tmp_path / "rec2" / "no-file").mkdir(parents=True)
+    async with Spool(tmp_path, SpoolSettings()) as spool:
+        assert [item.path for item in await spool.recover()] == [whole.path]
+
+
+async def test_a_file_that_was_sealed_and_not_stored_is_whole_after_the_next_crash(tmp_path: Path) -> None:
+    events = list(segments(2))
+    async with Spool(tmp_path, SpoolSettings()) as spool:
+        file = spool.open(header())
+        feed(file, events)
+    for _ in range(2):
+        found = read_spool(tmp_path / "rec1" / "000001.spool")
+        assert found is not None
+        assert not found.closed
+        assert found.valid_bytes == found.size
+        assert assemble(found).path == found.media_path
+
+
+async def test_a_tail_that_was_not_synced_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = await written(tmp_path)
+    before = whole.media_path.read_bytes()
+    real = os.fsync
+
+    def fails(_fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("recorder.spool_object.os.fsync", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        assemble(whole)
+    assert whole.media_path.read_bytes() == before
+    monkeypatch.setattr("recorder.spool_object.os.fsync", real)
+    assert assemble(whole).path.stat().st_size > len(before)
+
+
+async def test_the_name_of_the_media_is_on_disk_before_its_first_segment_is_said_to_be(tmp_path: Path) -> None:
+    disk = WatchedDisk(tmp_path)
+    with disk.watching():
+        async with Spool(tmp_path, SpoolSettings()) as spool:
+            file = spool.open(header())
+            # The journal is synced before there is media.
+            file.gap(GapRecord(recording_id="rec1", start_utc_ns=1, end_utc_ns=2, cause="packets-lost"))
+            async with asyncio.timeout(10):
+                while not any(done.what == "sync" for done in disk.log):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            feed(file, segments(1))
+            async with asyncio.timeout(10):
+                while not file.segments:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            done = [each.what for each in disk.log if each.what != "link" or each.path.endswith(".mp4")]
+    assert "sync-folder" in done[done.index("link") :]
 
 
 async def test_sound_that_is_damaged_in_the_media_is_taken_from_the_journal(tmp_path: Path) -> None:

@@ -236,3 +236,22 @@ async def test_all_are_read_each_round_in_turns() -> None:
     assert max(counts) - min(counts) <= 1
     assert 2 <= max(together) <= 3
     pacer.close()
+
+
+async def test_a_fault_while_one_is_read_stops_nobody() -> None:
+    class Reader:
+        reads = 0
+
+        def read_now(self) -> None:
+            self.reads += 1
+            if self.reads == 2:
+                raise MemoryError
+
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    pacer = ReadPacer(INTERVAL_S)
+    reader = Reader()
+    pacer.add(reader)
+    await until(lambda: reader.reads >= 4)
+    assert [type(error) for error in told] == [MemoryError]
+    pacer.close()
