@@ -291,11 +291,11 @@ def _leading_line_breaks(data: bytes | bytearray | memoryview) -> int:
 
 
 def _parse_head(text: str) -> Message:
-    lines = text.split("\n")
-    first = lines[0].rstrip("\r")
+    # A carriage return alone ends no line, and may not be handed on (RFC 9110, 5.5).
+    lines = [raw.rstrip("\r").replace("\r", " ") for raw in text.split("\n")]
+    first = lines[0]
     headers = Headers()
-    for raw in lines[1:]:
-        line = raw.rstrip("\r")
+    for line in lines[1:]:
         if line[:1] in (" ", "\t"):
             headers.extend_last(line.strip())
             continue

@@ -134,6 +134,13 @@ def test_bytes_that_are_no_utf8_survive() -> None:
     assert realm in message.encode()
 
 
+def test_a_carriage_return_alone_is_a_space_so_that_what_was_asked_can_be_named_in_the_answer() -> None:
+    (request,) = StreamParser().feed(b"DESCRIBE rtsp://h/ RTSP/1.0\r\nCSeq: 1\r\nRequire: a\rX: b\r\n\r\n")
+    assert isinstance(request, Request)
+    assert request.headers.get("Require") == "a X: b"
+    assert b"Unsupported: a X: b\r\n" in Response(551, headers=Headers([("Unsupported", "a X: b")])).encode()
+
+
 def test_a_line_break_cannot_be_smuggled_in() -> None:
     with pytest.raises(ValueError, match="line break"):
         Request("OPTIONS", "rtsp://h/\r\nX: y").encode()
