@@ -44,7 +44,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 MAX_CHANGES_QUEUED = 1_000
-_CALM_TURNS = 6
+_CALM_TURNS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class SupervisorSettings:
     starts_at_once: int = 32
     sample_s: float = 2.0
     read_interval_s: float = 0.073
-    calm_interval_s: float = 0.297
+    calm_interval_s: float = 0.197
     reconnect: ReconnectSettings = field(default_factory=ReconnectSettings)
     rtsp: RtspSettings = field(default_factory=RtspSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
