@@ -109,6 +109,9 @@ def parse_rtsp_url(url: str) -> RtspUrl:
         ascii_host = host.encode("ascii" if ":" in host else "idna").decode("ascii")
     except UnicodeError:
         raise UrlInvalidError("host name cannot be written in ASCII", reason="host") from None
+    if any(character.isspace() or not character.isprintable() for character in ascii_host):
+        # Some signs stand for a space and something else (Unicode NFKC).
+        raise UrlInvalidError("host name with spaces", reason="host")
     authority = f"[{ascii_host}]" if ":" in ascii_host else ascii_host
     authority += f":{port}" if port is not None else ""
     path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._")

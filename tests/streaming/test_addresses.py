@@ -61,6 +61,7 @@ def test_urls_are_read_and_made_ascii(url: str, host: str, port: int, ascii_url:
         ("", "length"),
         ("rtsp://h/" + "a" * 3000, "length"),
         ("rtsp://h/" + "会" * 300, "length"),
+        ("rtsp://\N{GREEK TONOS}/", "host"),
         ("http://h/a", "scheme"),
         ("h/a", "scheme"),
         ("rtsp://", "host"),
