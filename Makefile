@@ -20,7 +20,7 @@ BENCHES := packet_path record_density live_latency seek county whep_fanout join 
 COMPILED := build/compiled
 COMPILED_SOURCES := setup.py $(shell find media streaming recorder storage web -name '*.py' -not -path '*/node_modules/*')
 COMPILED_TESTS := tests/media tests/streaming/test_cameras.py tests/streaming/test_client.py \
-	tests/streaming/test_connection.py tests/streaming/test_pacing.py tests/recorder/test_spool.py \
+	tests/streaming/test_connection.py tests/streaming/test_pacing.py tests/recorder/test_spool.py tests/recorder/test_spool_damage.py \
 	tests/recorder/test_law_one.py tests/recorder/test_check.py tests/recorder/test_export.py
 RUN_COMPILED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)
 UI := web/ui

@@ -22,7 +22,7 @@ from recorder.told import Told
 from recorder.uploader import Uploader
 from storage.records import GENESIS_HASH, GapRecord, Recording, RecordingState
 from tests.recorder.house import HandClock, House, house
-from tests.recorder.test_spool import feed, header
+from tests.recorder.spooled import feed, header
 from tests.support.events import START_NS, segments
 from tests.support.faults import Faults, FaultyDatabase, FaultyStore, PowerCutError
 
@@ -150,6 +150,13 @@ async def test_another_object_under_the_key_is_never_overwritten(tmp_path: Path)
         assert rows[0].key == f"recordings/rec1/000000-{rows[0].sha256[:12]}.mp4"
 
 
+async def uploaded(machine: Machine, *files: SpoolFile) -> None:
+    async with machine.uploader:
+        for file in files:
+            machine.uploader.submit(file)
+        await asyncio.wait_for(machine.uploader.drained(), 10)
+
+
 async def test_a_store_on_the_same_disk_takes_the_file_that_was_written(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         meeting = await prepare(home)
@@ -157,9 +164,7 @@ async def test_a_store_on_the_same_disk_takes_the_file_that_was_written(tmp_path
         async with machine.spool:
             file = await spooled(machine.spool, 0)
             written = file.media_path.stat()
-            async with machine.uploader:
-                machine.uploader.submit(file)
-                await asyncio.wait_for(machine.uploader.drained(), 10)
+            await uploaded(machine, file)
             assert not list((home.spool_dir / "rec1").iterdir())
         (row,) = await home.verify(meeting)
         (stored,) = (tmp_path / "objects").rglob("*.mp4")
@@ -184,13 +189,6 @@ async def test_media_that_lost_its_journal_is_kept_for_a_person(tmp_path: Path) 
             assert not await machine.spool.recover()
         assert not folder.exists()
         assert [path.name for path in (home.spool_dir / DAMAGED).rglob("*.*")] == ["000007.mp4"]
-
-
-async def uploaded(machine: Machine, *files: SpoolFile) -> None:
-    async with machine.uploader:
-        for file in files:
-            machine.uploader.submit(file)
-        await asyncio.wait_for(machine.uploader.drained(), 10)
 
 
 async def test_sound_that_is_damaged_costs_nothing_since_the_journal_has_it(tmp_path: Path) -> None:
@@ -263,9 +261,7 @@ async def test_a_spool_file_damaged_on_disk_is_set_aside_and_what_it_lacks_is_a_
             data = bytearray(file.media_path.read_bytes())
             data[file.segments[0].facts.ranges[0].offset] ^= 1
             file.media_path.write_bytes(data)
-            async with machine.uploader:
-                machine.uploader.submit(file)
-                await asyncio.wait_for(machine.uploader.drained(), 10)
+            await uploaded(machine, file)
         assert machine.uploader.damaged_files == 1
         assert list((home.spool_dir / DAMAGED).rglob("*.spool"))
         (kept,) = await home.verify(meeting)
@@ -281,9 +277,7 @@ async def test_a_spool_file_that_has_vanished_is_a_gap(tmp_path: Path) -> None:
         async with machine.spool:
             file = await spooled(machine.spool, 0)
             file.media_path.unlink()
-            async with machine.uploader:
-                machine.uploader.submit(file)
-                await asyncio.wait_for(machine.uploader.drained(), 10)
+            await uploaded(machine, file)
             assert not file.path.exists()
         assert list((home.spool_dir / DAMAGED).rglob("*.spool")), "the journal has the sound"
         lost = [gap for gap in await home.gaps(meeting) if gap.cause == "storage-lost"]
@@ -329,9 +323,7 @@ async def test_a_spool_file_of_a_recording_nobody_knows_is_set_aside(tmp_path: P
         machine = Machine(home, Faults())
         async with machine.spool:
             file = await spooled(machine.spool, 0)
-            async with machine.uploader:
-                machine.uploader.submit(file)
-                await asyncio.wait_for(machine.uploader.drained(), 10)
+            await uploaded(machine, file)
         assert machine.uploader.damaged_files == 1
         assert list((home.spool_dir / DAMAGED).rglob("*.spool"))
 
