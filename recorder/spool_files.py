@@ -73,7 +73,7 @@ class SpoolLog:
     """Whether its name is known to be on disk."""
 
     def open(self) -> int:
-        """Its descriptor, for something to be written to; made here if it is not there. Raises OSError."""
+        """Its descriptor, for something to be written to; media's file is made with the first of it. Raises OSError."""
         if self.fd < 0:
             self.fd = os.open(self.path, _NEW_FILE, _MEDIA_MODE)
             self.named = False

@@ -160,7 +160,7 @@ class SpoolFile:
     closed: bool
     cut: bool
     torn_inside: bool = False
-    """Something in the middle is damaged, or more was written behind the last valid frame than a torn tail."""
+    """Something in the middle is damaged, or more lies behind what can be read than a crash tears off."""
 
     @property
     def media_path(self) -> Path:

@@ -223,9 +223,9 @@ class SpoolWriter:
         folder = owner.path.parent
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         # Before there is a file: a fault in this must not leave one.
-        head = MAGIC + frame(Kind.HEADER, header.to_payload())
+        head, first_track = MAGIC + frame(Kind.HEADER, header.to_payload()), header.first_track
         path, fd = create_journal(folder / f"{header.number:06d}.spool")
-        file = WrittenFile(header, SpoolLog(path, fd), SpoolLog(media_path(path)), header.first_track, self._scratch)
+        file = WrittenFile(header, SpoolLog(path, fd), SpoolLog(media_path(path)), first_track, self._scratch)
         file.note(head)
         file.is_whole()
         return file
