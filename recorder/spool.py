@@ -164,7 +164,7 @@ class Spool:
     async def __aenter__(self) -> "Spool":
         self._loop = asyncio.get_running_loop()
         self._lock = await asyncio.to_thread(_locked, self._directory)
-        self._writer = SpoolWriter(self._directory, self._report)
+        self._writer = SpoolWriter(self._report)
         self._thread = threading.Thread(target=self._writer.run, name="spool-writer", daemon=True)
         self._thread.start()
         return self

@@ -215,6 +215,7 @@ def _write_all(fd: int, buffers: list[bytes]) -> None:
 
 
 def sync_directory(directory: Path) -> None:
+    """Make the names in it last. Blocks. Raises OSError."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

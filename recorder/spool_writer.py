@@ -123,9 +123,8 @@ Report = tuple[Callable[..., None], tuple[object, ...]]
 class SpoolWriter:
     """What the one thread that writes does. Everything in it is that thread's own, except ``queue``."""
 
-    def __init__(self, directory: Path, report: Callable[..., None]) -> None:
+    def __init__(self, report: Callable[..., None]) -> None:
         self.queue: queue.SimpleQueue[tuple[Operation, int] | None] = queue.SimpleQueue()
-        self._directory = directory
         self._report = report
         self._files: dict[SpoolOwner, WrittenFile] = {}
         self._scratch = Scratch()

@@ -48,8 +48,8 @@ class Disk:
                 raise OSError(errno.EIO, "Input/output error")
             fdatasync(fd)
 
-        def writer(directory: Path, tell: Telling) -> SpoolWriter:
-            return SpoolWriter(directory, lambda reports, written: self._tell(tell, reports, written))
+        def writer(tell: Telling) -> SpoolWriter:
+            return SpoolWriter(lambda reports, written: self._tell(tell, reports, written))
 
         monkeypatch.setattr("recorder.spool_files.os.open", opened)
         monkeypatch.setattr("recorder.spool_files.os.fdatasync", synced)
