@@ -175,13 +175,14 @@ class WrittenFile:
         if not self.needs_sync:
             return
         self.media.sync()
+        if self.new or not self.media.named:
+            # A journal that speaks of media whose name a power cut takes away would call that damage.
+            sync_directory(self.path.parent)
+            self.media.named = True
         if self._after_sync:
             _write_all(self.journal.open(), self._after_sync)
             self._after_sync.clear()
         self.journal.sync()
-        if self.new or not self.media.named:
-            sync_directory(self.path.parent)
-            self.media.named = True
         if self.new:
             sync_directory(self.path.parent.parent)
             self.new = False

@@ -150,8 +150,10 @@ async def test_the_name_of_the_media_is_on_disk_before_its_first_segment_is_said
             async with asyncio.timeout(10):
                 while not file.segments:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-            done = [each.what for each in disk.log if each.what != "link" or each.path.endswith(".mp4")]
-    assert "sync-folder" in done[done.index("link") :]
+    log = disk.log
+    named = next(at for at, done in enumerate(log) if done.what == "link" and done.path.endswith(".mp4"))
+    said = next(at for at, done in enumerate(log) if done.what == "write" and b'"crc32"' in done.data)
+    assert "sync-folder" in [done.what for done in log[named:said]]
 
 
 async def test_a_closed_file_is_scanned_by_its_small_frames_and_gives_the_same(tmp_path: Path) -> None:
