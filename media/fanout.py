@@ -1,6 +1,7 @@
 """One writer, many bounded readers: a slow reader loses its own items, never the writer's time."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ class Reader(Generic[T]):
         self._waiting_for_start = False
         self._ended = False
         self._wakeup: asyncio.Future[None] | None = None
+        self._late_at_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def queued_bytes(self) -> int:
@@ -47,12 +50,17 @@ class Reader(Generic[T]):
         """Entries waiting to be taken."""
         return len(self._items)
 
-    async def take(self) -> list[T]:
-        """Everything queued, in order, waiting for at least one item; an empty list once the stream has ended."""
+    async def take(self, within_s: float | None = None) -> list[T]:
+        """Everything queued, in order, waiting for at least one item; an empty list once the stream has ended. Raises
+        TimeoutError if none comes for ``within_s`` seconds, which a reader says the same each time."""
         while not self._items:
             if self._ended:
                 return []
-            self._wakeup = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            self._wakeup = loop.create_future()
+            self._late_at_s = math.inf if within_s is None else loop.time() + within_s
+            if within_s is not None and self._timer is None:
+                self._timer = loop.call_at(self._late_at_s, self._look_for_lateness, loop)
             try:
                 await self._wakeup
             finally:
@@ -61,6 +69,16 @@ class Reader(Generic[T]):
         self._items.clear()
         self._bytes = 0
         return items
+
+    def _look_for_lateness(self, loop: asyncio.AbstractEventLoop) -> None:
+        # One timer for many takes: to set one for each would cost more than the taking.
+        self._timer = None
+        if self._wakeup is None or self._wakeup.done() or self._late_at_s == math.inf:
+            return
+        if loop.time() < self._late_at_s:
+            self._timer = loop.call_at(self._late_at_s, self._look_for_lateness, loop)
+        else:
+            self._wakeup.set_exception(TimeoutError())
 
     def offer(self, item: T, size: int) -> None:
         """Queue an item of ``size`` bytes, or drop to the next start. Called by the fanout only."""
@@ -88,6 +106,12 @@ class Reader(Generic[T]):
         self._ended = True
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
+
+    def close(self) -> None:
+        """Nobody reads here any more. Called by the fanout only."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class Fanout(Generic[T]):
@@ -125,6 +149,7 @@ class Fanout(Generic[T]):
             yield reader
         finally:
             self._readers.remove(reader)
+            reader.close()
 
     def end(self) -> None:
         """Let every reader finish what it has and stop."""

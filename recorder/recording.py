@@ -183,8 +183,7 @@ class Recording:
         overflows = reader.overflows
         while True:
             try:
-                async with asyncio.timeout(self._settings.away_s):
-                    events = await reader.take()
+                events = await reader.take(self._settings.away_s)
             except TimeoutError:
                 # Media that has come while this task could not run is no absence.
                 if not reader.queued_bytes:

@@ -17,12 +17,13 @@ import base64
 import hashlib
 import json
 import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
+
+from isal.isal_zlib import crc32
 
 from media.unit import NS_PER_S, Track
 from recorder.chain import chain_after
@@ -180,10 +181,10 @@ def media_path(journal: Path) -> Path:
 
 def frame_head(kind: Kind, *payload: bytes | memoryview) -> bytes:
     """The head of a frame whose payload is the given pieces joined."""
-    checksum = zlib.crc32(bytes((kind,)))
+    checksum = crc32(bytes((kind,)))
     length = 0
     for piece in payload:
-        checksum = zlib.crc32(piece, checksum)
+        checksum = crc32(piece, checksum)
         length += len(piece)
     return FRAME.pack(length, kind, checksum)
 
@@ -229,7 +230,7 @@ class SegmentBuilder:
             self._checksums[track_id] = self._sizes[track_id] = self._samples[track_id] = 0
             self._first_dts[track_id] = dts
         self._hashes[track_id].update(data)
-        self._checksums[track_id] = checksum = zlib.crc32(data, self._checksums[track_id])
+        self._checksums[track_id] = checksum = crc32(data, self._checksums[track_id])
         self._sizes[track_id] += len(data)
         self._duration[track_id] = dts + duration - self._first_dts[track_id]
         self._samples[track_id] += samples

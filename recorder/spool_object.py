@@ -8,11 +8,12 @@ import contextlib
 import errno
 import hashlib
 import os
-import zlib
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
 from typing import Final
+
+from isal.isal_zlib import crc32
 
 from media.errors import ContainerError
 from media.fmp4_read import read_fragments
@@ -178,7 +179,7 @@ def _checked(spool: SpoolFile, out: RawIOBase | None) -> _Checked:
                 if item.offset != position or not 0 < item.size == _length(found):
                     raise _damaged(spool, segment)
                 media = memoryview(buffer)[: item.size]
-                if not reader.read_into(media, found) or zlib.crc32(media) != segment.checksums.get(item.track_id):
+                if not reader.read_into(media, found) or crc32(media) != segment.checksums.get(item.track_id):
                     raise _damaged(spool, segment)
                 whole.update(media)
                 if out is not None:

@@ -3,11 +3,12 @@
 import contextlib
 import json
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from isal.isal_zlib import crc32
 
 from media.unit import GapCause
 from recorder.errors import SpoolDamagedError, SpoolError
@@ -58,7 +59,7 @@ def _frames(file: BinaryIO, size: int) -> Iterator[_Frame]:
         if kind is not None:
             payload = file.read(length)
             offset, after = at + FRAME.size, at + FRAME.size + length
-            whole = zlib.crc32(payload, zlib.crc32(bytes((kind,)))) == checksum
+            whole = crc32(payload, crc32(bytes((kind,)))) == checksum
             if whole or (after < size and _head(file, after, size)[0] is not None):
                 yield _Frame(kind, payload if whole else None, offset, after)
                 at = after
@@ -84,7 +85,7 @@ def _next_whole(file: BinaryIO, at: int, size: int) -> int | None:
         left -= length
         if left < 0:
             return None
-        if zlib.crc32(data[begin + FRAME.size : end], zlib.crc32(bytes((kind,)))) == checksum:
+        if crc32(data[begin + FRAME.size : end], crc32(bytes((kind,)))) == checksum:
             return at + begin
     return None
 
@@ -152,7 +153,7 @@ class _Reading:
         offset, length, checksum = PLACE.unpack_from(payload, CHUNK.size)
         track_id = CHUNK.unpack_from(payload)[2]
         data = self._media.read(offset, length)
-        if data is not None and zlib.crc32(data, builder.checksums.get(track_id, 0)) == checksum:
+        if data is not None and crc32(data, builder.checksums.get(track_id, 0)) == checksum:
             self._add(builder, payload, data, (Source.MEDIA, offset, length))
             self.media_end = offset + length
         else:
@@ -193,7 +194,7 @@ class _Reading:
         """Whether the media file has all tracks of the segment, as it should once the segment has ended."""
         for item in facts.ranges:
             data = self._media.read(item.offset, item.size)
-            if data is None or zlib.crc32(data) != checksums[item.track_id]:
+            if data is None or crc32(data) != checksums[item.track_id]:
                 return False
             self.media_end = max(self.media_end, item.offset + item.size)
         return True
@@ -307,7 +308,7 @@ def _scan(path: Path) -> SpoolFile | None:
             if kind is Kind.CHUNK:
                 track_id = CHUNK.unpack_from(payload)[2]
                 sizes[track_id] = sizes.get(track_id, 0) + length - CHUNK.size
-            elif zlib.crc32(payload, zlib.crc32(bytes((kind,)))) != checksum or (header is None) != (
+            elif crc32(payload, crc32(bytes((kind,)))) != checksum or (header is None) != (
                 kind is Kind.HEADER
             ):
                 return None
