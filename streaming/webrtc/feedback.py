@@ -4,18 +4,21 @@ RFC 4585 (generic NACK, PLI) and draft-alvestrand-rmcat-remb. One :class:`TrackF
 :class:`RateAdvice` a session; neither sends anything itself.
 """
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiortc.rtp import (
     RTCP_PSFB_APP,
     RTCP_PSFB_PLI,
+    RTCP_RTPFB,
     RTCP_RTPFB_NACK,
     RtcpPsfbPacket,
-    RtcpRtpfbPacket,
     pack_remb_fci,
 )
 
+_HEAD = struct.Struct("!BBHII")
+_ENTRY = struct.Struct("!HH")
 _MS = 1_000_000
 _MAX_MISSING = 256
 _RESET_AFTER = 1_000
@@ -40,7 +43,7 @@ class _Missing:
 
 
 class TrackFeedback:
-    """Which packets of one medium are missing. Times are Unix nanoseconds, as given with the packets."""
+    """Which packets of one medium are missing. Times are nanoseconds of any clock that is never set back."""
 
     def __init__(self, settings: FeedbackSettings | None = None) -> None:
         self._settings = settings or FeedbackSettings()
@@ -117,8 +120,17 @@ class RateAdvice:
 
 
 def nack(ours: int, theirs: int, sequences: Sequence[int]) -> bytes:
-    """A generic NACK (RFC 4585, 6.2.1) for ``sequences``, in ascending order."""
-    return bytes(RtcpRtpfbPacket(RTCP_RTPFB_NACK, ours, theirs, list(sequences)))
+    """A generic NACK (RFC 4585, 6.2.1) for ``sequences``, in ascending order, which goes on at 0 after 65535."""
+    entries: list[tuple[int, int]] = []
+    for sequence in sequences:
+        first, mask = entries[-1] if entries else (sequence, 0)
+        ahead = (sequence - first - 1) & 0xFFFF
+        if ahead < 16:
+            entries[-1] = (first, mask | 1 << ahead)
+        else:
+            entries.append((sequence, 0))
+    head = _HEAD.pack(0x80 | RTCP_RTPFB_NACK, RTCP_RTPFB, 2 + len(entries), ours, theirs)
+    return head + b"".join(_ENTRY.pack(*entry) for entry in entries)
 
 
 def picture_loss(ours: int, theirs: int) -> bytes:

@@ -233,7 +233,8 @@ class RelayTrack:
     def _measure(self, now_ns: int, size: int) -> None:
         self._recent.append((now_ns, size))
         self._recent_bytes += size
-        while now_ns - self._recent[0][0] > _RATE_WINDOW_NS:
+        # What is from the future was measured before the wall clock was set back.
+        while not 0 <= now_ns - self._recent[0][0] <= _RATE_WINDOW_NS:
             self._recent_bytes -= self._recent.popleft()[1]
 
     def _remember(self, batch: Batch, unit: AccessUnit) -> None:

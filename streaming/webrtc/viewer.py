@@ -298,7 +298,8 @@ class Viewer:
 
     def _report(self, packet: bytes, arrival_ns: int) -> None:
         """RTCP of the viewer. A flood of it is not read."""
-        if arrival_ns - self._reports_since_ns > NS_PER_S:
+        # The wall clock may be set back: then a new second begins too.
+        if not 0 <= arrival_ns - self._reports_since_ns <= NS_PER_S:
             self._reports_since_ns = arrival_ns
             self._reports = 0
             self._again_left = _MAX_AGAIN_PER_S
@@ -313,7 +314,7 @@ class Viewer:
             return
         if report.keyframe == video.shape.ssrc:
             self._counters.keyframes_asked += 1
-            if arrival_ns - self._keyframe_ns > _KEYFRAME_AGAIN_NS and not self.behind:
+            if not 0 <= arrival_ns - self._keyframe_ns <= _KEYFRAME_AGAIN_NS and not self.behind:
                 self._keyframe_ns = arrival_ns
                 self.rejoin()
         if report.fraction_lost is not None and video.shape.ssrc in report.fraction_lost:

@@ -134,6 +134,9 @@ class Publisher:
         self._counted = (0, 0)
         self._reported_ns = 0
         self._connected_ns = 0
+        # One of a publisher before does not count.
+        self._keyframe = session.stream.last_keyframe
+        self._keyframe_ns = -round(self.settings.keyframe_s * NS_PER_S)
 
     @property
     def media(self) -> tuple[MediaDescription, ...]:
@@ -181,8 +184,9 @@ class Publisher:
         payload_type = packet[1] & 0x7F
         for medium in self._mediums:
             if payload_type in medium.payload_types:
-                medium.last_ns = arrival_ns
-                medium.feedback.packet(packet, arrival_ns)
+                # Not the arrival, which is wall clock: that may be set, in the middle of a meeting.
+                medium.last_ns = self._clock.monotonic_ns()
+                medium.feedback.packet(packet, medium.last_ns)
                 feed.rtp(medium.index, packet, arrival_ns)
                 return
 
@@ -195,7 +199,7 @@ class Publisher:
                 feed.rtcp(medium.index, packet, arrival_ns)
 
     def _silent(self) -> bool:
-        now_ns = self._clock.utc_ns()
+        now_ns = self._clock.monotonic_ns()
         last_ns = max((medium.last_ns for medium in self._mediums), default=0)
         if last_ns == 0:
             if self._connected_ns == 0 and self.peer.state == "connected":
@@ -205,7 +209,7 @@ class Publisher:
 
     def _tell(self, feed: PushedFeed) -> None:
         """Ask for what is missing; report once in a while."""
-        now_ns = self._clock.utc_ns()
+        now_ns = self._clock.monotonic_ns()
         for medium in self._mediums:
             if medium.feedback.ssrc == 0:
                 continue
@@ -222,7 +226,9 @@ class Publisher:
 
     def _needs_keyframe(self, now_ns: int) -> bool:
         newest = self._session.stream.last_keyframe
-        return newest is None or now_ns - newest.utc_ns > self.settings.keyframe_s * NS_PER_S
+        if newest is not self._keyframe:
+            self._keyframe, self._keyframe_ns = newest, now_ns
+        return newest is None or now_ns - self._keyframe_ns > self.settings.keyframe_s * NS_PER_S
 
     def _report(self, feed: PushedFeed) -> None:
         sources = [medium.feedback.ssrc for medium in self._mediums if medium.feedback.ssrc]
