@@ -25,6 +25,10 @@ from streaming.webrtc.viewer import Viewer
 log = logging.getLogger(__name__)
 
 _REPORT_NS = 4 * NS_PER_S
+_SOUND_S = 0.5
+"""So long after a stream's first picture its sound may begin."""
+
+_OPUS_AGAIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,17 @@ class Relay:
         self._opus_task: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._decodable = asyncio.Event()
+        self._heard = asyncio.Event()
+        # Keyframes taken: in its first GOP a stream shows whether it has B-frames.
+        self._gops = 0
         self._reported_ns = 0
+        # Right behind a keyframe none of the stream's sound is cached.
+        known = next((track for track in stream.tracks if isinstance(track, AudioTrack)), stream.announced)
+        if known is not None:
+            self.audio = RelayTrack(known, secrets.randbits(14))
+        if stream.tracks or known is not None:
+            self._heard.set()
         if stream.announced is not None:
-            self.audio = RelayTrack(stream.announced, secrets.randbits(14))
             self._decodable.set()
 
     @property
@@ -76,6 +88,13 @@ class Relay:
             return
         if self.ended or self.video is None or not self.video.backlog:
             raise StreamAwayError("no pictures come", camera=self.stream.id.camera)
+
+    async def sounding(self) -> None:
+        """Wait a moment for the sound of a stream that has only just begun to bring pictures."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SOUND_S):
+                await self._heard.wait()
+        self._heard.set()
 
     def watch(self, viewer: Viewer) -> None:
         """Send pictures to a viewer from now on, beginning with the newest keyframe."""
@@ -137,11 +156,17 @@ class Relay:
             if self.video is None or self.video.track.codec is not item.track.codec:
                 self._changed(self.video is not None)
                 self.video = RelayTrack(item.track, secrets.randbits(14))
+            was_reordered = self.video.reordered
             batch = self.video.batch(item, now_ns)
+            self._gops += batch.starts
+            if self.video.reordered and not was_reordered and self._gops == 1:
+                # Whoever came between the keyframe and its first B-frame was told that all is well.
+                self._dismiss()
             await self._hand_out(batch, self.video, self._watching)
             if batch.starts:
                 self._decodable.set()
         else:
+            self._heard.set()
             if self.audio is None or not _same_sound(self.audio.track, item.track):
                 # Whoever listens was told of another codec: silence for them, not noise.
                 if self.audio is not None:
@@ -155,7 +180,9 @@ class Relay:
         await audience.give(batch, track)
         batch.distributed()
         now_ns = self._clock.utc_ns()
-        if track.is_video and now_ns - self._reported_ns > _REPORT_NS:
+        # Where there is sound alone it is the sound that is reported on; the wall clock may be set back.
+        is_due = not 0 <= now_ns - self._reported_ns <= _REPORT_NS
+        if is_due and (track.is_video or self.video is None):
             self._reported_ns = now_ns
             for viewer in audience.viewers:
                 viewer.report(self._clock.utc_ns())
@@ -168,13 +195,16 @@ class Relay:
             viewer.report(self._clock.utc_ns())
 
     async def _relay_opus(self, transcoders: OpusTranscoders) -> None:
-        async with transcoders.listen(self.stream, "webrtc") as reader:
-            while units := await reader.take():
-                for unit in units:
-                    if self.opus is None:
-                        self.opus = RelayTrack(unit.track, secrets.randbits(14))
-                    batch = self.opus.batch(unit, self._clock.utc_ns())
-                    await self._hand_out(batch, self.opus, self._listening_opus)
+        while not self.ended:
+            async with transcoders.listen(self.stream, "webrtc") as reader:
+                while units := await reader.take():
+                    for unit in units:
+                        if self.opus is None:
+                            self.opus = RelayTrack(unit.track, secrets.randbits(14))
+                        batch = self.opus.batch(unit, self._clock.utc_ns())
+                        await self._hand_out(batch, self.opus, self._listening_opus)
+            # The stream is over, or its transcoder has failed: whoever listens shall not hear silence for ever.
+            await asyncio.sleep(_OPUS_AGAIN_S)
 
     def _changed(self, was_there: bool) -> None:
         """The pictures' codec is another than the viewers were told: they have to ask anew."""
@@ -212,6 +242,7 @@ class Relays:
         self._transcoders = transcoders
         self._turns = Turns()
         self._open: dict[LiveStream, _Open] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -221,6 +252,7 @@ class Relays:
     ) -> None:
         for entry in list(self._open.values()):
             await self._close(entry)
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
     def __len__(self) -> int:
         """How many relays are open."""
@@ -253,13 +285,20 @@ class Relays:
                 entry.timer = loop.call_later(self.settings.idle_s, self._idle, entry)
 
     def _idle(self, entry: "_Open") -> None:
-        entry.closing = asyncio.ensure_future(self._close(entry))
+        # At once: whoever comes before it is closed must not get this one.
+        self._forget(entry)
+        closing = asyncio.create_task(self._close(entry))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    def _forget(self, entry: "_Open") -> None:
+        if self._open.get(entry.relay.stream) is entry:
+            del self._open[entry.relay.stream]
 
     async def _close(self, entry: "_Open") -> None:
         if entry.timer is not None:
             entry.timer.cancel()
-        if self._open.get(entry.relay.stream) is entry:
-            del self._open[entry.relay.stream]
+        self._forget(entry)
         entry.task.cancel()
         await asyncio.gather(entry.task, return_exceptions=True)
         await entry.relay.close()
@@ -271,7 +310,6 @@ class _Open:
     task: asyncio.Task[None]
     holders: int = 0
     timer: asyncio.TimerHandle | None = None
-    closing: asyncio.Future[None] | None = None
 
 
 def _tell(task: asyncio.Task[None]) -> None:

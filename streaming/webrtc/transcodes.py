@@ -125,19 +125,23 @@ class Transcodes:
         return shared
 
     def _idle(self, source: LiveStream) -> None:
-        ending = asyncio.ensure_future(self._stop(source))
+        # At once: whoever comes before it has ended must not get this one.
+        ending = asyncio.ensure_future(self._end(self._shared.pop(source)))
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
 
     async def _stop(self, source: LiveStream) -> None:
         shared = self._shared.pop(source, None)
-        if shared is None:
-            return
+        if shared is not None:
+            await self._end(shared)
+
+    @staticmethod
+    async def _end(shared: _Shared) -> None:
         if shared.timer is not None:
             shared.timer.cancel()
         shared.task.cancel()
         await asyncio.gather(shared.task, return_exceptions=True)
-        log.info("transcode of %s ended", source.id.camera)
+        log.info("transcode of %s ended", shared.target.id.camera)
 
     def _ended(self, source: LiveStream, task: asyncio.Task[None]) -> None:
         """The source is over, or the worker keeps dying: whoever comes next starts another."""

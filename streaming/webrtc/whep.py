@@ -232,6 +232,8 @@ class WhepSessions:
                 # Opened just now, it has not seen the stream's cached sound yet.
                 with contextlib.suppress(StreamAwayError):
                     await listened.ready(self._relays.settings.first_keyframe_s)
+        if listened.audio is None and offer.first("audio", receives=True) is not None:
+            await listened.sounding()
         audio = choose_audio(offer, listened, makes_opus=self._relays.makes_opus)
         if video is None and audio is None:
             raise CodecMismatchError("no medium in common", codec="-", offered="-")
