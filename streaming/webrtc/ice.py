@@ -46,6 +46,10 @@ class Path(Protocol):
         """Send packets that lie in ``data`` as ``wire`` says; how many went. ``data`` is good during the call."""
         ...
 
+    def close(self) -> None:
+        """The session is over."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class IceCredentials:
@@ -171,6 +175,8 @@ class IceSession:
         self.on_packet = _ignore
         self._on_path = self.on_expired = _nothing
         self.path = None
+        for path in self.paths:
+            path.close()
         self.paths.clear()
 
     def alive(self) -> None:

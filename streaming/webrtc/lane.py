@@ -154,7 +154,11 @@ class Lane:
                     leaving.append(self._broken(start + at // stride, wire, at))
             # A copy: whoever still holds a view of them, if only in a traceback, would keep the next member out.
             names = bytes(self._names[start * NAME_BYTES : end * NAME_BYTES])
-            for place, error in self._volley.fire(names, end - start):
+            refused = self._volley.fire(names, end - start)
+            if 0 < len(refused) < end - start and any(run.count > 1 for run in runs):
+                # Somebody's were all taken: what was refused is not for want of a kernel that cuts.
+                self._outlet.cut()
+            for place, error in refused:
                 slot, number = divmod(place, len(runs))
                 leaving += self._refused(start + slot, runs[number], error, slot * stride)
         counters = self._outlet.counters

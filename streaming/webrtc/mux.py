@@ -171,6 +171,7 @@ class Mux:
         while len(session.paths) > MAX_PATHS:
             spare = next(path for path in session.paths if path is not session.path)
             session.paths.remove(spare)
+            spare.close()
             for key in [key for key, route in self._routes.items() if route.path is spare]:
                 del self._routes[key]
 

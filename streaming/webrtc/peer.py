@@ -320,13 +320,17 @@ class Peer:
         self._end(CloseReason.GOODBYE)
 
     async def _run(self) -> None:
+        reason = CloseReason.HANDSHAKE
         try:
             reason = await self._live()
+        except Exception:
+            log.exception("webrtc: a session has failed")
         finally:
+            # First: whoever waits must not wait for ever, and no ICE restart may put it back into the mux.
+            self._end(reason)
             self._port.mux.remove(self._ice)
             await self._dtls.close()
-        self._end(reason)
-        self._let_go()
+            self._let_go()
 
     def _let_go(self) -> None:
         """Nobody is told anything any more: what knows each other in a circle would wait for the garbage collector,

@@ -122,6 +122,8 @@ class WebRtcPort:
         """Whose peer is gone? One timer for all sessions."""
         self._looking = asyncio.get_running_loop().call_later(_CONSENT_LOOK_S, self._look)
         self.mux.expire()
+        for outlet in self.outlets:
+            outlet.look()
 
     async def _bind(self) -> None:
         hosts = [self.settings.host] if self.settings.host else ["0.0.0.0", "::"]

@@ -60,6 +60,13 @@ class TcpPath:
             found += (bytes(data[at : min(at + run.size, run.end)]) for at in ends)
         return self.send_many(found)
 
+    def close(self) -> None:
+        """Close the connection: a peer that has vanished never will, and it would count for ever."""
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
+
 
 class _Connection(asyncio.Protocol):
     def __init__(self, access: "TcpAccess") -> None:

@@ -24,17 +24,24 @@ class PortCounters:
     calls: int = 0
 
 
+_FIRST_REST = 12
+_LONGEST_REST = 720
+"""In looks of the port, each some seconds."""
+
+
 class UdpOutlet:
     """One socket as a way out. ``segmentation`` is whether the kernel cuts packets; ``volley`` sends to many at once,
     None where the system cannot."""
 
-    __slots__ = ("_proven", "counters", "segmentation", "socket", "volley")
+    __slots__ = ("_next_rest", "_proven", "_resting", "counters", "segmentation", "socket", "volley")
 
     def __init__(self, sock: socket.socket, counters: PortCounters) -> None:
         self.socket = sock
         self.counters = counters
         self.segmentation = hasattr(sock, "sendmsg")
         self._proven = False
+        self._resting = 0
+        self._next_rest = _FIRST_REST
         self.volley: Volley | None = None
         try:
             self.volley = Volley(sock)
@@ -53,12 +60,21 @@ class UdpOutlet:
         self._proven = True
 
     def uncut(self, error: int | None) -> bool:
-        """Whether ``error`` on sending means that packets were not cut; the socket's first one decides for good."""
+        """Whether ``error`` on sending means that packets were not cut. Before any ever were, it is tried again after a
+        while only, each time a longer one: perhaps it was one address's narrow way, and not the kernel."""
         if error not in _NO_SEGMENTATION:
             return False
-        if not self._proven:
+        if self.segmentation and not self._proven:
             self.segmentation = False
+            self._resting = self._next_rest
+            self._next_rest = min(2 * self._next_rest, _LONGEST_REST)
         return True
+
+    def look(self) -> None:
+        """Told by the port every few seconds."""
+        if self._resting:
+            self._resting -= 1
+            self.segmentation = not self._resting
 
 
 class UdpPath:
@@ -120,6 +136,9 @@ class UdpPath:
                 outlet.counters.sent += run.count
                 return run.count
         return sum(self.send(data[at : min(at + run.size, run.end)]) for at in range(run.start, run.end, run.size))
+
+    def close(self) -> None:
+        """Nothing: the socket is everybody's."""
 
 
 def open_udp(host: str, port: int, *, optional: bool) -> socket.socket | None:

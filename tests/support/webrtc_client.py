@@ -145,6 +145,8 @@ class WebRtcClient:
         self._answers = 0
         self._news = asyncio.Condition()
         self.said_goodbye = asyncio.Event()
+        self.cut = asyncio.Event()
+        """The TCP connection is over."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -295,9 +297,12 @@ class WebRtcClient:
                 await asyncio.sleep(0.01)
 
     async def _frames(self, reader: asyncio.StreamReader) -> None:
-        while True:
-            (size,) = struct.unpack("!H", await reader.readexactly(2))
-            self.arrived(await reader.readexactly(size))
+        try:
+            while True:
+                (size,) = struct.unpack("!H", await reader.readexactly(2))
+                self.arrived(await reader.readexactly(size))
+        finally:
+            self.cut.set()
 
     async def _consent(self) -> None:
         while True:

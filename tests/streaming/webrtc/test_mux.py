@@ -41,6 +41,9 @@ class Way:
         self.sent.append(bytes(data))
         return wire.count
 
+    def close(self) -> None:
+        """Nothing is kept open."""
+
 
 class House:
     """A mux with one session, and what reached it."""

@@ -11,7 +11,8 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from media.clock import SystemClock
 from media.rtcp import build_receiver_report
 from media.rtp import HEADER
-from streaming.webrtc.dtls import Certificates
+from streaming.webrtc import tcp
+from streaming.webrtc.dtls import Certificates, DtlsSrtp
 from streaming.webrtc.errors import SessionGoneError
 from streaming.webrtc.peer import CloseReason, Peer, PeerSettings, PeerState
 from streaming.webrtc.port import PortSettings, WebRtcPort
@@ -218,3 +219,34 @@ async def test_a_taken_port_is_told_at_once() -> None:
                 pass
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
             free.bind(("127.0.0.1", 0))
+
+
+async def test_a_session_that_fails_ends_and_nobody_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(transport: DtlsSrtp, seconds: float) -> None:
+        raise KeyError("what nobody thought of")
+
+    monkeypatch.setattr(DtlsSrtp, "handshake", fails)
+    async with listening() as port, WebRtcClient() as client, asyncio.timeout(LIMIT_S):
+        peer, answer = peer_of(port, client.offer())
+        async with peer:
+            await client.connect(answer, keys=False)
+            with pytest.raises(SessionGoneError):
+                await peer.connected()
+            assert await peer.closed() is CloseReason.HANDSHAKE
+            with pytest.raises(SessionGoneError):
+                peer.restart_ice(WebRtcClient().ice)
+        assert port.mux.sessions == 0
+
+
+async def test_a_session_by_tcp_closes_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "FIRST_CHECK_S", 1.5)
+    async with listening() as port, WebRtcClient() as client, asyncio.timeout(LIMIT_S):
+        peer, answer = peer_of(port, client.offer())
+        async with peer:
+            await client.connect(answer, over="tcp")
+            await peer.connected()
+            # Past the time in which strangers are cut.
+            await asyncio.sleep(1.6)
+            # As if it had vanished: it does not answer the goodbye.
+            client._dtls = None  # noqa: SLF001
+        await client.cut.wait()
