@@ -5,6 +5,7 @@ callbacks of the event loop and never waits; a request about a recording is a ta
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import cast
@@ -17,6 +18,8 @@ from streaming.rtsp.message import Headers, InterleavedFrame, Request, Response,
 from streaming.rtsp.server_login import LogIn
 from streaming.rtsp.server_play import status_of
 from streaming.rtsp.server_session import ConnectionSettings, FeedKeeper, Library, ServerSession
+
+log = logging.getLogger(__name__)
 
 MAX_REQUEST_HEADER_BYTES = 16 * 1024
 MAX_REQUEST_BODY_BYTES = 16 * 1024
@@ -106,7 +109,7 @@ class ServerConnection(asyncio.Protocol):
 
     def check_access(self) -> None:
         """Close the connection if its person may no longer have what is set up. Called when rights may have changed."""
-        if self._session.is_set_up and not self._log_in.stands():
+        if self._session.path and not self._log_in.stands(self._session.path):
             self.close()
 
     def close(self) -> None:
@@ -175,6 +178,10 @@ class ServerConnection(asyncio.Protocol):
             response = await answer
         except RecordingError as error:
             response = Response(status_of(error))
+        except Exception:
+            # Or whoever asked, and all they ask for next, would wait for ever.
+            log.exception("an RTSP request could not be answered")
+            response = Response(500)
         self._work = None
         if response is not None:
             self.respond(response, request)

@@ -41,11 +41,11 @@ class LogIn:
         challenges = self._authenticator.challenges(stale=verdict.stale)
         return Response(401, headers=Headers([("WWW-Authenticate", value) for value in challenges]))
 
-    def stands(self) -> bool:
-        """Whether its person still may have what was set up. Asked when rights may have changed."""
+    def stands(self, path: str) -> bool:
+        """Whether its person still may have ``path``, which is set up. Asked when rights may have changed."""
         if self._authenticator is None or self.user is None:
             return True
-        return self._authenticator.standing(self.user, self._url) == self._password
+        return self._authenticator.standing(self.user, path) == self._password
 
     def looking(self) -> AbstractContextManager[None]:
         """Open while its person looks at what was played."""

@@ -114,9 +114,9 @@ class ServerSession:
         return self._output.overflows if self._output is not None else 0
 
     @property
-    def is_set_up(self) -> bool:
-        """Whether there is something that its person must still be allowed to have."""
-        return self._play is not None
+    def path(self) -> str:
+        """What its person must still be allowed to have; empty while nothing is set up."""
+        return self._play.path if self._play is not None else ""
 
     def answer(self, request: Request) -> Answer:
         """What to say to a request whose person may ask it. Awaiting raises the RecordingErrors."""

@@ -283,6 +283,56 @@ async def test_who_loses_the_right_loses_the_picture(tmp_path: Path, change: str
         assert (await talks[2].ask("GET_PARAMETER")).status == 200
 
 
+async def test_who_asks_for_another_camera_beside_loses_the_first_with_the_right_to_it(tmp_path: Path) -> None:
+    async with wall(tmp_path) as here:
+        live = here.url.replace(f"meeting/{here.made.meeting.id}", f"live/{here.made.meeting.camera_id}")
+        async with rtsp_talk(live, "wang", here.password()) as talk:
+            await talk.ask("DESCRIBE")
+            await set_up(talk, 1)
+            await play(talk)
+            # Refused, since this session plays already; but the person may have it.
+            other = here.home.county.cameras[1].id
+            refused = await talk.ask("SETUP", live.rpartition("/")[0] + f"/{other}/track1", Transport="RTP/AVP/TCP")
+            assert refused.status == 455
+            async with here.home.database.transaction() as repos:
+                camera = await repos.cameras.get(here.made.meeting.camera_id)
+                await repos.cameras.update(replace(camera, supervision_allowed=False))
+            await here.county.refresh()
+            async with asyncio.timeout(20):
+                with contextlib.suppress(EOFError, ConnectionError):
+                    while True:
+                        await talk.read_more()
+            assert here.server.viewers == 0
+
+
+@pytest.mark.parametrize("path", ["/meeting/\udcff", "/meeting/a%00b", "/meeting/a%ED%A0%80"])
+async def test_a_meeting_that_can_have_no_such_name_is_not_found(tmp_path: Path, path: str) -> None:
+    async with wall(tmp_path) as here:
+        url = here.url.partition("/meeting/")[0] + path
+        async with rtsp_talk(url, "wang", here.password()) as talk, asyncio.timeout(20):
+            assert (await talk.ask("DESCRIBE")).status == 404
+
+
+async def test_a_query_of_many_fields_gets_an_answer(tmp_path: Path) -> None:
+    async with wall(tmp_path) as here, here.talk(query="?" + "&".join("t=1" for _ in range(40))) as talk:
+        async with asyncio.timeout(20):
+            assert (await talk.ask("DESCRIBE")).status == 404
+            assert (await talk.ask("OPTIONS")).status == 200
+
+
+async def test_a_fault_of_ours_gets_an_answer_and_the_connection_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise LookupError("broken")
+
+    async with wall(tmp_path) as here, here.talk() as talk, asyncio.timeout(20):
+        with monkeypatch.context() as patch:
+            patch.setattr(RtspRecordings, "open", broken)
+            assert (await talk.ask("DESCRIBE")).status == 500
+        assert (await talk.ask("DESCRIBE")).status == 200
+
+
 async def test_a_change_of_codec_ends_the_session_where_decoders_could_not_go_on(tmp_path: Path) -> None:
     async with wall(tmp_path, with_codec_change()) as here, here.talk() as talk:
         await talk.ask("DESCRIBE")

@@ -1,6 +1,7 @@
 """Recorded meetings over RTSP: ``rtsp://…/meeting/{id}``, from ``?t=`` on, under the same rules as recorded HLS."""
 
 import contextlib
+import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Executor
@@ -27,6 +28,7 @@ from web.errors import OutsideAreaError
 
 log = structlog.get_logger("web.rtsp")
 _MAX_REMEMBERED = 1000
+_MEETING = re.compile(r"/*meeting/([A-Za-z0-9_-]{1,64})/*")
 
 
 class RtspRecordings:
@@ -125,14 +127,17 @@ class RecordedMeetingSource:
 
 
 def meeting_of(path: str) -> str:
-    """The meeting in ``/meeting/{id}``; empty for another path."""
-    parts = path.strip("/").split("/")
-    return parts[1] if len(parts) == 2 and parts[0] == "meeting" else ""
+    """The meeting in ``/meeting/{id}``; empty for another path, and for what no meeting is called."""
+    match = _MEETING.fullmatch(path)
+    return match[1] if match is not None else ""
 
 
 def _start_of(query: str, playout: Playout) -> int:
     """Where ``t`` says to begin, play time. Raises RangeInvalidError."""
-    values = parse_qs(query, max_num_fields=16)
+    try:
+        values = parse_qs(query, max_num_fields=16)
+    except ValueError:
+        raise RangeInvalidError("too many fields") from None
     text = (values.get("t") or values.get("clock") or [""])[-1].removeprefix("clock=").removeprefix("npt=")
     if not text:
         return 0
