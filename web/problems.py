@@ -19,6 +19,7 @@ from storage.errors import StorageError
 from streaming.errors import StreamingError
 from web.api.schemas.common import FieldError, Problem
 from web.errors import (
+    BodyInvalidError,
     BodyTooLargeError,
     FieldsInvalidError,
     MethodNotAllowedError,
@@ -58,6 +59,7 @@ STATUS: Mapping[str, int] = {
     "webrtc-picture-unplayable": 406,
     "webrtc-session-changed": 412,
     "webrtc-session-gone": 404,
+    "webrtc-session-unnamed": 428,
     "webrtc-too-many": 429,
     "webrtc-transcodes-full": 503,
     "window-timeout": 503,
@@ -150,6 +152,9 @@ def middleware(catalog_of: Callable[[web.Request], Catalog]) -> Middleware:
             if isinstance(error, web.HTTPMethodNotAllowed):
                 answer.headers["Allow"] = error.headers["Allow"]
             return answer
+        except web.RequestPayloadError:
+            # A body that is not encoded as its head says.
+            return _instead(request, describe(BodyInvalidError(), catalog_of(request)))
         except TYPED_ERRORS as error:
             problem = describe(error, catalog_of(request))
             if problem.status >= 500:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from media.clock import Clock
 from media.unit import NS_PER_S
-from streaming.webrtc.errors import TooManySessionsError
+from streaming.webrtc.errors import SessionChangedError, SessionUnnamedError, TooManySessionsError
 
 
 class Admission:
@@ -39,6 +39,15 @@ class Admission:
             yield
         finally:
             self._opening -= 1
+
+
+def check_etag(if_match: str | None, etag: str) -> None:
+    """Whether a PATCH is for the session as it is; ``if_match`` is the header as it came. A restart may say "*"
+    (RFC 9725, 4.3). Raises SessionUnnamedError, SessionChangedError."""
+    if if_match is None:
+        raise SessionUnnamedError("no If-Match")
+    if if_match.strip() not in {etag, "*"}:
+        raise SessionChangedError("the session has changed")
 
 
 def new_etag() -> str:

@@ -8,6 +8,7 @@ StreamingError
     ├── PictureUnplayableError pictures that this viewer could not show as they are
     ├── StreamAwayError       no such stream, or it brings no media now
     ├── SessionGoneError      a session that is over, or never was
+    ├── SessionUnnamedError   a request that does not say which state of the session it is for
     ├── SessionChangedError   the ETag of a request is not the session's
     ├── TooManySessionsError  as many sessions as the settings allow
     └── TranscodesFullError   the pictures would have to be transcoded, and as many are as the settings allow
@@ -56,6 +57,12 @@ class SessionGoneError(WebRtcError):
     """A session that is over, or never was."""
 
     code = "webrtc-session-gone"
+
+
+class SessionUnnamedError(WebRtcError):
+    """A PATCH without If-Match (RFC 9725, 4.3.2): one that comes late could not be told from a restart."""
+
+    code = "webrtc-session-unnamed"
 
 
 class SessionChangedError(WebRtcError):

@@ -19,14 +19,13 @@ from typing import Self
 from media.clock import Clock
 from media.stream import LiveStream, Quality, StreamId
 from streaming.webrtc.adaptation import Adaptation, AdaptationSettings
-from streaming.webrtc.admission import Admission, new_etag
+from streaming.webrtc.admission import Admission, check_etag, new_etag
 from streaming.webrtc.choice import Agreed, choose_audio, choose_video
 from streaming.webrtc.dtls import Certificates
 from streaming.webrtc.errors import (
     CodecMismatchError,
     OfferUnsuitableError,
     PictureUnplayableError,
-    SessionChangedError,
     SessionGoneError,
     StreamAwayError,
     WebRtcError,
@@ -179,14 +178,13 @@ class WhepSessions:
     def patch(self, session_id: str, text: str, if_match: str | None) -> tuple[WhepSession, str | None]:
         """Take candidates of the viewer's, or begin ICE anew; the answer's fragment in the latter case.
 
-        ``if_match`` is the header as it came. Raises SessionGoneError, SessionChangedError, OfferBrokenError.
+        ``if_match`` is the header as it came. Raises SessionGoneError, SessionUnnamedError, SessionChangedError,
+        OfferBrokenError.
         """
         session = self.session(session_id)
         fragment = parse_fragment(text)
         restart = fragment.ice is not None and fragment.ice != session.peer.remote_ice
-        # RFC 9725, 4.3.2: a restart may say "*"; candidates name the session they belong to.
-        if if_match is not None and if_match.strip() not in {session.etag, "*"}:
-            raise SessionChangedError("the session has changed")
+        check_etag(if_match, session.etag)
         if not restart or fragment.ice is None:
             return session, None
         local = session.peer.restart_ice(fragment.ice)

@@ -18,9 +18,9 @@ from media.clock import Clock
 from media.stream import StreamId
 from streaming.errors import PublisherThereError
 from streaming.pushed_session import PushedSession
-from streaming.webrtc.admission import Admission, new_etag
+from streaming.webrtc.admission import Admission, check_etag, new_etag
 from streaming.webrtc.dtls import Certificates
-from streaming.webrtc.errors import SessionChangedError, SessionGoneError, StreamAwayError
+from streaming.webrtc.errors import SessionGoneError, StreamAwayError
 from streaming.webrtc.fragment import parse_fragment, write_fragment
 from streaming.webrtc.port import WebRtcPort
 from streaming.webrtc.whip import IngestSettings, Publisher
@@ -127,13 +127,12 @@ class WhipSessions:
     def patch(self, session_id: str, text: str, if_match: str | None) -> tuple[WhipSession, str | None]:
         """Take candidates, or begin ICE anew: a phone has changed networks. The answer's fragment in the latter case.
 
-        Raises SessionGoneError, SessionChangedError, OfferBrokenError.
+        Raises SessionGoneError, SessionUnnamedError, SessionChangedError, OfferBrokenError.
         """
         session = self.session(session_id)
         fragment = parse_fragment(text)
         peer = session.publisher.peer
-        if if_match is not None and if_match.strip() not in {session.etag, "*"}:
-            raise SessionChangedError("the session has changed")
+        check_etag(if_match, session.etag)
         if fragment.ice is None or fragment.ice == peer.remote_ice:
             return session, None
         local = peer.restart_ice(fragment.ice)

@@ -260,3 +260,27 @@ async def test_one_person_cannot_flood_a_room(village: Service) -> None:
     assert busy["retry_after_s"] > 0
     village.clock.shift_s += 61
     await write(east, meeting, "x", "key-99999999")
+
+
+async def test_a_browser_that_is_also_a_tv_speaks_for_whoever_its_page_is(village: Service) -> None:
+    east = await village.logged_in("east")
+    meeting = await running_meeting(east)
+    # The official has tried the TV's page out in the browser of the desk.
+    await east.json("POST", "/sites/hall-east/devices", 201, json={"code": await shown_code(east)})
+    tv = (await east.json("GET", "/room"))["csrf_token"]
+    county = await village.logged_in("official")
+    elsewhere = await running_meeting(county, "west")
+    voice, camera = f"/live/meetings/{elsewhere}/voice", "/live/camera-east/whip"
+
+    async def asked(path: str, csrf: str) -> int:
+        headers = {"X-CSRF-Token": csrf, "Content-Type": "application/sdp"}
+        return (await east.client.post(path, data="nonsense", headers=headers)).status
+
+    # As a person: not that camera's area, but her own room's voice, and its camera.
+    assert await asked(voice, east.csrf) == 403
+    assert await asked(f"/live/meetings/{meeting}/voice", east.csrf) == 400
+    assert await asked(camera, east.csrf) == 503
+    # As a TV: its own room alone.
+    assert await asked(voice, tv) == 403
+    assert await asked(f"/live/meetings/{meeting}/voice", tv) == 400
+    assert await asked(f"/live/meetings/{meeting}/voice", "0" * 64) == 403

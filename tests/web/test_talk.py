@@ -22,6 +22,7 @@ from tests.support.webrtc_client import OPUS, PCMA, WebRtcClient
 from tests.web.conftest import Api, Service, fill, run, settings
 from tests.web.live_county import running_meeting
 from tests.web.test_flow import add_camera, state_of
+from web.live import rights
 
 SDP = {"Content-Type": "application/sdp"}
 LIMIT_S = 90
@@ -214,3 +215,17 @@ async def test_who_may_not_speak_and_when(hall: Hall) -> None:
     closed = await hall.ask(official, offer)
     assert closed.status == 409
     assert (await closed.json())["code"] == "talk-closed"
+
+
+async def test_the_voice_ends_with_the_right_to_speak(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rights, "CHECK_S", 0.1)
+    official, security = await hall.service.logged_in("east"), await hall.service.logged_in("security")
+    async with WebRtcClient() as mouth, asyncio.timeout(LIMIT_S):
+        asked = await hall.ask(official, a_voice(mouth))
+        await mouth.connect(await asked.text())
+        async with saying(mouth) as sent:
+            await until(lambda: len(sent) >= 25, LIMIT_S)
+            person = {"display_name": "East", "role": "archivist", "organization_id": "town-east"}
+            await security.json("PUT", "/users/u-east", json=person)
+            async with asyncio.timeout(20):
+                await mouth.said_goodbye.wait()

@@ -15,7 +15,7 @@ from storage.records import Role
 from streaming.webrtc.admission import Admission
 from tests.support.fake_camera import Behaviour, FakeCamera, fake_camera
 from tests.support.webrtc_client import H265, OPUS, PCMA, VP8, WebRtcClient
-from tests.web.conftest import Api, Service, fill, run, settings
+from tests.web.conftest import PASSWORD, Api, Service, fill, run, settings
 from tests.web.test_flow import add_camera, state_of, until
 from web.live import rights
 from web.live.webrtc import WEBRTC, IceServer, WebRtc
@@ -117,6 +117,9 @@ async def test_candidates_and_an_ice_restart_come_by_patch(house: House) -> None
         assert trickled.status == 204
         assert (await patch(trickle, **{"If-Match": '"other"'})).status == 412
         assert (await patch("nonsense", **{"If-Match": tag})).status == 400
+        # RFC 9725, 4.3.2: without one, a fragment that comes late could not be told from a restart.
+        unnamed = await patch("a=ice-ufrag:late\r\na=ice-pwd:0123456789012345678901\r\n")
+        assert (unnamed.status, (await unnamed.json())["code"]) == (428, "webrtc-session-unnamed")
         assert (await patch(trickle, **{"Content-Type": "text/plain"})).status == 415
 
         fresh = WebRtcClient().ice
@@ -193,6 +196,20 @@ async def test_options_tell_other_sites_what_is_taken(house: House) -> None:
     assert answer.status == 204
     assert answer.headers["Accept-Post"] == "application/sdp"
     assert "PATCH" in answer.headers["Access-Control-Allow-Methods"]
+
+
+async def test_log_ins_of_turn_servers_are_for_people_alone(house: House) -> None:
+    stranger, official = house.service.browser(), await house.service.logged_in("east")
+    token = house.webrtc.tokens.issue(house.service.services.county.picture.users["u-east"], house.camera_id).token
+    for path in (house.path, f"/live/{house.camera_id}/whip", "/live/meetings/any/talk", "/live/meetings/any/voice"):
+        told = await stranger.client.options(path)
+        assert told.status == 204
+        assert "Link" not in told.headers, path
+        assert "credential" in (await official.client.options(path)).headers["Link"]
+    with_token = await stranger.client.options(house.path, headers={"Authorization": f"Bearer {token}"})
+    assert "credential" in with_token.headers["Link"]
+    elsewhere = await stranger.client.options("/live/other/whep", headers={"Authorization": f"Bearer {token}"})
+    assert "Link" not in elsewhere.headers
 
 
 async def test_other_sites_may_read_why_they_are_refused(house: House) -> None:
@@ -286,6 +303,18 @@ async def test_the_picture_ends_with_the_token(house: House, monkeypatch: pytest
         await client.until(lambda: len(client.packets) > 3)
         house.service.clock.shift_s += 3700
         await client.said_goodbye.wait()
+
+
+async def test_a_token_ends_with_the_password_of_who_asked_for_it(house: House) -> None:
+    official = await house.service.logged_in("east")
+    token = (await official.json("POST", f"/cameras/{house.camera_id}/view-token", 201))["token"]
+    player = house.service.browser()
+    assert (await house.post(player, "v=0", Authorization=f"Bearer {token}")).status == 400
+    await official.json("PUT", "/session", json={"language": "en"})
+    assert (await house.post(player, "v=0", Authorization=f"Bearer {token}")).status == 400
+    change = {"old_password": PASSWORD, "new_password": "Another-Good-1"}
+    await official.json("POST", "/session/password", json=change)
+    assert (await house.post(player, "v=0", Authorization=f"Bearer {token}")).status == 401
 
 
 def test_turn_servers_get_log_ins_that_end() -> None:

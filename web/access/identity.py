@@ -37,13 +37,17 @@ async def authenticate(request: web.Request) -> Principal | None:
 
 
 async def authenticate_room(request: web.Request) -> Principal | None:
-    """The device of a room that asks; where none does, the person. A browser may hold both cookies."""
+    """The device of a room that asks; where none does, the person. A browser may hold both cookies: then its page says
+    with the CSRF token whose it is."""
     if _PRINCIPAL in request:
         return request[_PRINCIPAL]
     token = room_token(request)
     if token and len(token) <= _MAX_TOKEN:
         principal = await request.app[SERVICES].devices.find(token, by_cookie=_bearer(request) is None)
         if principal is not None:
+            safe = request.method in {hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS}
+            if principal.by_cookie and not safe and not _knows_csrf(request, principal):
+                principal = await authenticate(request) or principal
             request[_PRINCIPAL] = principal
             return principal
     return await authenticate(request)
@@ -89,10 +93,12 @@ def check_same_site(request: web.Request, principal: Principal | None) -> None:
     """
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
         raise CsrfError
-    if principal is not None and principal.by_cookie:
-        sent = token_hash(request.headers.get(CSRF_HEADER, ""))
-        if not hmac.compare_digest(sent, principal.csrf_hash):
-            raise CsrfError
+    if principal is not None and principal.by_cookie and not _knows_csrf(request, principal):
+        raise CsrfError
+
+
+def _knows_csrf(request: web.Request, principal: Principal) -> bool:
+    return hmac.compare_digest(token_hash(request.headers.get(CSRF_HEADER, "")), principal.csrf_hash)
 
 
 def catalog_of(request: web.Request) -> Catalog:

@@ -6,7 +6,7 @@ see, the token does not open either: rights are looked up when it is used.
 
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -36,6 +36,7 @@ class ViewToken:
 class _Held:
     user_id: str
     camera_id: str
+    password_hash: str = field(repr=False)
     until_ns: int
     expires_at: datetime
 
@@ -54,20 +55,22 @@ class ViewTokens:
         token = PREFIX + secrets.token_urlsafe(32)
         life_ns = int(self._lifetime_s * NS_PER_S)
         expires_at = datetime.fromtimestamp((self._clock.utc_ns() + life_ns) / NS_PER_S, UTC)
-        self._held[token_hash(token)] = _Held(user.id, camera_id, self._clock.monotonic_ns() + life_ns, expires_at)
+        until_ns = self._clock.monotonic_ns() + life_ns
+        self._held[token_hash(token)] = _Held(user.id, camera_id, user.password_hash, until_ns, expires_at)
         while len(self._held) > _MAX:
             self._held.popitem(last=False)
         return ViewToken(token, expires_at)
 
     def find(self, token: str, camera_id: str) -> Principal | None:
-        """Who is behind a token; None if it is unknown, too old, of another camera, or its person disabled. It opens
-        nothing but looking."""
+        """Who is behind a token; None if it is unknown, too old, of another camera, or its person disabled or
+        with another password than when they asked for it. It opens nothing but looking."""
         key = token_hash(token)
         held = self._held.get(key)
         if held is None or held.camera_id != camera_id:
             return None
         user = self._county.picture.users.get(held.user_id)
-        if self._clock.monotonic_ns() > held.until_ns or user is None or not user.active:
+        gone = user is None or not user.active or user.password_hash != held.password_hash
+        if user is None or gone or self._clock.monotonic_ns() > held.until_ns:
             del self._held[key]
             return None
         scopes = frozenset({Scope.LIVE_WATCH}) & scopes_of(user.role, user.scopes)

@@ -6,6 +6,7 @@ from aiohttp import hdrs, web
 
 from streaming.webrtc.errors import OfferBrokenError
 from streaming.webrtc.fragment import CONTENT_TYPE
+from web.access.identity import authenticate_room, session_token
 from web.errors import BodyTypeError, NotFoundError
 from web.live.webrtc import WEBRTC, WebRtc
 
@@ -63,9 +64,13 @@ def patched(webrtc: WebRtc, etag: str, fragment: str | None) -> web.Response:
 
 
 async def options(request: web.Request) -> web.Response:
-    """What may be asked for here, and which ICE servers there are (RFC 9725, 4.6)."""
+    """What may be asked for here, and which ICE servers there are (RFC 9725, 4.6): log-ins of theirs are for those who
+    may log in here, not for a browser's question ahead of a request."""
+    webrtc = webrtc_of(request)
     response = web.Response(status=204, headers={"Accept-Post": SDP, "Accept-Patch": CONTENT_TYPE})
-    return with_links(response, webrtc_of(request))
+    token, camera = session_token(request), request.match_info.get("camera", "")
+    known = await authenticate_room(request) or webrtc.tokens.find(token, camera)
+    return response if known is None else with_links(response, webrtc)
 
 
 def with_links(response: web.Response, webrtc: WebRtc) -> web.Response:

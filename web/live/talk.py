@@ -6,7 +6,7 @@ the queue for as long as they ask again every few seconds; DELETE leaves it, or 
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from aiohttp import hdrs, web
@@ -19,7 +19,7 @@ from streaming.talk import Rank, Talker
 from streaming.talk_rooms import talk_stream_id
 from streaming.webrtc.errors import SessionGoneError
 from streaming.webrtc.fragment import CONTENT_TYPE
-from streaming.webrtc.whep import WhepSession
+from streaming.webrtc.peer import Peer
 from web.access.gate import meeting_inside
 from web.access.identity import assume, authenticate, authenticate_room, check_same_site
 from web.access.principal import Principal
@@ -46,6 +46,7 @@ _ID = r"/{session:[A-Za-z0-9_-]{1,64}}"
 _RANKS = {OrganizationLevel.COUNTY: Rank.COUNTY, OrganizationLevel.TOWN: Rank.TOWN}
 
 
+_SPEAKERS = web.AppKey("voice_speakers", Watch)
 _LISTENERS = web.AppKey("voice_listeners", Watch)
 
 
@@ -111,6 +112,8 @@ async def _speak(request: web.Request) -> web.Response:
         raise
     if spoken is not None:
         desk.on_record(spoken)
+    watch = _watch(request, session.publisher.peer, _talker)
+    request.app[_SPEAKERS].begin(session.id, talker.id, f"voice of {place.meeting.id}", watch)
     location = f"/live/meetings/{place.meeting.id}/talk/{session.id}"
     return created(webrtc, location, session.etag, session.answer)
 
@@ -173,25 +176,25 @@ async def _listen(request: web.Request) -> web.Response:
     text = await body_text(request, SDP)
     desk.open(place)
     session = await webrtc.whep.offer(talk_stream_id(place.meeting.id).camera, Quality.MAIN, text)
-    watch = _watch(request, session)
+    watch = _watch(request, session.peer, _listener)
     request.app[_LISTENERS].begin(session.id, principal.user.id, f"voice {place.meeting.id}", watch)
     location = f"/live/meetings/{place.meeting.id}/voice/{session.id}"
     return created(webrtc, location, session.etag, session.answer)
 
 
-async def _watch(request: web.Request, session: WhepSession) -> None:
-    """Who loses the right to listen hears no more."""
+async def _watch(request: web.Request, peer: Peer, check: Callable[[web.Request], Awaitable[object]]) -> None:
+    """Who loses the right to speak or to listen does so no more."""
 
     async def allowed() -> None:
         assume(request, None)
-        await _listener(request)
+        await check(request)
 
     try:
-        await while_allowed(session.peer, allowed)
+        await while_allowed(peer, allowed)
     except (WebError, StorageError) as error:
-        log.info("voice: the right to listen is gone", code=error.code)
+        log.info("voice: the right to it is gone", code=error.code)
     finally:
-        await session.peer.close()
+        await peer.close()
 
 
 async def _own_ear(request: web.Request) -> str:
@@ -215,6 +218,7 @@ async def _stop_listening(request: web.Request) -> web.Response:
 
 def prepare(app: web.Application) -> None:
     """What the handlers keep in the application."""
+    keep_watch(app, _SPEAKERS)
     keep_watch(app, _LISTENERS)
 
 
