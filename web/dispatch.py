@@ -40,6 +40,10 @@ def routes(operations: Iterable[Operation], prefix: str = "/api/v1") -> list[web
 def _handler(operation: Operation) -> Any:
     async def handle(request: web.Request) -> web.StreamResponse:
         services = request.app[SERVICES]
+        if operation.body is not None:
+            # Read before anybody is asked who they are: rights are those at the end of a request, not at its beginning,
+            # which may be long ago.
+            await request.read()
         someone = await (authenticate_room if operation.scope in ROOM_SCOPES else authenticate)(request)
         if operation.unsafe:
             check_same_site(request, someone)

@@ -248,6 +248,15 @@ async def test_the_last_administrator_cannot_be_taken_away(service: Service) -> 
     assert problem["errors"][0]["field"] == "enabled"
 
 
+async def test_the_last_administrator_of_the_county_cannot_be_sent_to_a_town(service: Service) -> None:
+    security = await service.logged_in("security")
+    town = {"username": "town", "display_name": "镇", "password": "Good-Enough-1", "role": "security-administrator"}
+    await security.json("POST", "/users", 201, json={**town, "organization_id": "town-east"})
+    mine = {"display_name": "S", "role": "security-administrator", "organization_id": "town-east"}
+    problem = await security.json("PUT", "/users/u-security", 422, json=mine)
+    assert problem["errors"][0]["title"] == "至少要保留一位可用的管理员"
+
+
 async def test_a_taken_name_is_told_at_its_field(service: Service) -> None:
     security = await service.logged_in("security")
     person = {"username": "EAST", "display_name": "E", "password": "Good-Enough-1", "role": "viewer"}

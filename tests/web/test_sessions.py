@@ -1,11 +1,13 @@
 """Log-in, lock-out, CSRF, idle and total lifetime, log-out, set-up link."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.web.conftest import PASSWORD, Service, fill, run, settings
+from tests.web.conftest import PASSWORD, Api, Service, fill, run, settings
 from web.api.session import make_setup_token
 
 NEW_PASSWORD = "另一个-Password-7"
@@ -237,3 +239,98 @@ async def test_the_cookie_is_secure_behind_a_proxy_that_speaks_https(tmp_path: P
         await plain.log_in("security")
         page = await plain.json("GET", "/audit", params={"action": "login"})
         assert {item["address"] for item in page["items"]} == {"203.0.113.9", "127.0.0.1"}
+
+
+class Held:
+    """A request whose head is sent at once and whose body when it is let go."""
+
+    def __init__(self, api: Api, method: str, path: str, body: bytes) -> None:
+        self._go = asyncio.Event()
+        self._begun = asyncio.Event()
+        self._body = body
+        headers = {"Content-Type": "application/json"}
+        self._task = asyncio.create_task(api.call(method, path, data=self._parts(), headers=headers))
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        yield self._body[:1]
+        self._begun.set()
+        await self._go.wait()
+        yield self._body[1:]
+
+    async def begun(self, service: Service) -> None:
+        """Its head has come."""
+        await self._begun.wait()
+        # Whatever else is asked on the same connections has been answered after it.
+        for _ in range(20):
+            await service.browser().json("GET", "/about")
+
+    async def answer(self) -> Any:
+        self._go.set()
+        return await self._task
+
+
+async def test_a_body_that_is_held_back_brings_no_rights_back(service: Service) -> None:
+    east, security = await service.logged_in("east"), await service.logged_in("security")
+    held = Held(east, "PUT", "/session", b'{"language": "en"}')
+    await held.begun(service)
+    lowered = {"display_name": "E", "role": "viewer", "organization_id": "town-west", "enabled": False}
+    await security.json("PUT", "/users/u-east", json=lowered)
+    assert (await held.answer()).status == 401
+    (person,) = [item for item in (await security.json("GET", "/users"))["items"] if item["id"] == "u-east"]
+    assert (person["enabled"], person["role"], person["organization"]["id"]) == (False, "viewer", "town-west")
+
+
+async def test_what_two_people_change_at_once_is_changed(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password takes a while to be hashed: meanwhile somebody else disables the person."""
+    security, other = await service.logged_in("security"), await service.logged_in("security")
+    hashing, go = asyncio.Event(), asyncio.Event()
+    hash_of = service.services.passwords.hash
+
+    async def slowly(password: str) -> str:
+        hashing.set()
+        await go.wait()
+        return await hash_of(password)
+
+    monkeypatch.setattr(service.services.passwords, "hash", slowly)
+    reset = asyncio.create_task(security.json("POST", "/users/u-east/password", json={"password": NEW_PASSWORD}))
+    await hashing.wait()
+    disabled = {"display_name": "E", "role": "official", "organization_id": "town-east", "enabled": False}
+    await other.json("PUT", "/users/u-east", json=disabled)
+    go.set()
+    assert (await reset)["enabled"] is False
+
+
+async def test_a_password_that_was_reset_meanwhile_is_not_taken_back(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    east, security = await service.logged_in("east"), await service.logged_in("security")
+    hashing, go = asyncio.Event(), asyncio.Event()
+    hash_of = service.services.passwords.hash
+
+    async def slowly(password: str) -> str:
+        if password == "Stolen-Again-1":
+            hashing.set()
+            await go.wait()
+        return await hash_of(password)
+
+    monkeypatch.setattr(service.services.passwords, "hash", slowly)
+    change = {"old_password": PASSWORD, "new_password": "Stolen-Again-1"}
+    stolen = asyncio.create_task(east.call("POST", "/session/password", json=change))
+    await hashing.wait()
+    await security.json("POST", "/users/u-east/password", json={"password": NEW_PASSWORD})
+    go.set()
+    assert (await stolen).status == 422
+    await service.browser().log_in("east", NEW_PASSWORD)
+
+
+async def test_the_old_password_is_not_guessed_in_an_open_session(service: Service) -> None:
+    api = await service.logged_in("east")
+
+    async def guess(password: str) -> int:
+        body = {"old_password": password, "new_password": NEW_PASSWORD}
+        return (await api.call("POST", "/session/password", json=body)).status
+
+    assert [await guess(f"wrong-{number}") for number in range(6)] == [422] * 4 + [429] * 2
+    assert await guess(PASSWORD) == 429
+    service.clock.shift_s += 61
+    assert await guess(PASSWORD) == 200

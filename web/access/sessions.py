@@ -92,6 +92,24 @@ class Sessions:
             return await self._log_in(username, password, address, user_agent)
 
     async def _log_in(self, username: str, password: str, address: str, user_agent: str) -> LoggedIn:
+        user = await self._identify(username, password)
+        if self._passwords.outdated(user.password_hash):
+            hashed = await self._passwords.hash(password)
+            async with self._database.transaction() as repos:
+                current = await repos.users.get(user.id)
+                if current.password_hash == user.password_hash:
+                    user = replace(current, password_hash=hashed)
+                    await repos.users.update(user)
+        return await self.open(user, address, user_agent)
+
+    async def confirm(self, user: User, password: str) -> User:
+        """The person once more, by their password, as they are now; as bounded as a log-in. Raises LoginFailedError,
+        LockedOutError."""
+        turn = self._turns.setdefault(user.username, asyncio.Lock())
+        async with turn:
+            return await self._identify(user.username, password)
+
+    async def _identify(self, username: str, password: str) -> User:
         now = self.now()
         async with self._database.read() as repos:
             user = await repos.users.by_username(username)
@@ -103,14 +121,11 @@ class Sessions:
         if not await self._passwords.verify(password, known) or user is None:
             await self._failed(username, user, now)
         assert user is not None
-        if self._passwords.outdated(user.password_hash):
-            user = replace(user, password_hash=await self._passwords.hash(password))
-            async with self._database.transaction() as repos:
-                await repos.users.update(user)
-        return await self.open(user, address, user_agent)
+        return user
 
     async def open(self, user: User, address: str, user_agent: str) -> LoggedIn:
-        """Open a session for a user whose identity is established."""
+        """Open a session for a user whose identity is established. Raises LoginFailedError if the password it was
+        established by has been changed since: that ended all sessions, this one too."""
         now = self.now()
         token = secrets.token_urlsafe(32)
         csrf = csrf_token(token)
@@ -125,6 +140,8 @@ class Sessions:
             user_agent=user_agent.encode("utf-8", "replace").decode()[:300],
         )
         async with self._database.transaction() as repos:
+            if (await repos.users.get(user.id)).password_hash != user.password_hash:
+                raise LoginFailedError(left=self.settings.failures)
             await repos.sessions.delete_expired(now)
             await repos.sessions.add(session)
             await repos.users.logged_in(user.id, now)

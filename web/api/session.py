@@ -31,6 +31,7 @@ from web.errors import (
     FieldsInvalidError,
     LinkInvalidError,
     LockedOutError,
+    LoginFailedError,
     StateConflictError,
     WrongField,
 )
@@ -87,8 +88,8 @@ async def log_in(call: Call, body: LoginRequest) -> web.StreamResponse:
 @operations.operation("PUT", "/session", scope=Scope.SELF)
 async def update_session(call: Call, body: SessionUpdate) -> Session:
     """Change one's own language."""
-    user = replace(call.principal.user, locale=body.language.value)
     async with call.services.database.transaction() as repos:
+        user = replace(await repos.users.get(call.principal.user.id), locale=body.language.value)
         await repos.users.update(user)
     call.services.sessions.forget(user.id)
     await call.services.county.refresh()
@@ -106,17 +107,23 @@ async def log_out(call: Call) -> web.StreamResponse:
     return response
 
 
-@operations.operation("POST", "/session/password", scope=Scope.SELF, model=Session)
+@operations.operation("POST", "/session/password", scope=Scope.SELF, model=Session, errors=(429,))
 async def change_password(call: Call, body: PasswordChange) -> web.StreamResponse:
     """Change one's own password. All sessions of the person end but a new one for this browser."""
-    services, user = call.services, call.principal.user
-    if not await services.passwords.verify(body.old_password, user.password_hash):
-        raise FieldsInvalidError([WrongField("old_password", "password-old-wrong", {})])
+    services = call.services
+    wrong = FieldsInvalidError([WrongField("old_password", "password-old-wrong", {})])
+    try:
+        user = await services.sessions.confirm(call.principal.user, body.old_password)
+    except LoginFailedError as error:
+        raise wrong from error
     demand_strength(body.new_password, user.username, "new_password")
-    changed = replace(
-        user, password_hash=await services.passwords.hash(body.new_password), password_changed_at=call.now()
-    )
+    hashed = await services.passwords.hash(body.new_password)
     async with services.database.transaction() as repos:
+        current = await repos.users.get(user.id)
+        if current.password_hash != user.password_hash:
+            # Somebody has set another one meanwhile.
+            raise wrong
+        changed = replace(current, password_hash=hashed, password_changed_at=call.now())
         await repos.users.update(changed)
         await repos.sessions.delete_of_user(user.id)
         await repos.audit.add(call.entry("password.change", f"user/{user.id}"))

@@ -65,21 +65,14 @@ async def update_user(call: Call, user_id: str, body: UserUpdate) -> User:
     """Change a person, or disable them, which ends their sessions."""
     user = _known(call, user_id)
     _check_rights(call, body.role, body.organization_id)
-    record = replace(
-        user,
-        display_name=body.display_name,
-        role=body.role,
-        # Rights beyond the role were given with it, so they go with it.
-        scopes=user.scopes if body.role is user.role else (),
-        organization_id=body.organization_id,
-        locale=body.language.value,
-        active=body.enabled,
-    )
+    record = _changed(user, body)
     if user_id == call.principal.user.id and (not body.enabled or body.role is not user.role):
         raise FieldsInvalidError([WrongField("enabled" if not body.enabled else "role", "own-account", {})])
     if _may_manage(user) and not _may_manage(record) and not _others_manage(call, user_id):
         raise FieldsInvalidError([WrongField("role", "last-administrator", {})])
     async with call.services.database.transaction() as repos:
+        # As the person is now: the picture may not know of a password that has just been set.
+        record = _changed(await repos.users.get(user_id), body)
         await repos.users.update(record)
         if not record.active:
             await repos.sessions.delete_of_user(user_id)
@@ -95,8 +88,8 @@ async def reset_password(call: Call, user_id: str, body: PasswordReset) -> User:
     user = _known(call, user_id)
     demand_strength(body.password, user.username, "password")
     hashed = await call.services.passwords.hash(body.password)
-    record = replace(user, password_hash=hashed, password_changed_at=call.now())
     async with call.services.database.transaction() as repos:
+        record = replace(await repos.users.get(user_id), password_hash=hashed, password_changed_at=call.now())
         await repos.users.update(record)
         await repos.users.lock(user_id, None)
         await repos.sessions.delete_of_user(user_id)
@@ -170,8 +163,22 @@ def _check_rights(call: Call, role: Role, organization_id: str | None) -> None:
         raise FieldsInvalidError([WrongField("role", "role-not-yours", {})])
 
 
+def _changed(user: UserRecord, body: UserUpdate) -> UserRecord:
+    return replace(
+        user,
+        display_name=body.display_name,
+        role=body.role,
+        # Rights beyond the role were given with it, so they go with it.
+        scopes=user.scopes if body.role is user.role else (),
+        organization_id=body.organization_id,
+        locale=body.language.value,
+        active=body.enabled,
+    )
+
+
 def _may_manage(user: UserRecord) -> bool:
-    return user.active and Scope.USERS_WRITE in scopes_of(user.role, user.scopes)
+    """Whether the person gives rights in all of the county."""
+    return user.active and user.organization_id is None and Scope.USERS_WRITE in scopes_of(user.role, user.scopes)
 
 
 def _others_manage(call: Call, user_id: str) -> bool:
