@@ -26,6 +26,8 @@ Resolver = Callable[[str, int], Awaitable[list[str]]]
 
 _HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:@/?#\[\]]+)(?::\d{1,5})?")
 _PASSWORD_PARAMETER = re.compile(r"(?i)((?:^|(?<=[?&/;_]))(?:password|passwd|pass|pwd|psw|token|auth))=[^&/;?#]*")
+HIDDEN = "***"
+"""What :func:`redacted` shows in the place of a password."""
 # Services of clouds that hand out credentials, outside of the link-local ranges.
 _METADATA = frozenset(ipaddress.ip_address(text) for text in ("100.100.100.200", "fd00:ec2::254", "168.63.129.16"))
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -129,7 +131,7 @@ def redacted(url: str) -> str:
     """A URL, or part of one, fit to be shown: some makers want the password among the parameters
     (``/user=admin&password=…&channel=1``), and some people paste it in front of the host."""
     clean, _ = split_credentials(url)
-    return _PASSWORD_PARAMETER.sub(r"\1=***", clean)
+    return _PASSWORD_PARAMETER.sub(rf"\1={HIDDEN}", clean)
 
 
 @dataclass(frozen=True, slots=True)

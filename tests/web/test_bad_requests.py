@@ -94,3 +94,61 @@ async def test_a_plan_that_would_break_every_list_is_refused(service: Service, c
 async def test_an_id_with_nul_is_nobodys(service: Service) -> None:
     official = await service.logged_in("official")
     assert (await official.call("GET", "/meetings/a%00b")).status == 404
+
+
+async def answer_to(service: Service, sent: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.server.port)
+    writer.write(sent)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+@pytest.mark.parametrize("host", [b"a:b", b"[::1", b"a:99999", b"a b", b"\xff\xfe", b"a/b", b""])
+async def test_a_host_that_is_none_is_no_fault_of_ours(service: Service, host: bytes) -> None:
+    api = await service.logged_in("official")
+    cookie = "; ".join(f"{item.key}={item.value}" for item in api.client.session.cookie_jar)
+    for path in ("/api/v1/cameras", "/api/v1/events"):
+        answer = await answer_to(
+            service,
+            f"GET {path} HTTP/1.1\r\nCookie: {cookie}\r\nConnection: close\r\nHost: ".encode() + host + b"\r\n\r\n",
+        )
+        assert int(answer.split(b" ", 2)[1]) < 500, answer
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\nnonsense\r\n",
+        b"Content-Encoding: gzip\r\nContent-Length: 8\r\n\r\nnonsense",
+        b"Content-Encoding: deflate\r\nContent-Length: 8\r\n\r\nnonsense",
+    ],
+)
+async def test_a_body_that_is_not_what_its_head_says(service: Service, body: bytes) -> None:
+    head = (
+        b"POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    )
+    answer = await answer_to(service, head + body)
+    assert int(answer.split(b" ", 2)[1]) == 400, answer
+
+
+async def test_a_register_with_nul_is_refused(service: Service) -> None:
+    system = await service.logged_in("system")
+    camera = {"name": "会议室", "site_id": "hall-east", "address": "rtsp://127.0.0.1:9/x"}
+    problem = await system.json("POST", "/cameras", 422, json={**camera, "registration": {"purpose": "a\0b"}})
+    assert [error["field"] for error in problem["errors"]] == ["registration.purpose"]
+    problem = await system.json("POST", "/cameras", 422, json={**camera, "address": "rtsp://a%00b:c@127.0.0.1:9/x"})
+    assert [error["field"] for error in problem["errors"]] == ["username"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [b"/api/v1/meetings/\xff", b"/api/v1/meetings/%ff", b"/api/v1/meetings/%ed%a0%80", b"/api/v1/meetings?search=\xff"],
+)
+async def test_an_address_that_is_no_text_is_no_fault_of_ours(service: Service, path: bytes) -> None:
+    api = await service.logged_in("official")
+    cookie = "; ".join(f"{item.key}={item.value}" for item in api.client.session.cookie_jar).encode()
+    head = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nCookie: " + cookie + b"\r\n\r\n"
+    answer = await answer_to(service, b"GET " + path + head)
+    assert 200 <= int(answer.split(b" ", 2)[1]) < 500, answer

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from storage.records import CameraPlace, Meeting
+from streaming.addresses import redacted
 from web.api import present
 from web.api.schemas.cameras import (
     Camera,
@@ -29,8 +30,8 @@ def shown(services: Services, catalog: Catalog, place: CameraPlace, meeting: Mee
         site=present.site_ref(place.site),
         organization=present.organization_ref(place.organization),
         town=present.town_ref(services.county.picture, place.organization.id),
-        address=record.url,
-        sub_address=record.sub_url,
+        address=redacted(record.url),
+        sub_address=redacted(record.sub_url),
         username=record.username,
         has_password=bool(record.password_encrypted),
         transport=record.transport,

@@ -8,7 +8,7 @@ from aiohttp import web
 from media.unit import NS_PER_S
 from storage.records import Camera as CameraRecord
 from storage.records import CameraPlace, Meeting, TlsTrust, new_id
-from streaming.addresses import parse_rtsp_url, redacted
+from streaming.addresses import HIDDEN, parse_rtsp_url, redacted
 from streaming.errors import StreamingError
 from streaming.probe import Outcome, probe
 from streaming.secret import Secret
@@ -144,7 +144,8 @@ async def _probed(call: Call, body: ProbeRequest) -> tuple[CameraSource, str]:
     record = call.camera(body.camera_id).camera if body.camera_id is not None else None
     if body.address is None and record is None:
         raise FieldsInvalidError([WrongField("address", "camera-or-address", {})])
-    pasted = await _pasted(call, "address", body.address if body.address is not None else record.url if record else "")
+    stored = record.url if record is not None else ""
+    pasted = await _pasted(call, "address", body.address if body.address is not None else stored, stored)
     username = body.username or pasted.username
     password = Secret(body.password.get_secret_value()) if body.password is not None else pasted.password
     if record is not None and password is None and pasted.url == record.url and username in ("", record.username):
@@ -164,8 +165,11 @@ async def _probed(call: Call, body: ProbeRequest) -> tuple[CameraSource, str]:
 
 async def _filled(call: Call, record: CameraRecord, body: CameraInput) -> CameraRecord:
     """``record`` with what the person entered. Raises FieldsInvalidError."""
-    pasted = await _pasted(call, "address", body.address)
-    sub = (await _pasted(call, "sub_address", body.sub_address)).url if body.sub_address else ""
+    pasted = await _pasted(call, "address", body.address, record.url)
+    sub = (await _pasted(call, "sub_address", body.sub_address, record.sub_url)).url if body.sub_address else ""
+    username = body.username or pasted.username
+    if not username.isprintable():
+        raise FieldsInvalidError([WrongField("username", "pattern", {})])
     password = Secret(body.password.get_secret_value()) if body.password is not None else pasted.password
     sealed = record.password_encrypted
     if password is not None:
@@ -180,7 +184,7 @@ async def _filled(call: Call, record: CameraRecord, body: CameraInput) -> Camera
         site_id=body.site_id,
         url=pasted.url,
         sub_url=sub,
-        username=body.username or pasted.username,
+        username=username,
         password_encrypted=sealed,
         transport=body.transport,
         tls_trust=body.tls_trust,
@@ -217,7 +221,12 @@ def _kept_pin(record: CameraRecord, url: str, body: CameraInput) -> str:
     return record.tls_pin
 
 
-async def _pasted(call: Call, field: str, address: str) -> PastedAddress:
+async def _pasted(call: Call, field: str, address: str, stored: str = "") -> PastedAddress:
+    """An address as it was entered; as it is shown, it is the one ``stored``, with what is hidden there."""
+    if stored and address == redacted(stored):
+        address = stored
+    elif f"={HIDDEN}" in address:
+        raise FieldsInvalidError([WrongField(field, "password-hidden", {})])
     try:
         return await call.services.addresses.check(address)
     except StreamingError as error:

@@ -113,6 +113,9 @@ async def update_meeting(call: Call, meeting_id: str, body: MeetingInput) -> Mee
         raise StateConflictError(what="meeting")
     changed = _planned(call, body, place.meeting)
     async with call.services.database.transaction() as repos:
+        if (await repos.meetings.get(meeting_id)).state is not MeetingState.PLANNED:
+            # It has begun meanwhile.
+            raise StateConflictError(what="meeting")
         await repos.meetings.update(changed)
         await repos.story.add(_told(call, meeting_id, "meeting-changed"))
         await repos.audit.add(call.entry("meeting.update", f"meeting/{meeting_id}", name=changed.title))
@@ -231,14 +234,16 @@ def _planned(call: Call, body: MeetingInput, record: MeetingRecord) -> MeetingRe
         wrong.append(WrongField("no_record_reason", "reason-needed", {}))
     if wrong or site is None or camera is None:
         raise FieldsInvalidError(wrong)
+    # A title is data of the archive, so it stands in the language of the county, not of who plans.
+    county = call.services.catalogs.of(None)
+    untitled = body.title in ("", county.text("kinds", record.kind.value))
     return replace(
         record,
         organization_id=organization.id,
         site_id=site.id,
         camera_id=camera.id,
         kind=body.kind,
-        # A title is data of the archive, so it stands in the language of the county, not of who plans.
-        title=body.title or call.services.catalogs.of(None).text("kinds", body.kind.value),
+        title=county.text("kinds", body.kind.value) if untitled else body.title,
         planned_start=body.planned_start,
         planned_end=body.planned_end,
         record=body.record,

@@ -151,8 +151,11 @@ def _check_organization(call: Call, organization_id: str) -> None:
 def _check_parent(call: Call, body: OrganizationInput, own_id: str | None) -> None:
     """A town stands below a county, a village below a town, nothing below itself, all inside the person's area."""
     above = _ABOVE.get(body.level)
+    below = call.picture.children.get(own_id, ()) if own_id is not None else ()
     code = ""
-    if above is None:
+    if any(_ABOVE.get(child.level) is not body.level for child in below):
+        code = "level-below"
+    elif above is None:
         code = "parent-level" if body.parent_id is not None else ""
         if call.principal.area is not None and own_id != call.principal.area:
             code = "outside-area"

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import Field, SecretStr, StringConstraints
 
 from storage.records import CameraTransport, PlaceKind, TlsTrust
 from web.api.schemas.common import (
@@ -79,10 +79,8 @@ class CameraStatus(ResponseModel):
     recording: bool
 
 
-class CameraRegistration(BaseModel):
+class CameraRegistration(RequestModel):
     """Why a camera may look (个人信息保护法 art. 17, 26; 公共安全视频图像信息系统管理条例 art. 13-17)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     place_kind: PlaceKind = PlaceKind.MEETING_ROOM
     purpose: Line = ""
@@ -101,8 +99,11 @@ class Camera(ResponseModel):
     site: SiteRef
     organization: OrganizationRef
     town: OrganizationRef | None
-    address: str = Field(description="RTSP address without name and password")
-    sub_address: str = Field(description="RTSP address of the sub stream; empty where there is none")
+    address: str = Field(
+        description="RTSP address without name and password; one among its parameters is hidden, and stays as it is"
+        " where the address is sent back so"
+    )
+    sub_address: str = Field(description="The same of the sub stream; empty where there is none")
     username: str
     has_password: bool
     transport: CameraTransport

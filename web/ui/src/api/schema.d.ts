@@ -1035,12 +1035,12 @@ export interface components {
             town: components["schemas"]["OrganizationRef"] | null;
             /**
              * Address
-             * @description RTSP address without name and password
+             * @description RTSP address without name and password; one among its parameters is hidden, and stays as it is where the address is sent back so
              */
             address: string;
             /**
              * Sub Address
-             * @description RTSP address of the sub stream; empty where there is none
+             * @description The same of the sub stream; empty where there is none
              */
             sub_address: string;
             /** Username */
@@ -3522,6 +3522,15 @@ export interface operations {
             };
             /** @description Unprocessable Entity */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
