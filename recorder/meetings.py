@@ -14,6 +14,7 @@ from storage.records import (
     Recording,
     RecordingKind,
     RecordingState,
+    RunningMeeting,
     StoryEntry,
     new_id,
 )
@@ -65,7 +66,7 @@ def plan_of(place: MeetingPlace, recording: Recording) -> RecordingPlan:
     )
 
 
-def ends_at(meeting: Meeting, grace_s: float, longest_s: float) -> int | None:
+def ends_at(meeting: Meeting | RunningMeeting, grace_s: float, longest_s: float) -> int | None:
     """When a running meeting ends by itself, Unix nanoseconds. The plan counts only if the meeting began before its
     end: one that was started by hand afterwards is meant to run."""
     if meeting.started_utc_ns is None:

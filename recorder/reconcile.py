@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from media.unit import NS_PER_S
-from recorder.meetings import datetime_of, ends_at, utc_ns_of, wants_recording
+from recorder.meetings import datetime_of, ends_at, utc_ns_of
 from recorder.state import RecorderSettings
 from storage.database import Database
-from storage.records import Meeting, MeetingPlace, Recording, RecordingKind, RecordingState
+from storage.records import Meeting, RecordingKind, RecordingState, RunningMeeting, UnfinishedRecording
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,24 +16,25 @@ class Rows:
 
     due: tuple[Meeting, ...]
     overdue: tuple[Meeting, ...]
-    running: tuple[MeetingPlace, ...]
-    active: tuple[Recording, ...]
+    running: tuple[RunningMeeting, ...]
+    active: tuple[UnfinishedRecording, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Todo:
     """What has to be done so that what runs is what should run, in this order.
 
-    ``end``: meetings whose time is over, with the time at which they ended. ``start``: meetings that are due.
-    ``record``: meetings that run and are to be recorded, yet are not; with their recording where it has a row.
-    ``finish``: recordings of meetings that are over. ``stop``: recordings that run though their meeting does not.
+    ``miss`` and ``start``: meetings whose time has passed, and those that are due. All others are ids. ``end``:
+    meetings whose time is over, with the time at which they ended. ``record``: meetings that run and are to be
+    recorded, yet are not; with their recording where it has a row. ``finish``: recordings of meetings that are over.
+    ``stop``: recordings that run though their meeting does not.
     """
 
     miss: tuple[Meeting, ...]
-    end: tuple[tuple[MeetingPlace, int], ...]
+    end: tuple[tuple[str, int], ...]
     start: tuple[Meeting, ...]
-    record: tuple[tuple[MeetingPlace, Recording | None], ...]
-    finish: tuple[Recording, ...]
+    record: tuple[tuple[str, str | None], ...]
+    finish: tuple[str, ...]
     stop: tuple[str, ...]
 
 
@@ -44,7 +45,7 @@ async def read_rows(database: Database, utc_ns: int) -> Rows:
         return Rows(
             due=await repos.meetings.due(now),
             overdue=await repos.meetings.overdue(now),
-            running=await repos.meetings.running(),
+            running=await repos.meetings.running_now(),
             active=await repos.recordings.unfinished(),
         )
 
@@ -53,36 +54,38 @@ def compare(
     rows: Rows, utc_ns: int, *, recorded: Collection[str], finishing: Collection[str], settings: RecorderSettings
 ) -> Todo:
     """``recorded``: ids of recordings that run here; ``finishing``: of those whose end is under way here."""
-    over: list[tuple[MeetingPlace, int]] = []
-    record: list[tuple[MeetingPlace, Recording | None]] = []
-    by_meeting: dict[str, list[Recording]] = {}
+    over: list[tuple[str, int]] = []
+    record: list[tuple[str, str | None]] = []
+    by_meeting: dict[str, list[UnfinishedRecording]] = {}
     for recording in rows.active:
         by_meeting.setdefault(recording.meeting_id, []).append(recording)
-    for place in rows.running:
-        end = ends_at(place.meeting, settings.end_grace_s, settings.longest_s)
+    for meeting in rows.running:
+        end = ends_at(meeting, settings.end_grace_s, settings.longest_s)
         if end is not None and end <= utc_ns:
-            over.append((place, end))
-        elif wants_recording(place):
-            known = _of_camera(by_meeting.get(place.meeting.id, ()), place.meeting.camera_id)
+            over.append((meeting.id, end))
+        elif meeting.recorded:
+            known = _of_camera(by_meeting.get(meeting.id, ()), meeting.camera_id)
             if known is None or (known.state is RecordingState.RECORDING and known.id not in recorded):
-                record.append((place, known))
-            for guidance in by_meeting.get(place.meeting.id, ()):
+                record.append((meeting.id, known.id if known is not None else None))
+            for guidance in by_meeting.get(meeting.id, ()):
                 lost = guidance.state is RecordingState.RECORDING and guidance.id not in recorded
                 if guidance.kind is RecordingKind.GUIDANCE and lost:
-                    record.append((place, guidance))
-    running = {place.meeting.id for place in rows.running}
+                    record.append((meeting.id, guidance.id))
+    running = {meeting.id for meeting in rows.running}
     # Without a planned end a meeting cannot be overdue by plan; yet nobody expects last week's to begin now.
     oldest = utc_ns - int(settings.longest_s * NS_PER_S)
     stale = tuple(meeting for meeting in rows.due if utc_ns_of(meeting.planned_start) < oldest)
     due = tuple(meeting for meeting in rows.due if utc_ns_of(meeting.planned_start) >= oldest)
     finish = tuple(
-        recording for recording in rows.active if recording.meeting_id not in running and recording.id not in finishing
+        recording.id
+        for recording in rows.active
+        if recording.meeting_id not in running and recording.id not in finishing
     )
     wanted = {recording.id for recording in rows.active if recording.meeting_id in running}
     stop = tuple(recording for recording in recorded if recording not in wanted)
     return Todo((*rows.overdue, *stale), tuple(over), due, tuple(record), finish, stop)
 
 
-def _of_camera(recordings: Sequence[Recording], camera_id: str) -> Recording | None:
+def _of_camera(recordings: Sequence[UnfinishedRecording], camera_id: str) -> UnfinishedRecording | None:
     of_kind = (recording for recording in recordings if recording.kind is RecordingKind.CAMERA)
     return next((recording for recording in of_kind if recording.camera_id == camera_id), None)

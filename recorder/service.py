@@ -203,14 +203,14 @@ class RecorderService:
             for meeting in todo.miss:
                 await _apart(meetings.miss(self._database, meeting, now))
                 self._tell(meeting.id)
-            for place, end in todo.end:
-                await _apart(self._end(place.meeting.id, end, meetings.BY_PLAN))
+            for meeting_id, end in todo.end:
+                await _apart(self._end(meeting_id, end, meetings.BY_PLAN))
             for meeting in todo.start:
                 await _apart(self._start(meeting.id, meetings.BY_PLAN))
-            for place, known in todo.record:
-                await _apart(self._record(place, known, now))
-            for recording in todo.finish:
-                await _apart(self._finish_over(recording))
+            for meeting_id, known in todo.record:
+                await _apart(self._record(meeting_id, known, now))
+            for recording_id in todo.finish:
+                await _apart(self._finish_over(recording_id))
         return todo
 
     def live_state(self, meeting_id: str) -> LiveState | None:
@@ -247,9 +247,11 @@ class RecorderService:
         for listener in tuple(self.on_change):
             listener(meeting_id)
 
-    async def _record(self, place: MeetingPlace, known: records.Recording | None, utc_ns: int) -> None:
-        recording = known or await meetings.add_missing_recording(self._database, place, utc_ns)
-        await self._resume(place, recording)
+    async def _record(self, meeting_id: str, known: str | None, utc_ns: int) -> None:
+        async with self._database.read() as repos:
+            place = await repos.meetings.place(meeting_id)
+            recording = await repos.recordings.get(known) if known is not None else None
+        await self._resume(place, recording or await meetings.add_missing_recording(self._database, place, utc_ns))
 
     async def _resume(self, place: MeetingPlace, row: records.Recording) -> None:
         await self._recordings.stop(row.id)
@@ -295,11 +297,10 @@ class RecorderService:
             await finish_cut_off(self._database, row, pending, end_utc_ns, tolerance_s=tolerance_s)
         return self._uploader.finish(row.id)
 
-    async def _finish_over(self, row: records.Recording) -> None:
-        end = row.ended_utc_ns
-        if end is None:
-            async with self._database.read() as repos:
-                end = (await repos.meetings.get(row.meeting_id)).ended_utc_ns
+    async def _finish_over(self, recording_id: str) -> None:
+        async with self._database.read() as repos:
+            row = await repos.recordings.get(recording_id)
+            end = row.ended_utc_ns or (await repos.meetings.get(row.meeting_id)).ended_utc_ns
         await self._finish(row, end or self._clock.utc_ns())
 
     async def _reconcile_forever(self) -> None:

@@ -308,9 +308,7 @@ def _scan(path: Path) -> SpoolFile | None:
             if kind is Kind.CHUNK:
                 track_id = CHUNK.unpack_from(payload)[2]
                 sizes[track_id] = sizes.get(track_id, 0) + length - CHUNK.size
-            elif crc32(payload, crc32(bytes((kind,)))) != checksum or (header is None) != (
-                kind is Kind.HEADER
-            ):
+            elif crc32(payload, crc32(bytes((kind,)))) != checksum or (header is None) != (kind is Kind.HEADER):
                 return None
             elif kind is Kind.PLACED:
                 track_id = CHUNK.unpack_from(payload)[2]

@@ -86,6 +86,7 @@ class Uploader:
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._lines: dict[str, _Line] = {}
         self._told: set[str] = set()
+        self._periods: dict[str, int] = {}
         self.damaged_files = 0
 
     async def __aenter__(self) -> "Uploader":
@@ -274,10 +275,13 @@ class Uploader:
         )
         async with self._database.transaction() as repos:
             if row is not None:
-                await repos.recordings.add_period(period)
+                if self._periods.get(header.recording) != header.period:
+                    await repos.recordings.add_period(period)
                 await repos.objects.add(row)
             for gap in spool.gaps:
                 await repos.gaps.save(gap)
+        if row is not None:
+            self._periods[header.recording] = header.period
 
     async def _give_up(self, spool: SpoolFile, code: str) -> None:
         """What the spool holds cannot be kept as it is: keep the file for a person, and its time as a gap."""
@@ -317,6 +321,7 @@ class Uploader:
         self.damaged_files += 1
 
     async def _complete(self, recording_id: str) -> None:
+        self._periods.pop(recording_id, None)
         # The manifest must not lack a gap that only waits to be written.
         await self._ledger.save()
         try:

@@ -16,7 +16,7 @@ from storage.records.county import (
     TlsTrust,
 )
 from storage.records.guidance import Attendance, GuidanceNote, NoteKind, RoomDevice, TalkEntry
-from storage.records.meetings import Meeting, MeetingKind, MeetingPlace, MeetingState, StoryEntry
+from storage.records.meetings import Meeting, MeetingKind, MeetingPlace, MeetingState, RunningMeeting, StoryEntry
 from storage.records.people import AuditEntry, AuditOutcome, OneTimeToken, Role, User, UserSession
 from storage.records.recordings import (
     GENESIS_HASH,
@@ -30,6 +30,7 @@ from storage.records.recordings import (
     RecordingTotals,
     StoredSegment,
     TrackRange,
+    UnfinishedRecording,
 )
 
 __all__ = [
@@ -61,12 +62,14 @@ __all__ = [
     "RecordingTotals",
     "Role",
     "RoomDevice",
+    "RunningMeeting",
     "Site",
     "StoredSegment",
     "StoryEntry",
     "TalkEntry",
     "TlsTrust",
     "TrackRange",
+    "UnfinishedRecording",
     "User",
     "UserSession",
     "new_id",

@@ -69,6 +69,18 @@ class MeetingPlace:
     camera: Camera
 
 
+@dataclass(frozen=True, slots=True)
+class RunningMeeting:
+    """As much of a running meeting as says what should be recorded. ``recorded``: recording is not refused, and the
+    camera in use."""
+
+    id: str
+    camera_id: str
+    planned_end: datetime | None
+    started_utc_ns: int | None
+    recorded: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoryEntry:
     """One line of a meeting's story: what happened when. The sentence is looked up by ``kind``. ``id`` is 0 until

@@ -49,6 +49,17 @@ class Recording:
     kind: RecordingKind = RecordingKind.CAMERA
 
 
+@dataclass(frozen=True, slots=True)
+class UnfinishedRecording:
+    """As much of a recording that runs or drains as says what has to be done with it."""
+
+    id: str
+    meeting_id: str
+    camera_id: str
+    state: RecordingState
+    kind: RecordingKind
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingPeriod:
     """A stretch with one set of tracks. ``tracks`` describes them in JSON, ``init`` holds each track's init segment

@@ -1,6 +1,7 @@
 """What the repositories share: statements in, frozen records out, database errors made ours."""
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -69,18 +70,20 @@ class Repository:
         self._session = session
         self._database = database
 
-    async def _execute(self, statement: Executable) -> Result[*tuple[Any, ...]]:
+    async def _execute(
+        self, statement: Executable, values: Mapping[str, Any] | None = None
+    ) -> Result[*tuple[Any, ...]]:
         with typed_errors(self._database):
-            return await self._session.execute(statement)
+            return await self._session.execute(statement, values)
 
-    async def _changed(self, statement: Executable) -> int:
+    async def _changed(self, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
         """Run an UPDATE or DELETE; how many rows it met."""
-        result = await self._execute(statement)
+        result = await self._execute(statement, values)
         count: int = getattr(result, "rowcount", 0)
         return count
 
-    async def _changed_one(self, statement: Executable, key: str) -> None:
-        if await self._changed(statement) == 0:
+    async def _changed_one(self, statement: Executable, key: str, values: Mapping[str, Any] | None = None) -> None:
+        if await self._changed(statement, values) == 0:
             raise self._not_found(key)
 
     async def _number(self, statement: Executable) -> int:
@@ -105,13 +108,17 @@ class Repository:
 
 def record_of(record: type[R], row: Base) -> R:
     """The frozen record that ``row`` holds; columns and fields have the same names."""
-    values = {field.name: getattr(row, field.name) for field in fields(record)}
-    return record(**values)
+    return record(**{name: getattr(row, name) for name in _names_of(record)})
+
+
+@functools.cache
+def _names_of(record: type["DataclassInstance"]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(record))
 
 
 def values_of(record: "DataclassInstance", *, without: Sequence[str] = ()) -> dict[str, Any]:
     """A record's fields as column values. Nested records stay what they are: their column type writes them."""
-    return {field.name: _plain(getattr(record, field.name)) for field in fields(record) if field.name not in without}
+    return {name: _plain(getattr(record, name)) for name in _names_of(type(record)) if name not in without}
 
 
 def _plain(value: Any) -> Any:

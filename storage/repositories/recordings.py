@@ -6,10 +6,23 @@ from sqlalchemy import delete, func, insert, select, update
 
 from storage.errors import ConflictError
 from storage.models import GapRow, MediaObjectRow, RecordingPeriodRow, RecordingRow
-from storage.records import ObjectState, Recording, RecordingKind, RecordingPeriod, RecordingState, RecordingTotals
+from storage.records import (
+    ObjectState,
+    Recording,
+    RecordingKind,
+    RecordingPeriod,
+    RecordingState,
+    RecordingTotals,
+    UnfinishedRecording,
+)
 from storage.repositories.base import Repository, values_of
 
 _CAMERA = RecordingKind.CAMERA
+_UNFINISHED = (
+    select(RecordingRow.id, RecordingRow.meeting_id, RecordingRow.camera_id, RecordingRow.state, RecordingRow.kind)
+    .where(RecordingRow.state.in_((RecordingState.RECORDING, RecordingState.FINISHING)))
+    .order_by(RecordingRow.started_utc_ns, RecordingRow.id)
+)
 
 
 class RecordingRepository(Repository):
@@ -57,10 +70,9 @@ class RecordingRepository(Repository):
         query = select(RecordingRow).where(RecordingRow.meeting_id == meeting_id)
         return await self._all(Recording, query.order_by(RecordingRow.started_utc_ns, RecordingRow.id))
 
-    async def unfinished(self) -> tuple[Recording, ...]:
+    async def unfinished(self) -> tuple[UnfinishedRecording, ...]:
         """Recordings that run or still drain: what a restart has to look at."""
-        query = select(RecordingRow).where(RecordingRow.state.in_((RecordingState.RECORDING, RecordingState.FINISHING)))
-        return await self._all(Recording, query.order_by(RecordingRow.started_utc_ns, RecordingRow.id))
+        return tuple(UnfinishedRecording(*row) for row in await self._execute(_UNFINISHED))
 
     async def set_state(self, recording_id: str, state: RecordingState, ended_utc_ns: int | None = None) -> None:
         """Move to ``state``; write the end too if it is given. Raises ``RecordNotFoundError``."""

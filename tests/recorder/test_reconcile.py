@@ -8,16 +8,13 @@ from recorder.meetings import datetime_of, ends_at, utc_ns_of
 from recorder.reconcile import Rows, compare
 from recorder.state import RecorderSettings
 from storage.records import (
-    Camera,
     Meeting,
     MeetingKind,
-    MeetingPlace,
     MeetingState,
-    Organization,
-    OrganizationLevel,
-    Recording,
+    RecordingKind,
     RecordingState,
-    Site,
+    RunningMeeting,
+    UnfinishedRecording,
 )
 from tests.recorder.house import START_NS
 
@@ -37,24 +34,10 @@ MEETING = Meeting(
     started_utc_ns=START_NS,
     created_at=AT,
 )
-RECORDING = Recording(id="r1", meeting_id="m1", camera_id="cam", started_utc_ns=START_NS)
+RECORDING = UnfinishedRecording("r1", "m1", "cam", RecordingState.RECORDING, RecordingKind.CAMERA)
 
 
-def place(meeting: Meeting = MEETING, *, enabled: bool = True) -> MeetingPlace:
-    return MeetingPlace(
-        meeting=meeting,
-        site=Site(id="site", organization_id="org", name="村委会议室"),
-        organization=Organization(id="org", parent_id=None, level=OrganizationLevel.VILLAGE, name="石桥村"),
-        camera=Camera(
-            id="cam",
-            site_id="site",
-            name="会议室",
-            url="rtsp://192.0.2.1/",
-            enabled=enabled,
-            created_at=AT,
-            updated_at=AT,
-        ),
-    )
+RUNNING = RunningMeeting("m1", "cam", MEETING.planned_end, START_NS, recorded=True)
 
 
 def rows(**given: tuple[object, ...]) -> Rows:
@@ -63,7 +46,7 @@ def rows(**given: tuple[object, ...]) -> Rows:
 
 
 def test_nothing_to_do() -> None:
-    todo = compare(rows(running=(place(),), active=(RECORDING,)), NOW, recorded=["r1"], finishing=[], settings=SETTINGS)
+    todo = compare(rows(running=(RUNNING,), active=(RECORDING,)), NOW, recorded=["r1"], finishing=[], settings=SETTINGS)
     assert (todo.miss, todo.end, todo.start, todo.record, todo.finish, todo.stop) == ((), (), (), (), (), ())
 
 
@@ -76,28 +59,27 @@ def test_due_is_started_but_not_what_was_forgotten_long_ago() -> None:
 
 
 def test_running_without_recording_is_recorded() -> None:
-    todo = compare(rows(running=(place(),)), NOW, recorded=[], finishing=[], settings=SETTINGS)
-    assert todo.record == ((place(), None),)
-    todo = compare(rows(running=(place(),), active=(RECORDING,)), NOW, recorded=[], finishing=[], settings=SETTINGS)
-    assert todo.record == ((place(), RECORDING),)
+    todo = compare(rows(running=(RUNNING,)), NOW, recorded=[], finishing=[], settings=SETTINGS)
+    assert todo.record == (("m1", None),)
+    todo = compare(rows(running=(RUNNING,), active=(RECORDING,)), NOW, recorded=[], finishing=[], settings=SETTINGS)
+    assert todo.record == (("m1", "r1"),)
 
 
 def test_refused_or_switched_off_is_not() -> None:
-    refused = place(replace(MEETING, record=False))
-    for item in (refused, place(enabled=False)):
-        todo = compare(rows(running=(item,)), NOW, recorded=[], finishing=[], settings=SETTINGS)
-        assert todo.record == ()
+    refused = replace(RUNNING, recorded=False)
+    todo = compare(rows(running=(refused,)), NOW, recorded=[], finishing=[], settings=SETTINGS)
+    assert todo.record == ()
 
 
 def test_the_plans_end_counts_unless_the_meeting_was_started_after_it() -> None:
     over = NOW + 3600 * NS_PER_S
     todo = compare(
-        rows(running=(place(),), active=(RECORDING,)), over, recorded=["r1"], finishing=[], settings=SETTINGS
+        rows(running=(RUNNING,), active=(RECORDING,)), over, recorded=["r1"], finishing=[], settings=SETTINGS
     )
-    assert todo.end == ((place(), over),)
-    by_hand = replace(MEETING, started_utc_ns=over + NS_PER_S)
+    assert todo.end == (("m1", over),)
+    by_hand = replace(RUNNING, started_utc_ns=over + NS_PER_S)
     todo = compare(
-        rows(running=(place(by_hand),), active=(RECORDING,)),
+        rows(running=(by_hand,), active=(RECORDING,)),
         over + 60 * NS_PER_S,
         recorded=["r1"],
         finishing=[],
@@ -110,7 +92,7 @@ def test_the_plans_end_counts_unless_the_meeting_was_started_after_it() -> None:
 def test_recordings_of_what_is_over_are_finished_once() -> None:
     finishing = replace(RECORDING, state=RecordingState.FINISHING)
     given = rows(active=(finishing,))
-    assert compare(given, NOW, recorded=[], finishing=[], settings=SETTINGS).finish == (finishing,)
+    assert compare(given, NOW, recorded=[], finishing=[], settings=SETTINGS).finish == ("r1",)
     assert compare(given, NOW, recorded=[], finishing=["r1"], settings=SETTINGS).finish == ()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from storage.database import Database
 from storage.errors import ConflictError, RecordNotFoundError
-from storage.records import MeetingKind, MeetingState, StoryEntry
+from storage.records import MeetingKind, MeetingState, RunningMeeting, StoryEntry
 from storage.repositories.meetings import ArchiveQuery
 from tests.support.rows import NOON, NOON_NS, S, SampleCounty, recording
 
@@ -83,6 +83,8 @@ async def test_what_is_due_overdue_running_and_next(database: Database, county: 
     async with database.read() as repos:
         assert [found.meeting.id for found in await repos.meetings.running()] == [due.id]
         assert [found.meeting.id for found in await repos.meetings.running(county.towns[1].id)] == []
+        (now,) = await repos.meetings.running_now()
+        assert now == RunningMeeting(due.id, due.camera_id, due.planned_end, NOON_NS, recorded=True)
         assert [meeting.id for meeting in await repos.meetings.due(NOON)] == [endless.id]
         counts = await repos.meetings.counts()
     assert counts == {
@@ -195,3 +197,21 @@ async def test_the_archive_is_walked_back_page_by_page(database: Database, count
         assert sorted(await repos.meetings.starts(NOON, NOON + 2 * HOUR, county.towns[0].id)) == [
             (NOON, MeetingState.PLANNED), (NOON, MeetingState.PLANNED), (NOON + HOUR, MeetingState.PLANNED),
         ]  # fmt: skip
+
+
+async def test_a_running_meeting_is_recorded_unless_that_is_refused_or_its_camera_off(
+    database: Database, county: SampleCounty
+) -> None:
+    async def recorded() -> dict[str, bool]:
+        async with database.read() as repos:
+            return {found.id: found.recorded for found in await repos.meetings.running_now()}
+
+    open_one, secret = county.meeting(0), replace(county.meeting(1), record=False)
+    async with database.transaction() as repos:
+        for meeting in (open_one, secret):
+            await repos.meetings.add(meeting)
+            assert await repos.meetings.start(meeting.id, NOON_NS, "plan")
+    assert await recorded() == {open_one.id: True, secret.id: False}
+    async with database.transaction() as repos:
+        await repos.cameras.update(replace(county.cameras[0], enabled=False))
+    assert await recorded() == {open_one.id: False, secret.id: False}
