@@ -21,7 +21,7 @@ from recorder.export import Mp4Export
 from recorder.playback import Playback
 from recorder.service import RecorderService
 from storage.database import Database
-from storage.errors import DatabaseUnavailableError, StorageError
+from storage.errors import DatabaseUnavailableError
 from storage.migrate import upgrade
 from storage.objects import ObjectStore
 from storage.open_store import open_store
@@ -63,6 +63,7 @@ from web.live.webrtc import WEBRTC, start_webrtc
 from web.messages import Catalogs
 from web.metrics import Metrics
 from web.notices import Notices
+from web.readiness import Readiness
 from web.services import SERVICES, Services
 from web.stills import Stills, StillSettings
 from web.trends import Trends
@@ -139,6 +140,11 @@ async def _start(
         notices=notices,
         devices=Devices(ground.database, ground.county, ground.clock),
         pairings=Pairings(ground.clock),
+        readiness=Readiness(
+            {"database": ground.database.check, "store": ground.store.check},
+            lambda: media.recorder.warnings,
+            ground.clock,
+        ),
         rtsp_port=players.rtsp_port,
     )
     await stack.enter_async_context(live_events(app, ground.failures))
@@ -376,19 +382,3 @@ async def _start_rtsp(
 def _overflows(directory: StreamDirectory, camera_id: str) -> int:
     stream = directory.stream(StreamId(camera_id))
     return stream.overflows if stream is not None else 0
-
-
-async def not_ready(services: Services) -> dict[str, str]:
-    """What keeps the service from its work: part → error code. Empty where all is well."""
-    troubles: dict[str, str] = {}
-    for part, check in (("database", services.database.check), ("store", services.store.check)):
-        try:
-            async with asyncio.timeout(5):
-                await check()
-        except StorageError as error:
-            troubles[part] = error.code
-        except TimeoutError:
-            troubles[part] = "timeout"
-    if "spool-full" in services.recorder.warnings:
-        troubles["spool"] = "spool-full"
-    return troubles

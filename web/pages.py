@@ -1,5 +1,8 @@
 """Pages and files: the desk (a single-page application), the API's description, health, metrics."""
 
+import asyncio
+import json
+from functools import cache
 from pathlib import Path
 
 from aiohttp import hdrs, web
@@ -9,7 +12,6 @@ from web.access.identity import demand_login
 from web.api import all_operations
 from web.dispatch import accepts_json
 from web.errors import ForbiddenError, NotFoundError
-from web.lifetime import not_ready
 from web.metrics import may_read_metrics
 from web.openapi import describe
 from web.services import SERVICES
@@ -55,7 +57,7 @@ async def _alive(request: web.Request) -> web.Response:
 
 async def _ready(request: web.Request) -> web.Response:
     """Database, object store and spool can do their work."""
-    troubles = await not_ready(request.app[SERVICES])
+    troubles = await request.app[SERVICES].readiness.troubles()
     body = {"status": "not ready" if troubles else "ready", "troubles": troubles}
     return web.json_response(body, status=503 if troubles else 200, headers={"Cache-Control": "no-store"})
 
@@ -73,7 +75,13 @@ async def _metrics(request: web.Request) -> web.Response:
 
 
 async def _openapi(request: web.Request) -> web.Response:
-    return web.json_response(describe(all_operations()))
+    # Made once, and beside the loop: it takes as long as a picture lasts, and anybody may ask.
+    return web.Response(body=await asyncio.to_thread(_description), content_type="application/json")
+
+
+@cache
+def _description() -> bytes:
+    return json.dumps(describe(all_operations())).encode()
 
 
 async def _docs(request: web.Request) -> web.Response:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from web.messages import Catalogs
     from web.metrics import Metrics
     from web.notices import Notices
+    from web.readiness import Readiness
     from web.stills import Stills
     from web.trends import Trends
     from web.viewers import Viewers
@@ -64,6 +65,7 @@ class Services:
     notices: Notices
     devices: Devices
     pairings: Pairings
+    readiness: Readiness
     rtsp_port: Callable[[], int]
     probes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
 

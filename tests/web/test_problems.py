@@ -7,6 +7,7 @@ import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientOSError, ClientPayloadError, ServerDisconnectedError
@@ -18,8 +19,10 @@ import recorder
 import storage
 import streaming
 import web
+from media.clock import Clock
+from storage.directory_store import DirectoryStore
 from tests.web.conftest import Service, fill, run, settings
-from web import problems
+from web import openapi, pages, problems
 from web.errors import WebError
 from web.messages import Catalogs, load_catalogs
 from web.problems import TYPED_ERRORS
@@ -263,7 +266,51 @@ async def test_ready_tells_which_part_is_not(tmp_path: Path) -> None:
         for path in sorted(objects.rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
         objects.rmdir()
+        service.clock.shift_s += 2
         response = await client.get("/readyz")
         assert response.status == 503
         assert "store" in (await response.json())["troubles"]
         assert (await client.get("/healthz")).status == 200
+
+
+class _Standing:
+    """A clock that stands still."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._now = clock.utc_ns(), clock.monotonic_ns()
+
+    def utc_ns(self) -> int:
+        return self._now[0]
+
+    def monotonic_ns(self) -> int:
+        return self._now[1]
+
+
+async def test_strangers_who_ask_often_cost_the_disk_and_the_loop_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    check = DirectoryStore.check
+
+    async def checked(store: DirectoryStore) -> None:
+        asked.append("store")
+        await check(store)
+
+    def described(*given: Any) -> Any:
+        asked.append("description")
+        return openapi.describe(*given)
+
+    monkeypatch.setattr(DirectoryStore, "check", checked)
+    monkeypatch.setattr(pages, "describe", described)
+    async with run(settings(tmp_path)) as service:
+        monkeypatch.setattr(service.clock, "_clock", _Standing(service.clock))
+        asked.clear()
+        client = service.browser().client
+        for path in ("/readyz", "/api/openapi.json"):
+            answers = [await client.get(path) for _ in range(10)]
+            assert {answer.status for answer in answers} == {200}
+        assert asked.count("store") == 1
+        assert asked.count("description") <= 1
+        service.clock.shift_s += 2
+        assert (await client.get("/readyz")).status == 200
+        assert asked.count("store") == 2
