@@ -68,6 +68,10 @@ class PastedAddress:
     password: Secret | None
 
 
+NO_ADDRESS = PastedAddress("", "", None)
+"""What stands for a stream that a camera does not have."""
+
+
 class WantedCameras:
     """What the supervisor was last told to connect to. Owned by the task that tells it; others read."""
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tests.web.conftest import Service
+from web.api.present import rtsp_url
 
 ADDRESS = "rtsp://127.0.0.1:9/user=admin&password=Geheim1&channel=1"
 CAMERA = {"name": "会议室", "site_id": "hall-east", "address": ADDRESS, "enabled": False}
@@ -35,3 +36,20 @@ async def test_a_password_inside_the_address_is_shown_to_nobody_and_kept(service
     assert probed.status == 422
     log = await (await (await service.logged_in("auditor")).call("GET", "/audit")).text()
     assert "Geheim1" not in log
+
+
+async def test_a_log_in_pasted_with_the_sub_stream_is_the_cameras(service: Service) -> None:
+    system = await service.logged_in("system")
+    plain = {**CAMERA, "address": "rtsp://127.0.0.1:9/main"}
+    added = await system.json("POST", "/cameras", 201, json={**plain, "sub_address": "rtsp://admin:x@127.0.0.1:9/sub"})
+    assert (added["username"], added["has_password"]) == ("admin", True)
+    assert added["sub_address"] == "rtsp://127.0.0.1:9/sub"
+    # Of another machine it is none of this camera's.
+    lured = {**plain, "name": "另一个", "sub_address": "rtsp://admin:x@127.0.0.2:9/sub"}
+    other = await system.json("POST", "/cameras", 201, json=lured)
+    assert (other["username"], other["has_password"]) == ("", False)
+
+
+def test_an_ipv6_address_is_written_as_urls_have_it() -> None:
+    assert rtsp_url("fd00::1", 8554, "c") == "rtsp://[fd00::1]:8554/live/c"
+    assert rtsp_url("sanhui.example", 8554, "c") == "rtsp://sanhui.example:8554/live/c"

@@ -26,7 +26,7 @@ from web.api.schemas.cameras import (
     ProbeRequest,
 )
 from web.call import Call
-from web.camera_sources import PastedAddress
+from web.camera_sources import NO_ADDRESS, PastedAddress
 from web.errors import BusyError, FieldsInvalidError, NotFoundError, SupervisionRefusedError, WrongField
 from web.operations import Operations
 
@@ -166,15 +166,18 @@ async def _probed(call: Call, body: ProbeRequest) -> tuple[CameraSource, str]:
 async def _filled(call: Call, record: CameraRecord, body: CameraInput) -> CameraRecord:
     """``record`` with what the person entered. Raises FieldsInvalidError."""
     pasted = await _pasted(call, "address", body.address, record.url)
-    sub = (await _pasted(call, "sub_address", body.sub_address, record.sub_url)).url if body.sub_address else ""
-    username = body.username or pasted.username
+    sub = await _pasted(call, "sub_address", body.sub_address, record.sub_url) if body.sub_address else NO_ADDRESS
+    # Whichever address of one camera a person pasted its log-in with, it is the camera's.
+    beside = sub if _same_host(sub.url, pasted.url) else NO_ADDRESS
+    username = body.username or pasted.username or beside.username
     if not username.isprintable():
         raise FieldsInvalidError([WrongField("username", "pattern", {})])
-    password = Secret(body.password.get_secret_value()) if body.password is not None else pasted.password
+    typed = Secret(body.password.get_secret_value()) if body.password is not None else None
+    password = next((item for item in (typed, pasted.password, beside.password) if item is not None), None)
     sealed = record.password_encrypted
     if password is not None:
         sealed = call.services.secrets.seal(password.reveal(), record.id)
-    elif record.url and (pasted.url != record.url or not _known_sub(sub, record)):
+    elif record.url and (pasted.url != record.url or not _known_sub(sub.url, record)):
         # A stored password never goes to an address it was not entered for.
         sealed = ""
     registration = body.registration
@@ -183,7 +186,7 @@ async def _filled(call: Call, record: CameraRecord, body: CameraInput) -> Camera
         name=body.name,
         site_id=body.site_id,
         url=pasted.url,
-        sub_url=sub,
+        sub_url=sub.url,
         username=username,
         password_encrypted=sealed,
         transport=body.transport,

@@ -132,7 +132,8 @@ def live_ts_url(camera_id: str) -> str:
 
 def rtsp_url(host: str, port: int, camera_id: str) -> str:
     """Address of a camera at our RTSP server; empty where there is none."""
-    return f"rtsp://{host}:{port}/live/{camera_id}" if port else ""
+    literal = f"[{host}]" if ":" in host else host
+    return f"rtsp://{literal}:{port}/live/{camera_id}" if port else ""
 
 
 def camera_state(place: CameraPlace, status: Status | None) -> CameraState:
