@@ -131,6 +131,7 @@ class TalkRooms:
         self._settings = settings or TalkSettings()
         self._rooms: dict[str, _Room] = {}
         self._ticker: asyncio.Task[None] | None = None
+        self._hushing: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._ticker = asyncio.create_task(self._tick_forever(), name="talk floors")
@@ -144,6 +145,7 @@ class TalkRooms:
             await asyncio.gather(self._ticker, return_exceptions=True)
         for meeting_id in list(self._rooms):
             await self.close(meeting_id)
+        await asyncio.gather(*self._hushing, return_exceptions=True)
 
     # Rooms
 
@@ -163,7 +165,9 @@ class TalkRooms:
         ended = room.floor.close(self._clock.monotonic_ns())
         if ended is not None:
             self._over(room, ended)
-        await self._hush(room)
+        hushing = self._hush(room)
+        if hushing is not None:
+            await asyncio.gather(hushing, return_exceptions=True)
         room.stream.end()
         self.changed(meeting_id)
 
@@ -198,7 +202,11 @@ class TalkRooms:
             ended = room.floor.request(talker, self._clock.monotonic_ns())
             if ended is not None:
                 self._over(room, ended)
-        if room.camera is not None and self._loudspeakers is not None and room.speaking is None:
+        if (
+            room.camera is not None
+            and self._loudspeakers is not None
+            and (room.speaking is None or room.speaking.done())
+        ):
             room.speaking = asyncio.create_task(
                 self._speak(self._loudspeakers, room.camera, room.stream), name=f"loudspeaker {room.camera.camera_id}"
             )
@@ -245,7 +253,8 @@ class TalkRooms:
                         self._over(room, ended)
                 if room.floor.holding is None and room.speaking is not None:
                     if self._clock.monotonic_ns() - room.spoke_ns >= _LINGER_S * 1e9:
-                        await self._hush(room)
+                        # Not waited for: a camera that does not answer must not hold up the other rooms' floors.
+                        self._hush(room)
 
     async def _speak(self, loudspeakers: Loudspeakers, camera: CameraSource, stream: LiveStream) -> None:
         try:
@@ -255,13 +264,14 @@ class TalkRooms:
         except Exception:
             log.exception("loudspeaker of camera %s failed", camera.camera_id)
 
-    @staticmethod
-    async def _hush(room: _Room) -> None:
-        """Close the loudspeaker's session: nobody has spoken for a while."""
+    def _hush(self, room: _Room) -> asyncio.Task[None] | None:
+        """Close the loudspeaker's session: nobody has spoken for a while. What does so."""
         task, room.speaking = room.speaking, None
         if task is not None:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            self._hushing.add(task)
+            task.add_done_callback(self._hushing.discard)
+        return task
 
 
 def _shown(room: _Room) -> object:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from storage.records import MeetingPlace, MeetingState, TalkEntry, new_id
 from streaming.pushed_session import PUSHED_URL
 from streaming.source import CameraSource
 from streaming.talk import Talker
-from streaming.talk_errors import TalkClosedError, TalkError
+from streaming.talk_errors import TalkBusyError, TalkClosedError, TalkError
 from streaming.talk_rooms import TalkRooms, Turn, talk_stream_id
 from streaming.webrtc.errors import SessionGoneError
 from streaming.webrtc.whip import IngestSettings
@@ -55,6 +55,7 @@ class TalkDesk:
     cameras: Callable[[str], CameraSource | None]
     on_change: Callable[[str, Talk], None] = lambda *_: None
     _sessions: dict[str, _Session] = field(default_factory=dict)
+    _lines: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     _entries: dict[str, TalkEntry] = field(default_factory=dict)
     _over: deque[tuple[str, int, str]] = field(default_factory=lambda: deque(maxlen=_MOST_UNWRITTEN))
     _written: asyncio.Event = field(default_factory=asyncio.Event)
@@ -66,6 +67,7 @@ class TalkDesk:
         if known is not None:
             await self._close(known.session)
         await self.rooms.close(meeting_id)
+        self._lines.pop(meeting_id, None)
 
     def open(self, place: MeetingPlace) -> None:
         """The meeting's room may be spoken and listened to. Raises TalkClosedError unless it runs."""
@@ -83,13 +85,30 @@ class TalkDesk:
         meeting_id = place.meeting.id
         self.rooms.request(meeting_id, talker)
         try:
-            # Whoever spoke before has lost the floor; two voices at a time cannot come.
-            await self._settled()
-            session = await self.whip.offer(talk_stream_id(meeting_id), talker.id, offer)
+            async with self._lines[meeting_id]:
+                return await self._line(meeting_id, talker, offer)
+        except TalkBusyError:
+            # Somebody took the floor while the line was being opened: the talker waits for it.
+            raise
         except BaseException:
             with contextlib.suppress(TalkError):
                 self.rooms.release(meeting_id, talker.id)
             raise
+
+    async def _line(self, meeting_id: str, talker: Talker, offer: str) -> WhipSession:
+        """Open the talker's line, one at a time in each room: two voices cannot come."""
+        while True:
+            self.rooms.request(meeting_id, talker)
+            before = self._sessions.pop(meeting_id, None)
+            if before is not None:
+                # Their own, left behind: that it ends is not the end of their turn.
+                await self._close(before.session)
+            await self._settled(meeting_id)
+            session = await self.whip.offer(talk_stream_id(meeting_id), talker.id, offer)
+            holding, _ = self.rooms.state(meeting_id)
+            if holding is not None and holding.talker.id == talker.id:
+                break
+            await self._close(session.id)
         self._sessions[meeting_id] = _Session(talker.id, session.id)
         task = asyncio.create_task(self._until_over(meeting_id, talker.id, session), name=f"talk {meeting_id}")
         self._closing.add(task)
@@ -223,10 +242,11 @@ class TalkDesk:
         with contextlib.suppress(SessionGoneError):
             await self.whip.close(session_id)
 
-    async def _settled(self) -> None:
-        ending = [task for task in self._closing if task.get_name().startswith("talk over ")]
+    async def _settled(self, meeting_id: str) -> None:
+        """Wait for the lines of those who have lost the floor."""
+        ending = [task for task in self._closing if task.get_name() == f"talk over {meeting_id}"]
         if ending:
-            await asyncio.wait(ending, timeout=5)
+            await asyncio.wait(ending, timeout=_CLOSE_S)
 
 
 TALK = web.AppKey("talk", TalkDesk)
