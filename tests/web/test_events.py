@@ -8,11 +8,16 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient
 
+from storage.repositories import Repositories
 from tests.support.event_page import event_page
 from tests.web.conftest import Service
 from tests.web.live_county import running_meeting, with_cameras, write
+from web.api.now import read_rooms
+from web.api.now_view import Rooms
+from web.live import events_board
 from web.live.events_board import BOARD
 from web.live.events_socket import SOCKETS
+from web.services import Services
 
 
 @pytest.fixture
@@ -297,3 +302,33 @@ async def test_lists_of_meetings_are_told_to_look_again(village: Service) -> Non
         await page.next("meetings")
         await running_meeting(official)
         await page.next("meetings")
+
+
+async def test_a_note_that_comes_while_rows_are_read_does_not_vanish_from_the_tv(
+    village: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    official = await village.logged_in("official")
+    meeting = await running_meeting(official)
+    board = village.server.app[BOARD]
+    await board.tick()
+    written = 0
+
+    async def read_and_then_written(services: Services, repos: Repositories) -> Rooms:
+        nonlocal written
+        rows = await read_rooms(services, repos)
+        if not written:
+            written += 1
+            await write(official, meeting)
+        return rows
+
+    def shown() -> list[str]:
+        facts = board.room_facts("hall-east")
+        return [note.text for note in facts.notes] if facts is not None else []
+
+    monkeypatch.setattr(events_board, "read_rooms", read_and_then_written)
+    board.meeting_changed(meeting)
+    await board.tick()
+    assert written
+    assert shown() == ["请先清点到会人数"]
+    await board.tick()
+    assert shown() == ["请先清点到会人数"]

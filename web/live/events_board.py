@@ -73,6 +73,8 @@ class LiveBoard:
         self._read_ns = 0
         self._stale = True
         self._changed: set[str] = set()
+        # Counts what was written to notes, to know whether rows were read before or after it.
+        self._noted = 0
         # Sends a page its topic anew; set by the socket module, which knows pages.
         self.refill: Callable[[str, tuple[Subscription, ...]], None] = lambda _topic, _pages: None
 
@@ -89,6 +91,7 @@ class LiveBoard:
         meeting_id = place.meeting.id
         others = (item for item in self._notes.get(meeting_id, ()) if item.id != note.id)
         self._notes[meeting_id] = tuple(sorted((*others, note), key=lambda item: (item.at_utc_ns, item.id)))
+        self._noted += 1
         self.hub.publish(f"meeting/{meeting_id}", events_render.note(note, place.meeting.started_utc_ns))
         self.hub.publish(f"meeting/{meeting_id}", events_render.story)
         self._publish_room(place.site.id)
@@ -212,6 +215,7 @@ class LiveBoard:
     async def _refresh(self) -> None:
         self._stale = False
         changed, self._changed = self._changed, set()
+        noted = self._noted
         try:
             async with self._services.database.read() as repos:
                 rows = await read_rooms(self._services, repos)
@@ -226,7 +230,11 @@ class LiveBoard:
         notes: dict[str, list[GuidanceNote]] = {}
         for note in found:
             notes.setdefault(note.meeting_id, []).append(note)
-        self._notes = {meeting_id: tuple(items) for meeting_id, items in notes.items()}
+        if noted == self._noted:
+            self._notes = {meeting_id: tuple(items) for meeting_id, items in notes.items()}
+        else:
+            # A note came while rows were being read, and may not be among them: it must not vanish from the TV.
+            self._stale = True
         self._talks = {key: talk for key, talk in self._talks.items() if key in rows.places}
         self._read_ns = self._services.clock.monotonic_ns()
         over = set(before.places) - set(rows.places)

@@ -5,10 +5,14 @@ import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 
+import structlog
 from aiohttp import web
 
+from storage.errors import DatabaseUnavailableError
 from streaming.webrtc.errors import SessionGoneError
 from streaming.webrtc.peer import Peer
+
+log = structlog.get_logger("web.rights")
 
 CHECK_S = 10.0
 
@@ -57,10 +61,17 @@ def keep_watch(app: web.Application, key: web.AppKey[Watch]) -> None:
 
 
 async def while_allowed(peer: Peer, allowed: Callable[[], Awaitable[object]]) -> None:
-    """Wait until the peer has closed. Meanwhile ``allowed`` is awaited every ten seconds; what it raises goes on."""
+    """Wait until the peer has closed. Meanwhile ``allowed`` is awaited every ten seconds; what it raises goes on.
+
+    A database that cannot be asked is not an answer. Rights are kept there, so nobody takes any away meanwhile; but a
+    room that sends its meeting would be lost to the recording.
+    """
     while True:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CHECK_S):
                 await peer.closed()
                 return
-        await allowed()
+        try:
+            await allowed()
+        except DatabaseUnavailableError as error:
+            log.debug("rights are asked for again later", code=error.code)

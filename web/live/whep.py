@@ -11,6 +11,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from media.stream import Quality
+from storage.errors import StorageError
 from streaming.webrtc.fragment import CONTENT_TYPE
 from streaming.webrtc.whep import WhepSession
 from web.access.identity import assume, authenticate, check_same_site, demand_login
@@ -69,7 +70,7 @@ async def _watch(request: web.Request, session: WhepSession, user_id: str) -> No
     try:
         with request.app[SERVICES].viewers.holding(session.camera, user_id):
             await while_allowed(session.peer, allowed)
-    except WebError as error:
+    except (WebError, StorageError) as error:
         log.info("whep: the right to look is gone", camera=session.camera, code=error.code)
     finally:
         await session.peer.close()

@@ -4,12 +4,15 @@ The room's device does so with its cookie, or its token as ``Authorization: Bear
 that area. Only cameras that are registered as sending by themselves are taken.
 """
 
+import contextlib
 from collections.abc import Sequence
 
 import structlog
 from aiohttp import hdrs, web
 
 from media.stream import StreamId
+from storage.errors import StorageError
+from streaming.webrtc.errors import SessionGoneError
 from streaming.webrtc.fragment import CONTENT_TYPE
 from streaming.webrtc.whip_sessions import WhipSession
 from web.access.identity import assume, authenticate_room, check_same_site
@@ -56,7 +59,13 @@ async def _offer(request: web.Request) -> web.Response:
     principal = await _sender(request)
     text = await body_text(request, SDP)
     session = await webrtc.whip.offer(StreamId(camera), principal.user.id, text)
-    await _put_on_record(request, principal, camera)
+    try:
+        await _put_on_record(request, principal, camera)
+    except BaseException:
+        # Or the room would count as sending until the answer that never came is given up.
+        with contextlib.suppress(SessionGoneError):
+            await webrtc.whip.close(session.id)
+        raise
     watch = _watch(request, session)
     request.app[_PUBLISHERS].begin(session.id, principal.user.id, f"whip rights {camera}", watch)
     return created(webrtc, f"/live/{camera}/whip/{session.id}", session.etag, session.answer)
@@ -81,7 +90,7 @@ async def _watch(request: web.Request, session: WhipSession) -> None:
     peer = session.publisher.peer
     try:
         await while_allowed(peer, allowed)
-    except WebError as error:
+    except (WebError, StorageError) as error:
         log.info("whip: the right to send is gone", camera=session.stream_id.camera, code=error.code)
     finally:
         await peer.close()
