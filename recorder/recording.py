@@ -228,9 +228,9 @@ class Recording:
             return
         if segment is None or file is None or segment.sequence != part.sequence:
             return
-        refused = file.refusal(part)
+        # Asked before a segment is begun with it: what is missing goes on where this part cannot be kept.
+        refused = file.refusal(part) if self._segment_parts == 0 else None
         if refused is None:
-            # Not before: what is missing goes on where this part cannot be kept.
             if self._segment_parts == 0:
                 self._begin_segment(file, segment)
             refused = file.part(part)

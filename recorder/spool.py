@@ -158,24 +158,24 @@ class Spool:
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer: SpoolWriter | None = None
-        self._thread: threading.Thread | None = None
+        self._writer_thread: threading.Thread | None = None
         self._lock: int | None = None
 
     async def __aenter__(self) -> "Spool":
         self._loop = asyncio.get_running_loop()
         self._lock = await asyncio.to_thread(_locked, self._directory)
         self._writer = SpoolWriter(self._report)
-        self._thread = threading.Thread(target=self._writer.run, name="spool-writer", daemon=True)
-        self._thread.start()
+        self._writer_thread = threading.Thread(target=self._writer.run, name="spool-writer", daemon=True)
+        self._writer_thread.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None and self._thread is not None:
+        if self._writer is not None and self._writer_thread is not None:
             self._writer.stop()
-            await asyncio.to_thread(self._thread.join)
-            self._writer = self._thread = None
+            await asyncio.to_thread(self._writer_thread.join)
+            self._writer = self._writer_thread = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
