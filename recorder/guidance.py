@@ -55,7 +55,7 @@ class GuidanceSound:
                 playlist_type=PlaylistType.VOD if recorded.over else PlaylistType.EVENT,
                 ended=recorded.over,
                 independent_segments=False,
-                target_duration_s=None if recorded.over else max(10, *(round(entry.duration_s) for entry in entries)),
+                target_duration_s=None if recorded.over else max((10, *(round(entry.duration_s) for entry in entries))),
                 start_offset_s=None if recorded.over else 0.0,
             )
         )

@@ -132,7 +132,7 @@ class Playback:
                 ended=over,
                 independent_segments=False,
                 # A growing playlist's target should stay as it is (RFC 8216, 6.2.1).
-                target_duration_s=None if over else max(10, *(round(entry.duration_s) for entry in entries)),
+                target_duration_s=None if over else max((10, *(round(entry.duration_s) for entry in entries))),
                 start_offset_s=None if over else 0.0,
             )
         )

@@ -192,6 +192,21 @@ async def test_what_is_still_spooled_plays_as_if_it_were_stored(tmp_path: Path) 
         assert len(await fetched(playback, made.meeting.id, "video")) == 25 * 16
 
 
+async def test_a_span_that_has_not_come_yet_is_an_empty_playlist(tmp_path: Path) -> None:
+    later = ORIGIN_NS + 3600 * SECOND
+    async with archive(tmp_path) as home:
+        for state in (RecordingState.RECORDING, RecordingState.COMPLETE):
+            made = await record(home.database, home.store, home.county, [stretch(100.0, 12.0)], state=state)
+            playback = home.playback()
+            for text in (
+                await playback.media_playlist(made.meeting.id, "video", later),
+                await playback.media_playlist(made.meeting.id, "sound", later),
+                await playback.ts_playlist(made.meeting.id, later),
+            ):
+                assert numbers(text) == []
+                assert ("#EXT-X-ENDLIST" in text) == (state is RecordingState.COMPLETE)
+
+
 async def test_ts_segments_hold_both(tmp_path: Path) -> None:
     async with archive(tmp_path) as home:
         made = await record(home.database, home.store, home.county, [with_gap()])
