@@ -2,6 +2,7 @@
 take them."""
 
 import asyncio
+import base64
 import contextlib
 import re
 from collections.abc import AsyncIterator
@@ -16,7 +17,9 @@ from media.clock import SystemClock
 from media.rtcp import Goodbye, SenderReport, parse_compound
 from media.rtp import parse_header
 from media.stream import LiveStream, StreamId
+from media.tasks import Failures
 from media.unit import NS_PER_S, StreamItem
+from storage.errors import DatabaseUnavailableError
 from storage.records import Role, User
 from streaming.rtsp.sdp import parse_sdp
 from streaming.rtsp.server import RtspServer
@@ -311,6 +314,32 @@ async def test_a_meeting_that_can_have_no_such_name_is_not_found(tmp_path: Path,
         url = here.url.partition("/meeting/")[0] + path
         async with rtsp_talk(url, "wang", here.password()) as talk, asyncio.timeout(20):
             assert (await talk.ask("DESCRIBE")).status == 404
+
+
+async def test_a_look_goes_on_record_when_the_database_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.access.rtsp_gate._AGAIN_S", 0.01, raising=False)
+    refused = 0
+
+    def away() -> None:
+        nonlocal refused
+        refused += 1
+        raise DatabaseUnavailableError("away", database="x")
+
+    async with wall(tmp_path) as here:
+        clock, database = SystemClock(), here.home.database
+        gate = RtspGate(here.county, here.passwords, Audit(clock), database, clock)
+        pair = base64.b64encode(f"wang:{here.password()}".encode()).decode()
+        async with gate.recording_looks(Failures(clock)), asyncio.timeout(20):
+            with monkeypatch.context() as patch:
+                patch.setattr(database, "transaction", away)
+                url = f"rtsp://127.0.0.1/live/{here.made.meeting.camera_id}"
+                assert gate.check("PLAY", url, f"Basic {pair}").user == "wang"
+                await until(lambda: refused > 0)
+            while True:
+                async with database.read() as repos:
+                    if await repos.audit.page(action="stream.rtsp"):
+                        break
+                await asyncio.sleep(0.01)
 
 
 async def test_a_query_of_many_fields_gets_an_answer(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from media.clock import Clock
 from media.stream import Quality, StreamId
 from media.tasks import Failures, kept_running
 from storage.database import Database
-from storage.errors import DatabaseError
+from storage.errors import DatabaseError, DatabaseUnavailableError
 from storage.records import AuditEntry, CameraPlace, User
 from streaming.rtsp.auth import ServerAuthenticator, Verdict
 from streaming.rtsp.server_url import split_path
@@ -23,6 +23,7 @@ from web.viewers import Viewers
 
 log = structlog.get_logger("web.rtsp")
 _MAX_WAITING = 1000
+_AGAIN_S = 2.0
 
 
 class RtspGate(ServerAuthenticator):
@@ -102,12 +103,21 @@ class RtspGate(ServerAuthenticator):
 
     async def _write(self) -> None:
         while True:
-            entry = await self._looks.get()
+            await self._keep(await self._looks.get())
+
+    async def _keep(self, entry: AuditEntry) -> None:
+        """Write a look down, when the database is back if it is away. Looks wait meanwhile; when too many do, nobody
+        begins another."""
+        while True:
             try:
                 async with self._database.transaction() as repos:
                     await repos.audit.add(entry)
+            except DatabaseUnavailableError:
+                await asyncio.sleep(_AGAIN_S)
+                continue
             except DatabaseError as error:
                 log.exception("a look over RTSP is not on record", subject=entry.subject, code=error.code)
+            return
 
 
 def stream_of(path: str) -> StreamId:
