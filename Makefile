@@ -21,7 +21,8 @@ COMPILED := build/compiled
 COMPILED_SOURCES := setup.py $(shell find media streaming recorder storage web -name '*.py' -not -path '*/node_modules/*')
 COMPILED_TESTS := tests/media tests/streaming/test_cameras.py tests/streaming/test_client.py \
 	tests/streaming/test_connection.py tests/streaming/test_pacing.py tests/recorder/test_spool.py tests/recorder/test_spool_damage.py \
-	tests/recorder/test_law_one.py tests/recorder/test_check.py tests/recorder/test_export.py
+	tests/recorder/test_law_one.py tests/recorder/test_check.py tests/recorder/test_export.py tests/recorder/test_gaps.py \
+	tests/recorder/test_guidance.py tests/recorder/test_phone_meeting.py
 RUN_COMPILED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)
 UI := web/ui
 UI_SOURCES := $(shell find $(UI) -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
