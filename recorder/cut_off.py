@@ -11,10 +11,15 @@ from storage.records import GapRecord, MediaObject, Recording, RecordingPeriod, 
 
 
 def resume_point(
-    row: Recording, last: MediaObject | None, periods: Sequence[RecordingPeriod], pending: Sequence[SpoolFile]
+    row: Recording,
+    last: MediaObject | None,
+    periods: Sequence[RecordingPeriod],
+    gaps: Sequence[GapRecord],
+    pending: Sequence[SpoolFile],
 ) -> ResumePoint:
     """Where a recording goes on after its ``last`` committed object and what is ``pending``: its spool files that are
-    not yet stored, in order. At its own start where there is neither."""
+    not yet stored, in order. At its own start where there is neither. What ``gaps``, or those in the files, tell of
+    already is not told again."""
     point = ResumePoint.fresh(row.started_utc_ns)
     if last is not None:
         number = max((period.number for period in periods), default=last.period)
@@ -29,7 +34,17 @@ def resume_point(
             newest.segments[-1].facts.end_utc_ns,
             GapCause.SERVICE_DOWN,
         )
-    return point
+    return replace(point, missing_since_utc_ns=_told_until(point.missing_since_utc_ns, gaps, pending))
+
+
+def _told_until(media_end_utc_ns: int, gaps: Sequence[GapRecord], pending: Sequence[SpoolFile]) -> int:
+    """Up to when it is known what became of the media that is missing after ``media_end_utc_ns``."""
+    until = media_end_utc_ns
+    told = [(gap.start_utc_ns, gap.end_utc_ns) for gap in (*gaps, *(gap for spool in pending for gap in spool.gaps))]
+    for start, end in sorted((start, end) for start, end in told if end is not None):
+        if start <= until < end:
+            until = end
+    return until
 
 
 async def finish_cut_off(
@@ -39,8 +54,10 @@ async def finish_cut_off(
     unless it is shorter than ``tolerance_s``. Raises DatabaseError."""
     async with database.read() as repos:
         last = await repos.objects.last(row.id)
+        gaps = await repos.gaps.of_recording(row.id)
     stored_end = last.end_utc_ns if last is not None else row.started_utc_ns
     media_end = max([*(spool.segments[-1].facts.end_utc_ns for spool in pending if spool.segments), stored_end])
+    media_end = _told_until(media_end, gaps, pending)
     async with database.transaction() as repos:
         for gap in await repos.gaps.open(row.id):
             await repos.gaps.close(gap.id, max(end_utc_ns, gap.start_utc_ns))

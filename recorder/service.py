@@ -260,9 +260,10 @@ class RecorderService:
         async with self._database.read() as repos:
             last = await repos.objects.last(row.id)
             periods = await repos.recordings.periods(row.id)
-            still_open = await repos.gaps.open(row.id)
-        point = resume_point(row, last, periods, pending)
+            gaps = await repos.gaps.of_recording(row.id)
+        point = resume_point(row, last, periods, gaps, pending)
         book = self._ledger.book(row.id)
+        still_open = [gap for gap in gaps if gap.end_utc_ns is None]
         if still_open and book.open_gap is None:
             book.adopt(still_open[-1])
         if point.cause is GapCause.SERVICE_DOWN and row.kind is records.RecordingKind.CAMERA:
