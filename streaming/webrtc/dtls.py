@@ -238,18 +238,16 @@ class DtlsSrtp:
 
     async def close(self) -> None:
         """Say goodbye to the peer, forget the keys."""
-        connected = self.connected
         transport = self._transport
         transport.remove_all_listeners()
         self._in = self._out = None
         await transport.stop()
         self._records.close()
         self._on_closed = _nothing
-        if connected:
-            # What is large in it, a few hundred kilobytes, must not wait for the garbage collector, which comes seldom:
-            # viewers come and go all day.
-            held: Any = transport
-            held._ssl = held._rx_srtp = held._tx_srtp = None  # noqa: SLF001
+        # What is large in it, a few hundred kilobytes, must not wait for the garbage collector, which comes seldom:
+        # viewers come and go all day.
+        held: Any = transport
+        held._ssl = held._rx_srtp = held._tx_srtp = None  # noqa: SLF001
 
     def feed(self, record: bytes) -> None:
         """A DTLS record came."""

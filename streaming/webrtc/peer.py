@@ -11,7 +11,6 @@ What is negotiated (which codec, which direction) is not its business.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -346,11 +345,7 @@ class Peer:
             if not await self._either(self._has_path.wait(), over, self._settings.first_check_s):
                 return CloseReason.NEVER_CAME
             self._enter(PeerState.CONNECTING)
-            try:
-                if not await self._either(self._dtls.handshake(self._settings.handshake_s), over, None):
-                    return CloseReason.HANDSHAKE
-            except DtlsFailedError as error:
-                log.info("webrtc: %s", error)
+            if not await self._either(self._agree(), over, None):
                 return CloseReason.HANDSHAKE
             self.tag_bytes = self._dtls.tag_bytes
             self._enter(PeerState.CONNECTED)
@@ -360,19 +355,28 @@ class Peer:
         finally:
             over.cancel()
 
+    async def _agree(self) -> bool:
+        """Agree on keys; whether they are there."""
+        try:
+            await self._dtls.handshake(self._settings.handshake_s)
+        except DtlsFailedError as error:
+            # Told here, not raised on: an error knows the frames that it comes through, and would leave them, the
+            # session, and the pictures that it was to be sent to the garbage collector, which comes seldom.
+            log.info("webrtc: %s", error)
+            return False
+        return True
+
     async def _either(
-        self, work: Coroutine[Any, Any, object], over: "asyncio.Future[Any]", seconds: float | None
+        self, work: Coroutine[Any, Any, bool], over: "asyncio.Future[Any]", seconds: float | None
     ) -> bool:
-        """Do ``work`` unless the session is over first, or time is up; whether it was done. Raises what it raises."""
+        """Do ``work`` unless the session is over first, or time is up; whether it was done, and came to anything."""
         task = asyncio.ensure_future(work)
         await asyncio.wait((task, over), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if not task.done() or over.done():
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, DtlsFailedError):
-                await task
+            await asyncio.gather(task, return_exceptions=True)
             return False
-        task.result()
-        return True
+        return task.result()
 
     def _enter(self, state: PeerState) -> None:
         if self.state is not PeerState.CLOSED and state is not self.state:

@@ -174,6 +174,10 @@ class WhepSessions:
             except asyncio.CancelledError:
                 task.cancel()
                 raise
+            finally:
+                # A refusal knows the frames it came through: with those who hold it in them, it would wait for the
+                # garbage collector, and with it the relay and its pictures.
+                del started, task
 
     def patch(self, session_id: str, text: str, if_match: str | None) -> tuple[WhepSession, str | None]:
         """Take candidates of the viewer's, or begin ICE anew; the answer's fragment in the latter case.
@@ -216,6 +220,7 @@ class WhepSessions:
                 raise
         finally:
             self._sessions.pop(session_id, None)
+            del started
 
     async def _open(
         self, session_id: str, camera: str, quality: Quality, offer: Offer, stack: contextlib.AsyncExitStack
@@ -268,7 +273,11 @@ class WhepSessions:
         if self._plainer is not None and source is not None and not isinstance(refusal, StreamAwayError):
             plain = await stack.enter_async_context(self._plainer(source, offer))
             return await self._agreed(plain, offer, stack)
-        raise refusal or StreamAwayError("the camera is away", camera=camera)
+        try:
+            raise refusal or StreamAwayError("the camera is away", camera=camera)
+        finally:
+            # It must not be known to a frame that it knows.
+            del refusal
 
     async def _agreed(
         self, stream: LiveStream, offer: Offer, stack: contextlib.AsyncExitStack
@@ -321,11 +330,15 @@ class WhepSessions:
         """Look at all viewers' lines once a second, and wake those who should have another stream."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            for session in self.sessions:
-                video = session.relay.video
-                session.adaptation.stream_bps = video.bitrate_bps if video is not None else 0
-                if session.adapts and session.adaptation.look() is not session.quality:
-                    session.viewer.news.set()
+            self._look()
+
+    def _look(self) -> None:
+        # Not in the loop itself, which would hold the last session that it saw, and its pictures, while it sleeps.
+        for session in self._sessions.values():
+            video = session.relay.video
+            session.adaptation.stream_bps = video.bitrate_bps if video is not None else 0
+            if session.adapts and session.adaptation.look() is not session.quality:
+                session.viewer.news.set()
 
     async def _adapt(self, session: WhepSession, relay: Relay, watching: contextlib.AsyncExitStack) -> Relay:
         """Move the viewer to the stream that its line carries, once that stream has a keyframe."""

@@ -162,6 +162,8 @@ class Publisher:
             if not started.done():
                 started.set_exception(error)
             raise
+        finally:
+            del started
 
     async def _serve(self, feed: PushedFeed) -> CloseReason:
         closed = asyncio.ensure_future(self.peer.closed())

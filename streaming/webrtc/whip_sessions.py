@@ -119,8 +119,11 @@ class WhipSessions:
             except asyncio.CancelledError:
                 task.cancel()
                 raise
+            finally:
+                # A refusal knows the frames it came through, and must not be known to them: see WhepSessions.offer.
+                del started, task
             session = WhipSession(session_id, stream_id, owner, publisher, answer, new_etag())
-            if not task.done():
+            if session_id in self._tasks:
                 self._sessions[session_id] = session
             return session
 
@@ -158,6 +161,7 @@ class WhipSessions:
             log.info("whip: session over (%s)", reason)
         finally:
             self._sessions.pop(session_id, None)
+            del started
 
     def _served(self, session_id: str, task: "asyncio.Task[None]") -> None:
         self._tasks.pop(session_id, None)

@@ -12,14 +12,18 @@ import uvloop
 from aiortc.rtcdtlstransport import SRTP_PROFILES
 from OpenSSL import SSL
 
-from streaming.webrtc import audience
+from media.stream import Quality
+from streaming.webrtc import audience, whep
 from streaming.webrtc.audience import Turns
 from streaming.webrtc.dtls import Certificates
+from streaming.webrtc.errors import CodecMismatchError
+from streaming.webrtc.peer import Peer, PeerSettings
 from streaming.webrtc.relay import Relay
 from streaming.webrtc.relay_track import AGAIN_S, Batch, History, RelayTrack, Shape
+from streaming.webrtc.sdp import Offer
 from streaming.webrtc.whep import WhepSession
 from tests.support.clocks import FakeClock
-from tests.support.webrtc_client import H264_BASELINE, PCMA, WebRtcClient
+from tests.support.webrtc_client import H264_BASELINE, PCMA, VP8, WebRtcClient
 from tests.support.whep_house import House, arrived, house, pictures, publish, video
 
 LIMIT_S = 60
@@ -71,6 +75,43 @@ async def test_an_ended_session_is_freed_without_the_garbage_collector(goodbye: 
             refs = [ref for _ in range(3) for ref in await look(h, goodbye=goodbye)]
             assert len(refs) == 9
             await until_true(lambda: len(h.whep) == 0 and not any(ref() for ref in refs))
+
+
+def alive(*kinds: type[object]) -> int:
+    return sum(isinstance(one, kinds) for one in gc.get_objects())
+
+
+async def test_who_is_refused_leaves_no_pictures_to_the_garbage_collector() -> None:
+    async with house() as h:
+        publish(h.stream(), pictures(60))
+        with no_collector():
+            for quality in Quality:
+                with pytest.raises(CodecMismatchError):
+                    await h.whep.offer("hall", quality, WebRtcClient().offer(video=(VP8,), audio=()))
+            await until_true(lambda: not alive(Relay, Offer))
+
+
+async def test_who_agrees_on_no_keys_leaves_no_session_to_the_garbage_collector() -> None:
+    async with house(peer=PeerSettings(handshake_s=0.2)) as h:
+        publish(h.stream(), pictures(60))
+        with no_collector():
+            before = alive(SSL.Connection)
+            for _ in range(2):
+                async with WebRtcClient() as client:
+                    session = await h.whep.offer("hall", Quality.MAIN, client.offer(video=(H264_BASELINE,)))
+                    await client.connect(session.answer, keys=False)
+                    await session.peer.closed()
+                    del session
+            await until_true(lambda: not alive(Relay, Peer, WhepSession) and alive(SSL.Connection) == before)
+
+
+async def test_the_last_viewer_is_not_held_by_who_looks_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whep, "_LOOK_S", 0.001)
+    async with house() as h:
+        publish(h.stream(), pictures(60))
+        with no_collector():
+            await look(h, goodbye=True)
+            await until_true(lambda: not alive(Relay, Peer, WhepSession))
 
 
 async def test_a_relay_and_its_pictures_are_freed_after_its_last_viewer_without_the_garbage_collector() -> None:
