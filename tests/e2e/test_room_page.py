@@ -31,6 +31,19 @@ BRIGHT = """() => {
   return sum / (pixels.length / 4);
 }"""
 
+UNPLUG = """() => {
+  const stream = document.querySelector("video.own").srcObject;
+  for (const track of stream.getTracks()) {
+    track.stop();
+    track.dispatchEvent(new Event("ended"));
+  }
+  return stream.id;
+}"""
+PLUGGED_IN = """before => {
+  const stream = document.querySelector("video.own").srcObject;
+  return stream && stream.id !== before && stream.getVideoTracks()[0].readyState === "live";
+}"""
+
 
 @dataclass
 class Room:
@@ -133,3 +146,30 @@ async def it_is_whole(room: Room, meeting: Any, folder: Path) -> None:
     notes = (await room.person.call("GET", f"/meetings/{room.meeting}/notes"))["items"]
     assert [note["text"] for note in notes] == [NOTE]
     assert notes[0]["shown_at"] <= notes[0]["answered_at"]
+
+
+async def test_a_key_that_is_held_and_rights_that_are_taken_away_leave_no_dead_end(room: Room, tmp_path: Path) -> None:
+    async with chromium(*FAKE_DEVICES) as browser, desk(browser, tmp_path / "box", 1280, 720) as tv:
+        await tv.page.goto(f"{room.service.url}/room")
+        await pair(tv.page, room)
+        stop = tv.page.locator(".choice", has_text="停止")
+        # Held for a second, the key repeats; it has been pressed once all the same.
+        for _ in range(12):
+            await tv.page.keyboard.down("1")
+            await asyncio.sleep(0.08)
+        await tv.page.keyboard.up("1")
+        await expect(stop).to_have_count(1, timeout=PATIENCE_MS)
+        await expect(tv.page.locator(".sends")).to_contain_text("正在发送", timeout=PATIENCE_MS)
+        # The camera is plugged out and in again: it is another one to the browser, and is sent without anybody's doing.
+        before = await tv.page.evaluate(UNPLUG)
+        await tv.page.wait_for_function(PLUGGED_IN, arg=before)
+        await expect(tv.page.locator(".sends")).to_contain_text("正在发送", timeout=PATIENCE_MS)
+        await tv.page.wait_for_timeout(1_500)
+        await tv.page.keyboard.press("1")
+        await expect(stop).to_have_count(0, timeout=PATIENCE_MS)
+
+        devices = (await room.person.call("GET", "/devices"))["items"]
+        for device in devices:
+            await room.person.call("DELETE", f"/devices/{device['id']}")
+        # Somebody at the desk takes the box away, and gives it back: nobody in the village does anything.
+        await pair(tv.page, room)

@@ -1,5 +1,6 @@
 import { createRouter, createWebHistory } from "vue-router";
-import { whenSessionLost } from "@/api/client";
+import { api, take, whenSessionLost } from "@/api/client";
+import { whenDoubted } from "@/lib/events";
 import { forget, resume, user } from "@/session";
 import { t } from "@/i18n";
 
@@ -112,4 +113,9 @@ whenSessionLost(() => {
   forget();
   const here = router.currentRoute.value;
   if (!here.meta.open) void router.replace({ name: "login", query: { next: here.fullPath, expired: "1" } });
+});
+
+// A page that is only looked at asks for nothing: its lost socket is the first to know.
+whenDoubted(() => {
+  if (user.value) void take(api.GET("/session")).catch(() => undefined);
 });

@@ -268,6 +268,8 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
     status.value = "lost";
     const wait = RETRY_MS[Math.min(attempts, RETRY_MS.length - 1)] ?? 5000;
     attempts++;
+    // A playlist that is lost too: the camera was away, and comes back by the shortest way.
+    rtcTries = Math.min(rtcTries, RTC_TRIES - 1);
     const at = current.kind === "recorded" ? (lastMoment ?? current.at) : null;
     const expected = at === null ? 0 : (mediaTimeAt(fragments(), at) ?? current.expected);
     const again = { ...current, at, expected };

@@ -20,8 +20,9 @@ export function usePublish(url: () => string | null) {
     if (!canRtc() || !navigator.mediaDevices) return;
     const devices = await navigator.mediaDevices.enumerateDevices().catch(() => []);
     hasCamera.value = devices.some((device) => device.kind === "videoinput");
-    // A box that lost its power goes on with what it did.
-    if (hasCamera.value && state.value === "idle" && localStorage.getItem(CHOICE)) void start();
+    // A box that lost its power goes on with what it did, and so does a camera that was plugged out and in again.
+    const waits = state.value === "idle" || state.value === "lost";
+    if (hasCamera.value && waits && localStorage.getItem(CHOICE)) void start();
   }
 
   async function start(): Promise<void> {
@@ -32,14 +33,14 @@ export function usePublish(url: () => string | null) {
     try {
       const address = url();
       if (!address) throw new Error("no address yet");
-      preview.value ??= await navigator.mediaDevices.getUserMedia({
-        video: { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 25, max: 30 } },
-        audio: { echoCancellation: true, noiseSuppression: true },
-      });
-      // A weak line takes pictures away, never sharpness: a recording keeps one size, and faces and papers stay legible.
-      for (const track of preview.value.getVideoTracks()) track.contentHint = "detail";
+      const stream = await camera();
+      if (mine !== round) {
+        // Stopped while the browser was still asking.
+        if (localStorage.getItem(CHOICE) === null) rest();
+        return;
+      }
       const opened = await openRtc(address, {
-        send: preview.value,
+        send: stream,
         onState: (now) => {
           if (mine !== round) return;
           if (now === "connected") {
@@ -55,7 +56,38 @@ export function usePublish(url: () => string | null) {
     }
   }
 
+  /** The camera's stream, taken anew where it has ended: a camera that was plugged out comes back as another. */
+  async function camera(): Promise<MediaStream> {
+    if (preview.value?.getTracks().every((track) => track.readyState === "live")) return preview.value;
+    rest();
+    const video = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 25, max: 30 } };
+    const audio = { echoCancellation: true, noiseSuppression: true };
+    const stream = await navigator.mediaDevices.getUserMedia({ video, audio }).catch((error: unknown) => {
+      // Many a USB camera has no microphone: a meeting without sound is better on record than none.
+      if (error instanceof DOMException && error.name === "NotFoundError") {
+        return navigator.mediaDevices.getUserMedia({ video });
+      }
+      throw error;
+    });
+    // A weak line takes pictures away, never sharpness: a recording keeps one size, and faces and papers stay legible.
+    for (const track of stream.getVideoTracks()) track.contentHint = "detail";
+    for (const track of stream.getTracks()) {
+      track.addEventListener("ended", () => {
+        if (stream === preview.value && state.value !== "idle") again();
+      });
+    }
+    preview.value = stream;
+    return stream;
+  }
+
+  function rest(): void {
+    for (const track of preview.value?.getTracks() ?? []) track.stop();
+    preview.value = null;
+  }
+
   function again(): void {
+    round++;
+    window.clearTimeout(timer);
     session?.close();
     session = null;
     state.value = "lost";
@@ -75,8 +107,7 @@ export function usePublish(url: () => string | null) {
   function end(): void {
     session?.close();
     session = null;
-    for (const track of preview.value?.getTracks() ?? []) track.stop();
-    preview.value = null;
+    rest();
     state.value = "idle";
   }
 

@@ -2,7 +2,7 @@ import { computed, onScopeDispose, ref, shallowRef } from "vue";
 import { api, setCsrfToken, take } from "@/api/client";
 import type { Note, Room } from "@/api/types";
 import { useTopic } from "@/composables/useTopic";
-import { useSocketAt } from "@/lib/events";
+import { useSocketAt, whenDoubted } from "@/lib/events";
 import { Problem } from "@/lib/problem";
 
 const AGAIN_MS = 3000;
@@ -10,6 +10,11 @@ const HOLD_S = 20;
 
 /** Where a room's page stands: looking for its room, showing a code, or paired. */
 export type RoomStage = "opening" | "pairing" | "paired";
+
+/** Whether the service says that it knows no such room or device (any more). */
+function isUnknown(error: unknown): boolean {
+  return error instanceof Problem && [401, 403, 404].includes(error.status);
+}
 
 /** A TV's page: paired once by a code, then told everything by events. It heals by itself, whatever happens. */
 export function useRoom() {
@@ -52,7 +57,7 @@ export function useRoom() {
         stage.value = "paired";
         return;
       } catch (error) {
-        if (!(error instanceof Problem) || ![401, 403, 404].includes(error.status)) throw error;
+        if (!isUnknown(error)) throw error;
       }
       room.value = null;
       stage.value = "pairing";
@@ -94,7 +99,18 @@ export function useRoom() {
     say(note, "shown").catch(() => shown.delete(note.id));
   }
 
+  /** Its rights were taken away: a code is shown again. */
+  function reopen(): void {
+    if (stage.value !== "paired") return;
+    room.value = null;
+    stage.value = "opening";
+    void live();
+  }
+
   useSocketAt("/room/events");
+  whenDoubted(() => {
+    if (stage.value === "paired") take(api.GET("/room")).catch((error: unknown) => isUnknown(error) && reopen());
+  });
   useTopic(
     () => (stage.value === "paired" ? (room.value?.topic ?? null) : null),
     (event) => {
@@ -102,12 +118,7 @@ export function useRoom() {
       const device = room.value?.device ?? null;
       room.value = { ...event.data, device };
     },
-    () => {
-      // Its rights were taken away: a code is shown again.
-      room.value = null;
-      stage.value = "opening";
-      void live();
-    },
+    reopen,
   );
   void live();
   onScopeDispose(() => {

@@ -1,5 +1,5 @@
 import { computed, onScopeDispose, readonly, ref, watch } from "vue";
-import { networkProblem } from "@/api/client";
+import { commonHeaders, networkProblem } from "@/api/client";
 import { t } from "@/i18n";
 import { Problem } from "@/lib/problem";
 import { canRtc, openRtc, type RtcOptions, type RtcSession } from "@/lib/whep";
@@ -31,6 +31,8 @@ export function useTalk(url: () => string | null, speaker: () => string = () => 
   let micTimer = 0;
   let round = 0;
   let lostAt = 0;
+  /** Where this person stands in the queue; empty where in none. */
+  let queuedAt = "";
 
   async function openMicrophone(): Promise<MediaStream> {
     window.clearTimeout(micTimer);
@@ -67,8 +69,10 @@ export function useTalk(url: () => string | null, speaker: () => string = () => 
           } else if (now === "lost") lose();
         },
       });
-      if (mine === round) session = opened;
-      else opened.close();
+      if (mine === round) {
+        session = opened;
+        queuedAt = "";
+      } else opened.close();
     } catch (error) {
       if (mine === round) fail(error instanceof Problem ? error : networkProblem());
     }
@@ -82,6 +86,7 @@ export function useTalk(url: () => string | null, speaker: () => string = () => 
       } catch (error) {
         if (!(error instanceof Problem) || error.code !== "talk-busy" || !held()) throw error;
         problem.value = error;
+        queuedAt = address;
       }
       await new Promise((done) => window.setTimeout(done, ASK_AGAIN_MS));
       if (!held()) throw new DOMException("let go", "AbortError");
@@ -114,8 +119,15 @@ export function useTalk(url: () => string | null, speaker: () => string = () => 
     session?.close();
     session = null;
     state.value = "idle";
+    if (queuedAt) leaveQueue(queuedAt);
+    queuedAt = "";
     window.clearTimeout(micTimer);
     micTimer = window.setTimeout(closeMicrophone, KEEP_MIC_MS);
+  }
+
+  /** Or the floor would come to somebody who has let go, and nobody could speak until the service has noticed. */
+  function leaveQueue(address: string): void {
+    void fetch(address, { method: "DELETE", headers: commonHeaders("DELETE"), keepalive: true }).catch(() => undefined);
   }
 
   function closeMicrophone(): void {

@@ -26,6 +26,8 @@ export function useSocketAt(next: string): void {
   path = next;
 }
 
+/** The service closes with this code when a log-in is over, or a device's rights are. */
+const SESSION_OVER = 4401;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
 /** After so long without a subscription the socket is closed. */
@@ -36,6 +38,13 @@ const connected = ref(true);
 
 /** False while the socket is lost and being opened again; true before it is first needed. */
 export const eventsConnected = readonly(connected);
+
+let onDoubt: () => void = () => undefined;
+
+/** Names who is to find out whether the service still knows this page: the socket itself is not told why it is refused. */
+export function whenDoubted(ask: () => void): void {
+  onDoubt = ask;
+}
 
 const subscriptions = new Set<Subscription>();
 const lastSeen = new Map<string, string>();
@@ -93,15 +102,19 @@ function connect(): void {
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   const opened = new WebSocket(address);
   socket = opened;
+  let welcome = false;
   watchForDeath();
   opened.onopen = () => {
+    welcome = true;
     for (const topic of new Set([...subscriptions].map((entry) => entry.topic))) ask(topic);
   };
   opened.onmessage = (message) => {
     if (opened === socket && typeof message.data === "string") take(JSON.parse(message.data) as EventMessage);
   };
-  opened.onclose = () => {
-    if (opened === socket) lose();
+  opened.onclose = (event) => {
+    if (opened !== socket) return;
+    lose();
+    if (!welcome || event.code === SESSION_OVER) onDoubt();
   };
 }
 
