@@ -46,7 +46,8 @@ def _handler(operation: Operation) -> Any:
             await request.read()
         someone = await (authenticate_room if operation.scope in ROOM_SCOPES else authenticate)(request)
         if operation.unsafe:
-            check_same_site(request, someone)
+            # What needs nobody is done in nobody's name: a log-in page knows nothing of a session that still lives.
+            check_same_site(request, someone if operation.scope is not None else None)
         call = Call(request, services, someone, catalog_of(request))
         try:
             return await _run(operation, call)

@@ -334,3 +334,12 @@ async def test_the_old_password_is_not_guessed_in_an_open_session(service: Servi
     assert await guess(PASSWORD) == 429
     service.clock.shift_s += 61
     assert await guess(PASSWORD) == 200
+
+
+async def test_a_page_that_knows_of_no_session_may_log_in_and_show_a_code(service: Service) -> None:
+    east = await service.logged_in("east")
+    page = Api(east.client)
+    assert (await page.json("POST", "/room/pairing"))["state"] == "waiting"
+    assert (await page.log_in("official"))["user"]["username"] == "official"
+    elsewhere = {"Sec-Fetch-Site": "cross-site"}
+    await Api(east.client).json("POST", "/room/pairing", 403, headers=elsewhere)
