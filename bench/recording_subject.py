@@ -21,10 +21,8 @@ from pathlib import Path
 
 import uvloop
 
-from bench.recorded_units import count_units
 from media.clock import SystemClock
 from media.stream import StreamId
-from media.testloop import cached_loop
 from recorder.service import RecorderService
 from storage.database import Database
 from storage.directory_store import DirectoryStore
@@ -34,7 +32,6 @@ from storage.records import Camera, Meeting, MeetingKind, Organization, Organiza
 from streaming.addresses import AddressGuard, AddressPolicy
 from streaming.cameras import CameraSupervisor, SupervisorSettings
 from streaming.secret import Secret
-from streaming.simulator import LOOP_S, loop_settings
 from streaming.source import CameraSource
 from web.interpreter import settle_interpreter
 
@@ -213,6 +210,17 @@ def _taken(cameras: CameraSupervisor, recorder: RecorderService) -> dict[str, ob
     }
 
 
+def _on_record(folder: Path, loop_file: Path, bitrate: int) -> dict[str, object]:
+    """What is on record, compared with what the cameras played."""
+    # Only now: the cameras' encoder and pencil are no part of what records them, nor is their memory.
+    from bench.recorded_units import count_units
+    from media.testloop import cached_loop
+    from streaming.simulator import LOOP_S, loop_settings
+
+    loop = cached_loop(loop_file, loop_settings(bitrate), LOOP_S)
+    return asdict(count_units(folder / "objects", folder / "spool", loop))
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -242,8 +250,7 @@ def main() -> None:
             )
         )
         print(json.dumps(done), flush=True)
-        loop = cached_loop(options.loop, loop_settings(options.bitrate), LOOP_S)
-        print(json.dumps(asdict(count_units(path / "objects", path / "spool", loop))), flush=True)
+        print(json.dumps(_on_record(path, options.loop, options.bitrate)), flush=True)
 
 
 if __name__ == "__main__":
