@@ -1,12 +1,13 @@
 """Plans of meetings, and the tree they hang on."""
 
 import sqlite3
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.web.conftest import Service
-from tests.web.live_county import with_cameras
+from tests.web.live_county import running_meeting, with_cameras
 from web.api import meetings
 
 PLAN = {"kind": "members-meeting", "organization_id": "village-east", "planned_start": "2030-01-01T08:00:00+08:00"}
@@ -52,3 +53,22 @@ async def test_a_meeting_that_begins_while_its_plan_is_changed_stays_as_it_began
     assert problem["code"] == "state-conflict"
     after = await east.json("GET", f"/meetings/{meeting['id']}")
     assert (after["kind"], after["record"]) == ("members-meeting", True)
+
+
+async def test_what_is_still_being_recorded_is_a_look_into_the_room(service: Service) -> None:
+    east = await (await with_cameras(service)).logged_in("east")
+    meeting = await running_meeting(east)
+    address = f"/meetings/{meeting}/vod/index.m3u8"
+    # There is no camera behind it, so nothing is on record yet.
+    assert (await east.client.get(address)).status == 404
+    assert service.services.viewers.of_camera("camera-east") == ("u-east",)
+    async with service.services.database.transaction() as repos:
+        camera = await repos.cameras.get("camera-east")
+        await repos.cameras.update(replace(camera, supervision_allowed=False))
+    await service.services.county.refresh()
+    county = await service.logged_in("official")
+    for path in (address, f"/meetings/{meeting}/download.mp4"):
+        refused = await county.client.get(path)
+        assert (refused.status, (await refused.json())["code"]) == (403, "supervision-refused")
+    await east.json("POST", f"/meetings/{meeting}/end")
+    assert (await county.client.get(address)).status == 404

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from media.stream import LiveStream, StreamId
 from media.tasks import Failures
 from media.unit import NS_PER_S, StreamItem
 from storage.errors import DatabaseUnavailableError
-from storage.records import Role, User
+from storage.records import MeetingPlace, MeetingState, Role, User
 from streaming.rtsp.sdp import parse_sdp
 from streaming.rtsp.server import RtspServer
 from tests.recorder.recordings import Archive, archive, record, stretch, with_codec_change, with_gap
@@ -30,6 +31,7 @@ from tests.support.recorded import RecordedMeeting
 from tests.support.rows import user
 from tests.support.rtsp_talk import RtspTalk, rtsp_talk
 from web.access.audit import Audit
+from web.access.gate import meeting_inside
 from web.access.rtsp_gate import RtspGate
 from web.access.rtsp_recordings import RtspRecordings
 from web.access.stream_access import StreamPasswords
@@ -340,6 +342,21 @@ async def test_a_look_goes_on_record_when_the_database_is_back(tmp_path: Path, m
                     if await repos.audit.page(action="stream.rtsp"):
                         break
                 await asyncio.sleep(0.01)
+
+
+async def test_a_meeting_that_runs_is_no_recording_where_looking_in_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def running(*given: Any) -> MeetingPlace:
+        place = await meeting_inside(*given)
+        meeting = replace(place.meeting, state=MeetingState.RUNNING)
+        return replace(place, meeting=meeting, camera=replace(place.camera, supervision_allowed=False))
+
+    async with wall(tmp_path) as here, here.talk() as talk:
+        with monkeypatch.context() as patch:
+            patch.setattr("web.access.rtsp_recordings.meeting_inside", running)
+            assert (await talk.ask("DESCRIBE")).status == 403
+        assert (await talk.ask("DESCRIBE")).status == 200
 
 
 async def test_a_query_of_many_fields_gets_an_answer(tmp_path: Path) -> None:

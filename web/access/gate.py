@@ -7,7 +7,7 @@ from aiohttp import web
 from media.clock import Clock
 from media.unit import NS_PER_S
 from storage.database import Database
-from storage.records import AuditEntry, MeetingPlace, StoryEntry, User
+from storage.records import AuditEntry, MeetingPlace, MeetingState, StoryEntry, User
 from web.access.identity import demand_login
 from web.access.principal import Principal
 from web.access.scopes import Scope
@@ -71,6 +71,10 @@ class SanhuiGate:
         if self._recent.holds(principal.session, "play", meeting_id):
             return
         meeting = await self._meeting(request, principal, meeting_id)
+        if meeting.meeting.state is MeetingState.RUNNING:
+            # Who plays what is still being recorded sees the room, some seconds late: the room is told.
+            seconds = 2 * _ASK_AGAIN_NS / NS_PER_S
+            request.app[SERVICES].viewers.seen(meeting.camera.id, principal.user.id, seconds)
         await self._look(request, principal, "meeting.play", f"meeting/{meeting_id}", meeting.meeting.title, meeting)
         self._recent.add(principal.session, "play", meeting_id, for_ns=_ASK_AGAIN_NS)
 
@@ -90,7 +94,9 @@ class SanhuiGate:
 
     async def _meeting(self, request: web.Request, principal: Principal, meeting_id: str) -> MeetingPlace:
         services = request.app[SERVICES]
-        return await meeting_inside(services.database, services.county.picture, principal.area, meeting_id)
+        meeting = await meeting_inside(services.database, services.county.picture, principal.area, meeting_id)
+        demand_supervision(meeting)
+        return meeting
 
     async def _look(
         self,
@@ -117,6 +123,13 @@ async def meeting_inside(database: Database, picture: CountyPicture, area: str |
     if not picture.within(area, meeting.organization.id):
         raise OutsideAreaError
     return meeting
+
+
+def demand_supervision(meeting: MeetingPlace) -> None:
+    """A recording that still grows is a look into the room. Raises SupervisionRefusedError where the camera's register
+    allows none, until the meeting has ended."""
+    if meeting.meeting.state is MeetingState.RUNNING and not meeting.camera.supervision_allowed:
+        raise SupervisionRefusedError
 
 
 async def put_on_record(

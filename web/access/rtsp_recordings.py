@@ -21,10 +21,10 @@ from storage.records import MeetingPlace, User
 from streaming.errors import RecordingForbiddenError, RecordingNotFoundError, RecordingUnavailableError
 from streaming.rtsp.server_range import RangeInvalidError, read_npt, read_utc
 from web.access.audit import Audit
-from web.access.gate import meeting_inside, put_on_record
+from web.access.gate import demand_supervision, meeting_inside, put_on_record
 from web.access.scopes import Scope, scopes_of
 from web.county import County
-from web.errors import OutsideAreaError
+from web.errors import OutsideAreaError, SupervisionRefusedError
 
 log = structlog.get_logger("web.rtsp")
 _MAX_REMEMBERED = 1000
@@ -87,6 +87,7 @@ class RtspRecordings:
         if person is None or Scope.RECORDINGS_PLAY not in scopes_of(person.role, person.scopes):
             raise RecordingForbiddenError("the person may not play recordings")
         meeting = await meeting_inside(self._database, picture, person.organization_id, meeting_id)
+        demand_supervision(meeting)
         self._organizations[meeting_id] = meeting.organization.id
         self._organizations.move_to_end(meeting_id)
         while len(self._organizations) > _MAX_REMEMBERED:
@@ -152,6 +153,8 @@ def _as_recording_errors() -> Iterator[None]:
         raise RecordingNotFoundError("nothing recorded there") from None
     except OutsideAreaError:
         raise RecordingForbiddenError("the meeting is outside the person's area") from None
+    except SupervisionRefusedError:
+        raise RecordingForbiddenError("the camera's register allows no look into the room") from None
     except (StorageError, PlaybackError, MediaError) as error:
         log.warning("a recording cannot be read", code=error.code)
         raise RecordingUnavailableError("the recording cannot be read now", reason=error.code) from error

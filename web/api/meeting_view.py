@@ -93,7 +93,8 @@ def whole(call: Call, place: MeetingPlace, facts: RecordedFacts) -> Meeting:
     live = call.services.recorder.live_state(meeting.id)
     shown = summary(call, place, facts)
     actions = _actions(call, place, has_media=shown.recording.recorded_s > 0 or shown.recording.size_bytes > 0)
-    sources = _recorded_sources(call, place, facts) if _may_play(call, facts, live) else []
+    refused = meeting.state is MeetingState.RUNNING and not place.camera.supervision_allowed
+    sources = _recorded_sources(call, place, facts) if not refused and _may_play(call, facts, live) else []
     return Meeting(
         **dict(shown),
         record=meeting.record,
