@@ -6,7 +6,7 @@ import pytest
 
 from tests.web.conftest import ShiftedClock
 from web.api.schemas.events import Beat, StoryChanged
-from web.live.events_hub import Hub, Outbox, Subscription
+from web.live.events_hub import MEMORY, Hub, Outbox, Subscription
 from web.messages import Catalog, load_catalogs
 
 CHINESE = load_catalogs().of("zh-CN")
@@ -20,8 +20,8 @@ def story(_: Catalog, topic: str, number: str) -> StoryChanged:
 class Reader:
     """A page that reads what it is sent."""
 
-    def __init__(self, hub: Hub, topic: str = "t", after: str | None = None, most: int = 1000) -> None:
-        self.outbox = Outbox(most)
+    def __init__(self, hub: Hub, topic: str = "t", after: str | None = None, outbox: Outbox | None = None) -> None:
+        self.outbox = outbox or Outbox()
         self.subscription = Subscription(self.outbox, CHINESE, lambda organization: organization == HERE, "u")
         self.resumed = hub.subscribe(topic, self.subscription, after)
 
@@ -68,6 +68,37 @@ async def test_who_was_away_too_long_needs_the_topic_as_it_stands(memory: int) -
         assert not Reader(hub, after=after).resumed, after
 
 
+def something_waits(outbox: Outbox) -> Outbox:
+    outbox.put("something else")
+    return outbox
+
+
+async def test_a_page_that_missed_all_that_is_remembered_goes_on_while_something_waits_for_it() -> None:
+    hub = Hub(ShiftedClock())
+    Reader(hub).subscription.opened(None)
+    ids = published(hub, MEMORY + 1)
+    page = Reader(hub, after=ids[0], outbox=something_waits(Outbox()))
+    assert page.resumed
+    ids += published(hub, 1)
+    assert not page.outbox.cut
+    assert await page.outbox.take() == "something else"
+    assert await page.ids(MEMORY + 1) == ids[1:]
+
+
+async def test_what_a_page_missed_and_has_no_room_for_is_told_as_it_stands() -> None:
+    hub = Hub(ShiftedClock())
+    Reader(hub).subscription.opened(None)
+    ids = published(hub, 4)
+    assert Reader(hub, after=ids[1], outbox=something_waits(Outbox(3))).resumed
+    page = Reader(hub, after=ids[0], outbox=something_waits(Outbox(3)))
+    assert not page.resumed
+    page.subscription.opened(Beat(at=datetime(2026, 11, 21, tzinfo=UTC)))
+    ids += published(hub, 1)
+    assert await page.outbox.take() == "something else"
+    assert '"beat"' in (await page.outbox.take() or "")
+    assert await page.ids(1) == ids[-1:]
+
+
 async def test_a_topic_that_nobody_has_is_forgotten_and_never_taken_for_the_old_one() -> None:
     clock = ShiftedClock()
     hub = Hub(clock)
@@ -105,7 +136,7 @@ async def test_a_page_is_told_of_its_own_area_alone() -> None:
 
 async def test_a_slow_page_is_cut_off_and_holds_up_nobody() -> None:
     hub = Hub(ShiftedClock(), memory=10)
-    slow, quick = Reader(hub, most=3), Reader(hub)
+    slow, quick = Reader(hub, outbox=Outbox(3)), Reader(hub)
     for page in (slow, quick):
         page.subscription.opened(None)
     ids = published(hub, 4)

@@ -2,13 +2,14 @@
 
 Whoever changes something publishes it; nobody asks. An event is turned into JSON once for each language, however many
 pages get it. A page that was away names the last event it had: it gets what it missed if the topic remembers that far
-back, else the topic as it stands. Nothing here is the only copy of anything: what must not be lost is in the database.
+back and the page's queue has room for it, else the topic as it stands. Nothing here is the only copy of anything: what
+must not be lost is in the database.
 """
 
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
@@ -20,8 +21,9 @@ from web.messages import Catalog
 Render = Callable[[Catalog, str, str], BaseModel]
 """Makes the message for one language: catalog, topic, id."""
 
+MEMORY = 256
+"""How many events of each topic are remembered, or held back."""
 _KEPT_NS = 300 * NS_PER_S
-_HELD = 256
 
 
 @dataclass(slots=True)
@@ -48,17 +50,23 @@ class Outbox:
     """What waits to be sent to one page. When it is full the page is too slow: ``cut`` is set and nothing more is
     taken. Owned by the page's socket."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int = 2 * MEMORY) -> None:
+        # All that a topic remembers, and as much again that waits already or comes meanwhile.
         self._most = most
         self._texts: deque[str] = deque()
         self._more = asyncio.Event()
         self.cut = False
 
+    @property
+    def room(self) -> int:
+        """How many messages more it takes."""
+        return self._most - len(self._texts)
+
     def put(self, text: str) -> None:
         """Take a message, or cut the page off."""
         if self.cut:
             return
-        if len(self._texts) >= self._most:
+        if self.room <= 0:
             self.cut_off()
         else:
             self._texts.append(text)
@@ -91,15 +99,29 @@ class Subscription:
 
     def offer(self, event: Event) -> None:
         """Send an event on, if it is for this page."""
-        if event.organization is not None and not self._may_see(event.organization):
+        if not self._is_for(event):
             return
         if self._held is not None:
-            if len(self._held) >= _HELD:
+            if len(self._held) >= MEMORY:
                 self._outbox.cut_off()
             else:
                 self._held.append(event)
         else:
             self._outbox.put(event.text(self._catalog))
+
+    def _is_for(self, event: Event) -> bool:
+        return event.organization is None or self._may_see(event.organization)
+
+    def resumed(self, missed: Sequence[Event]) -> bool:
+        """Send what the page missed, and from now on what happens. False, and nothing is sent, if there is no room for
+        all of it: the topic as it stands is one message."""
+        mine = [event for event in missed if self._is_for(event)]
+        if len(mine) > self._outbox.room:
+            return False
+        self.opened(None)
+        for event in mine:
+            self._outbox.put(event.text(self._catalog))
+        return True
 
     def opened(self, snapshot: BaseModel | None) -> None:
         """Send the topic as it stands (None where the page has it), and from now on what happens."""
@@ -145,7 +167,7 @@ class Hub:
     """All topics. Owned by the application's event loop; nothing in it waits. ``memory`` events of each topic are kept,
     and those of a topic that nobody has, for five minutes."""
 
-    def __init__(self, clock: Clock, memory: int = 256) -> None:
+    def __init__(self, clock: Clock, memory: int = MEMORY) -> None:
         self._clock = clock
         self._memory = memory
         # Another process's numbers mean nothing here.
@@ -191,12 +213,7 @@ class Hub:
             topic = self._topics[name] = Topic(name, self._number, self._memory)
         missed = None if after is None else self._missed(topic, after)
         topic.subscriptions.add(subscription)
-        if missed is None:
-            return False
-        subscription.opened(None)
-        for event in missed:
-            subscription.offer(event)
-        return True
+        return missed is not None and subscription.resumed(missed)
 
     def unsubscribe(self, name: str, subscription: Subscription) -> None:
         """Take a subscription away."""

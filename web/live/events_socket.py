@@ -36,7 +36,6 @@ CLOSE_SESSION_OVER = 4401
 CLOSE_TOO_SLOW = 4408
 CLOSE_ELSEWHERE = 4429
 """Why a page was cut off (RFC 6455, 7.4.2: codes from 4000 on are private)."""
-_QUEUED = 256
 _TOPICS = 20
 _MESSAGE_BYTES = 4096
 _SEND_S = 10.0
@@ -55,7 +54,7 @@ class Page:
     token: str = field(repr=False)
     host: str = ""
     """What the page calls this machine."""
-    outbox: Outbox = field(default_factory=lambda: Outbox(_QUEUED))
+    outbox: Outbox = field(default_factory=Outbox)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     close_code: int = 1000
     over: asyncio.Event = field(default_factory=asyncio.Event)
