@@ -44,7 +44,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 MAX_CHANGES_QUEUED = 1_000
-_CALM_TURNS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +70,10 @@ class SupervisorSettings:
     def pacers(self) -> dict[Pace, ReadPacer]:
         """What reads at each pace; at one that is not there, and with an interval of 0, whenever something comes."""
         intervals = {
-            Pace.STEADY: (self.read_interval_s, 1),
-            Pace.CALM: (max(self.read_interval_s, self.calm_interval_s), _CALM_TURNS),
+            Pace.STEADY: self.read_interval_s,
+            Pace.CALM: max(self.read_interval_s, self.calm_interval_s),
         }
-        return {pace: ReadPacer(*interval) for pace, interval in intervals.items() if self.read_interval_s > 0}
+        return {pace: ReadPacer(interval) for pace, interval in intervals.items() if self.read_interval_s > 0}
 
 
 @dataclass(slots=True)

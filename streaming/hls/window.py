@@ -18,6 +18,7 @@ from media.fmp4 import codec_string, init_segment
 from media.playlist import AudioRendition, Variant, master_playlist, media_playlist
 from media.segments import Period
 from media.stream import LiveStream
+from media.tasks import Failures
 from media.transcode import AAC_FRAME, AacSettings, aac_track
 from media.unit import NS_PER_S, AudioTrack, Codec, VideoTrack
 from streaming.hls.errors import MediaGoneError, PlaylistRequestError, StreamAwayError, WindowTimeoutError
@@ -61,9 +62,17 @@ class LiveWindow:
     """The newest segments of one stream, for players. Owned by :class:`streaming.hls.windows.LiveWindows`."""
 
     def __init__(
-        self, stream: LiveStream, clock: Clock, executor: Executor, settings: WindowSettings, *, first_msn: int
+        self,
+        stream: LiveStream,
+        clock: Clock,
+        executor: Executor,
+        settings: WindowSettings,
+        failures: Failures,
+        *,
+        first_msn: int,
     ) -> None:
         self._stream = stream
+        self._failures = failures
         self._clock = clock
         self._settings = settings
         self._executor = executor
@@ -116,15 +125,19 @@ class LiveWindow:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self) -> None:
-        with self._stream.read_segments("hls") as reader:
-            while events := await reader.take():
-                for event in events:
-                    self._intake.take(event)
-                self._stop_idle_sound()
-                self._progress.advance()
-        self._intake.end_segment()
-        self._ended = True
-        self._progress.advance()
+        try:
+            with self._stream.read_segments("hls") as reader:
+                while events := await reader.take():
+                    for event in events:
+                        self._intake.take(event)
+                    self._stop_idle_sound()
+                    self._progress.advance()
+            self._intake.end_segment()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the next request opens a new window
+            self._failures.note("hls window", error, self._stream.id.camera)
+        finally:
+            self._ended = True
+            self._progress.advance()
 
     # What players ask for
 

@@ -34,10 +34,11 @@ class LiveWindows:
         self._settings = settings or WindowSettings()
         self._open: dict[StreamId, tuple[LiveStream, LiveWindow, contextlib.AsyncExitStack]] = {}
         self._next_msn: dict[StreamId, int] = {}
+        self._failures = Failures(clock)
         self._janitor: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._janitor = asyncio.create_task(lasting("hls windows", self._close_idle, Failures(self._clock)))
+        self._janitor = asyncio.create_task(lasting("hls windows", self._close_idle, self._failures))
         return self
 
     async def __aexit__(
@@ -66,7 +67,7 @@ class LiveWindows:
             raise StreamAwayError("the camera is away", camera=stream_id.camera)
         # Seconds of the wall clock: addresses of media stay unique over closing, opening and restarts.
         first = max(self._clock.utc_ns() // NS_PER_S, self._next_msn.get(stream_id, 0))
-        window = LiveWindow(stream, self._clock, self._executor, self._settings, first_msn=first)
+        window = LiveWindow(stream, self._clock, self._executor, self._settings, self._failures, first_msn=first)
         stack = contextlib.AsyncExitStack()
         self._open[stream_id] = (stream, window, stack)
         await stack.enter_async_context(window.running())
@@ -85,6 +86,8 @@ class LiveWindows:
     async def _close_idle(self) -> None:
         while True:
             await asyncio.sleep(min(1.0, self._settings.idle_s / 4))
-            for stream_id, (_, window, _) in list(self._open.items()):
-                if window.idle_s() > self._settings.idle_s:
+            for stream_id in list(self._open):
+                # Closing takes a moment, in which others may be closed, or opened anew.
+                known = self._open.get(stream_id)
+                if known is not None and known[1].idle_s() > self._settings.idle_s:
                     await self._close(stream_id)

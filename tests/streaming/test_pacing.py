@@ -196,7 +196,7 @@ async def test_a_paced_connection_read_at_once_and_paced_again_loses_nothing() -
 
 async def test_a_connection_that_changes_its_pace_loses_nothing() -> None:
     # So slow that nothing comes by the pace.
-    slow, quick = ReadPacer(3600, turns=4), ReadPacer(INTERVAL_S)
+    slow, quick = ReadPacer(3600), ReadPacer(INTERVAL_S)
     async with wired(slow) as (connection, camera, frames):
         camera.write(interleaved_header(0, 4) + b"one!" + interleaved_header(0, 4) + b"tw")
         connection.pace(quick)
@@ -222,7 +222,7 @@ async def test_all_are_read_each_round_in_turns() -> None:
                 asyncio.get_running_loop().call_soon(lambda: together.extend((-1,)))
             together[-1] += 1
 
-    pacer = ReadPacer(0.04, turns=4)
+    pacer = ReadPacer(0.04, at_once=3)
     readers = [Reader() for _ in range(10)]
     for reader in readers:
         pacer.add(reader)
