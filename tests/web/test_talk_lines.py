@@ -2,10 +2,15 @@
 
 import asyncio
 
-from storage.records import MeetingPlace
+import pytest
+
+from media.tasks import Failures
+from storage.records import MeetingPlace, TalkEntry
+from storage.repositories.guidance import TalkRepository
 from streaming.errors import PublisherThereError
 from streaming.talk import Rank, Talker
 from streaming.talk_errors import TalkBusyError
+from streaming.talk_rooms import TalkRooms
 from streaming.webrtc.whip_sessions import WhipSession
 from tests.support.live_feed import until
 from tests.support.webrtc_client import WebRtcClient
@@ -22,6 +27,11 @@ async def desk_and_place(hall: Hall) -> tuple[TalkDesk, MeetingPlace]:
     async with hall.service.services.database.read() as repos:
         place = await repos.meetings.place(hall.meeting)
     return hall.service.server.app[TALK], place
+
+
+async def entries(hall: Hall) -> tuple[TalkEntry, ...]:
+    async with hall.service.services.database.read() as repos:
+        return await repos.talks.of_meeting(hall.meeting)
 
 
 def holder(desk: TalkDesk, hall: Hall) -> str | None:
@@ -72,3 +82,44 @@ async def test_county_takes_the_floor_while_the_towns_line_is_being_opened(hall:
         await until(lambda: holder(desk, hall) == TOWN.id)
         desk.rooms.release(hall.meeting, TOWN.id)
         assert holder(desk, hall) is None
+
+
+async def test_whoever_writes_down_who_spoke_may_fail_and_ends_no_turn(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town, county = await hall.service.logged_in("east"), await hall.service.logged_in("official")
+    county_speaks, writes = asyncio.Event(), TalkRepository.close
+
+    async def fails_first(repository: TalkRepository, entry_id: str, utc_ns: int, reason: str) -> bool:
+        if not county_speaks.is_set():
+            raise RuntimeError("a fault of ours")
+        return await writes(repository, entry_id, utc_ns, reason)
+
+    monkeypatch.setattr(TalkRepository, "close", fails_first)
+    async with asyncio.timeout(LIMIT_S):
+        assert (await hall.ask(town, a_voice(WebRtcClient()))).status == 201
+        assert (await town.client.delete(hall.talk, headers={"X-CSRF-Token": town.csrf})).status == 204
+        assert (await hall.ask(county, a_voice(WebRtcClient()))).status == 201
+        county_speaks.set()
+        while True:
+            found = await entries(hall)
+            if found[0].reason:
+                break
+            await asyncio.sleep(0.05)
+    assert [(item.talker_id, item.reason) for item in found] == [("u-east", "released"), (COUNTY.id, "")]
+
+
+async def test_turns_that_a_crash_left_open_end_with_the_next_start(hall: Hall) -> None:
+    desk, _ = await desk_and_place(hall)
+    began = desk.clock.utc_ns()
+    left = TalkEntry(
+        id="left", meeting_id=hall.meeting, talker_id="u", talker_name="n", office_name="o", started_utc_ns=began
+    )
+    async with desk.database.transaction() as repos:
+        await repos.talks.add(left)
+    started = TalkDesk(TalkRooms(desk.clock), desk.whip, desk.database, desk.clock, lambda _: None)
+    async with started.running(Failures(desk.clock)):
+        (entry,) = await entries(hall)
+    assert entry.reason == "service-down"
+    assert entry.ended_utc_ns is not None
+    assert entry.ended_utc_ns >= began

@@ -149,12 +149,11 @@ class TalkDesk:
 
     async def _write(self) -> None:
         """Ends of turns go to the database; what it does not take is tried again."""
-        async with self.database.transaction() as repos:
-            await repos.talks.close_forgotten(self.clock.utc_ns())
         while True:
+            # First: what waits may be left from a time that failed.
+            await self._write_over()
             await self._written.wait()
             self._written.clear()
-            await self._write_over()
 
     async def _write_over(self) -> None:
         while self._over:
@@ -183,7 +182,10 @@ class TalkDesk:
 
     @contextlib.asynccontextmanager
     async def running(self, failures: Failures) -> AsyncIterator[None]:
-        """Close rooms with their meetings, for as long as the context is open."""
+        """Close rooms with their meetings, for as long as the context is open. Raises DatabaseError."""
+        # Here and nowhere else: nobody speaks yet, so whatever is open was left so.
+        async with self.database.transaction() as repos:
+            await repos.talks.close_forgotten(self.clock.utc_ns())
         self.rooms.changed = lambda meeting_id: self.on_change(meeting_id, self.state(meeting_id))
         self.rooms.lost = self._lost
         self.rooms.ended = self._turn_over
@@ -260,7 +262,8 @@ async def start_talk(
     failures: Failures,
     stack: contextlib.AsyncExitStack,
 ) -> None:
-    """Let officials speak into rooms until the stack is left. After the services and the live board."""
+    """Let officials speak into rooms until the stack is left. After the services and the live board. Raises
+    DatabaseError."""
     services, board = app[SERVICES], app[BOARD]
     limits = WhipSettings(max_sessions=200, ingest=IngestSettings(sound_only=True, highest_bps=128_000))
     whip = await stack.enter_async_context(
