@@ -350,11 +350,7 @@ class WhepSessions:
             return relay
         async with contextlib.AsyncExitStack() as trial:
             target = await trial.enter_async_context(self._relays.of(stream))
-            try:
-                await target.ready(self._relays.settings.first_keyframe_s)
-            except StreamAwayError:
-                return relay
-            if not _interchangeable(relay, target):
+            if not await self._comes(target, session) or not _interchangeable(relay, target):
                 return relay
             relay.unwatch(session.viewer)
             target.watch(session.viewer)
@@ -365,6 +361,18 @@ class WhepSessions:
         watching.callback(target.unwatch, session.viewer)
         session.quality = wanted
         return target
+
+    async def _comes(self, target: Relay, session: WhepSession) -> bool:
+        """Wait for a keyframe of another stream; False if none comes, or the session is over first: whoever leaves
+        does not wait for a camera."""
+        ready = asyncio.ensure_future(target.ready(self._relays.settings.first_keyframe_s))
+        over = asyncio.ensure_future(session.peer.closed())
+        try:
+            await asyncio.wait((ready, over), return_when=asyncio.FIRST_COMPLETED)
+            return ready.done() and ready.exception() is None and not session.over
+        finally:
+            ready.cancel()
+            over.cancel()
 
     def _served(self, session_id: str, task: "asyncio.Task[None]") -> None:
         self._tasks.pop(session_id, None)

@@ -263,6 +263,22 @@ async def test_a_weak_line_gets_the_sub_stream_at_a_keyframe_and_the_main_stream
         assert all(0 < (b - a) & 0xFFFFFFFF < 0x80000000 for a, b in itertools.pairwise(stamps))
 
 
+async def test_who_leaves_does_not_wait_for_a_sub_stream_that_brings_nothing() -> None:
+    async with house(adaptation=AdaptationSettings(bad_reports=2)) as h, WebRtcClient() as client:
+        h.relays.settings = replace(h.relays.settings, first_keyframe_s=3600)
+        publish(h.stream(), pictures(70))
+        h.stream(Quality.SUB)
+        session = await h.look(client)
+        await arrived(client, 20)
+        ssrc = video(client)[0].header.ssrc
+        for _ in range(2):
+            client.send_rtcp(build_receiver_report(1, [ReceptionReport(ssrc, fraction_lost=100)]))
+        await client.until(lambda: len(h.relays) == 2)
+        await h.whep.close(session.id)
+        assert len(h.whep) == 0
+        await client.until(lambda: len(h.relays) == 0)
+
+
 async def test_a_slow_viewer_over_tcp_is_cut_and_the_others_are_not() -> None:
     units = pictures(50)
     async with house() as h, WebRtcClient(keep=False) as slow, WebRtcClient(keep=False) as quick:
