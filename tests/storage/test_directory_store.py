@@ -69,6 +69,31 @@ async def test_a_file_of_another_length_is_not_linked(tmp_path: Path) -> None:
             await store.put(KEY, body)
 
 
+async def test_what_did_not_arrive_whole_is_not_there_when_it_is_looked_for_again(tmp_path: Path) -> None:
+    body = written(tmp_path / "written", b"moof" * 100)
+    damaged = Written(body.path, body.size, body.sha256)
+    body.path.write_bytes(b"moov" * 100)
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path / "store")) as store:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("storage.directory_store._link_synced", lambda *_: False)
+            with pytest.raises(IntegrityError):
+                await store.put(KEY, damaged)
+        with pytest.raises(ObjectNotFoundError):
+            await store.head(KEY)
+        assert [stored.key async for stored in store.list()] == []
+
+
+async def test_the_facts_of_what_was_to_replace_an_object_do_not_speak_for_it(tmp_path: Path) -> None:
+    """The power went between the two renames: facts are the new ones, data the old."""
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path)) as store:
+        await store.put(KEY, b"the manifest")
+        old = (tmp_path / KEY).read_bytes()
+        await store.put(KEY, b"the manifest, with one gap more")
+        (tmp_path / KEY).unlink()
+        (tmp_path / KEY).write_bytes(old)
+        assert (await store.head(KEY)).sha256 == ""
+
+
 async def test_what_a_crash_left_half_written_is_no_object(tmp_path: Path) -> None:
     async with DirectoryStore(DirectoryStoreSettings(tmp_path)) as store:
         await store.put(KEY, b"whole")
@@ -110,9 +135,13 @@ async def test_a_disk_that_was_unmounted_is_not_written_to(tmp_path: Path) -> No
         root.rename(tmp_path / "elsewhere")
         root.mkdir()
 
-        for ask in (store.put(KEY, b"y"), store.delete(KEY), store.check()):
+        # What is on it is not gone, and nobody is told so.
+        for ask in (store.put(KEY, b"y"), store.delete(KEY), store.check(), store.get(KEY), store.head(KEY)):
             with pytest.raises(StoreUnavailableError):
                 await ask
+        for pieces in (store.stream(KEY), store.list()):
+            with pytest.raises(StoreUnavailableError):
+                _ = [piece async for piece in pieces]
         assert list(root.iterdir()) == []
 
         root.rmdir()
