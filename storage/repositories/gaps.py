@@ -9,6 +9,9 @@ from storage.models import GapRow, MeetingRow, RecordingRow
 from storage.records import GapRecord
 from storage.repositories.base import Repository, values_of
 
+_WITHIN_MEDIA = ("packets-lost", "clock-jump")
+"""Causes that say what is wrong within a stretch: never why an open gap, in which nothing comes, is there."""
+
 
 class GapRepository(Repository):
     """What is missing, and why."""
@@ -29,9 +32,10 @@ class GapRepository(Repository):
         A closed row never gets shorter: it may be several gaps in one, of which the writer knows only its own.
         """
         if not gap.id:
+            alike = GapRow.cause == gap.cause
             query = select(GapRow).where(
                 GapRow.recording_id == gap.recording_id,
-                or_(GapRow.cause == gap.cause, GapRow.end_utc_ns.is_(None)),
+                alike if gap.cause in _WITHIN_MEDIA else or_(alike, GapRow.end_utc_ns.is_(None)),
                 or_(GapRow.end_utc_ns.is_(None), GapRow.end_utc_ns >= gap.start_utc_ns),
             )
             if gap.end_utc_ns is not None:

@@ -223,6 +223,15 @@ async def test_two_gaps_in_one_row_do_not_shorten_it(database: Database, running
             await repos.gaps.save(replace(long, id=lasting.id + 1))
 
 
+async def test_lost_packets_are_not_why_a_gap_lasts(database: Database, running: Recording) -> None:
+    """A camera is back, and waits for its first keyframe: that packets were lost meanwhile does not end its absence."""
+    async with database.transaction() as repos:
+        lasting = await repos.gaps.save(gap(running, 20, None))
+        packets = await repos.gaps.save(replace(gap(running, 19, 24, "packets-lost"), packets=7))
+    async with database.read() as repos:
+        assert await repos.gaps.of_recording(running.id) == (packets, lasting)
+
+
 async def test_a_recording_that_ends_ends_its_gaps(database: Database, running: Recording) -> None:
     async with database.transaction() as repos:
         await repos.gaps.add(gap(running, 20, None))
