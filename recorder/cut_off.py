@@ -1,13 +1,13 @@
 """Recordings that were cut off, by a crash or by an outage: where they go on, and how they end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from media.unit import NS_PER_S, GapCause
 from recorder.plan import ResumePoint
 from recorder.spool_format import SpoolFile
 from storage.database import Database
-from storage.records import GapRecord, MediaObject, Recording, RecordingPeriod, RecordingState
+from storage.records import GapRecord, MediaObject, Recording, RecordingKind, RecordingPeriod, RecordingState
 
 
 def resume_point(
@@ -37,6 +37,17 @@ def resume_point(
     return replace(point, missing_since_utc_ns=_told_until(point.missing_since_utc_ns, gaps, pending))
 
 
+def lasting(gaps: Sequence[GapRecord], pending: Sequence[SpoolFile]) -> GapRecord | None:
+    """The gap that lasts, if one does. The spool may know the end of one whose row the database did not take."""
+    ends = _ends(pending)
+    return next((gap for gap in reversed(gaps) if gap.end_utc_ns is None and ends.get(gap.start_utc_ns) is None), None)
+
+
+def _ends(pending: Sequence[SpoolFile]) -> Mapping[int, int | None]:
+    """When gaps end of which spool files tell, by their beginning."""
+    return {gap.start_utc_ns: gap.end_utc_ns for spool in pending for gap in spool.gaps}
+
+
 def _told_until(media_end_utc_ns: int, gaps: Sequence[GapRecord], pending: Sequence[SpoolFile]) -> int:
     """Up to when it is known what became of the media that is missing after ``media_end_utc_ns``."""
     until = media_end_utc_ns
@@ -51,21 +62,26 @@ async def finish_cut_off(
     database: Database, row: Recording, pending: Sequence[SpoolFile], end_utc_ns: int, *, tolerance_s: float
 ) -> None:
     """End a recording that no task here runs: what is missing up to its end is on record as the service's absence,
-    unless it is shorter than ``tolerance_s``. Raises DatabaseError."""
+    unless it is shorter than ``tolerance_s``, a gap that lasted tells of it, or nothing was missing: guidance is spoken
+    now and then. Raises DatabaseError."""
     async with database.read() as repos:
         last = await repos.objects.last(row.id)
         gaps = await repos.gaps.of_recording(row.id)
     stored_end = last.end_utc_ns if last is not None else row.started_utc_ns
     media_end = max([*(spool.segments[-1].facts.end_utc_ns for spool in pending if spool.segments), stored_end])
     media_end = _told_until(media_end, gaps, pending)
+    ends = _ends(pending)
     async with database.transaction() as repos:
+        until = end_utc_ns
         for gap in await repos.gaps.open(row.id):
-            await repos.gaps.close(gap.id, max(end_utc_ns, gap.start_utc_ns))
-        if end_utc_ns - media_end > int(tolerance_s * NS_PER_S):
+            end = ends.get(gap.start_utc_ns)
+            await repos.gaps.close(gap.id, max(end_utc_ns, gap.start_utc_ns) if end is None else end)
+            until = min(until, gap.start_utc_ns) if end is None else until
+        if row.kind is RecordingKind.CAMERA and until - media_end > int(tolerance_s * NS_PER_S):
             gap = GapRecord(
                 recording_id=row.id,
                 start_utc_ns=media_end,
-                end_utc_ns=end_utc_ns,
+                end_utc_ns=until,
                 cause=GapCause.SERVICE_DOWN.value,
             )
             await repos.gaps.save(gap)

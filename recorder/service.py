@@ -12,7 +12,7 @@ from media.stream import LiveStream
 from media.tasks import Failures, kept_running
 from media.unit import NS_PER_S, GapCause
 from recorder import meetings
-from recorder.cut_off import finish_cut_off, resume_point, with_torn_marked
+from recorder.cut_off import finish_cut_off, lasting, resume_point, with_torn_marked
 from recorder.errors import MeetingStateError
 from recorder.gaps import Ledger
 from recorder.machine import MachineWatch
@@ -263,9 +263,9 @@ class RecorderService:
             gaps = await repos.gaps.of_recording(row.id)
         point = resume_point(row, last, periods, gaps, pending)
         book = self._ledger.book(row.id)
-        still_open = [gap for gap in gaps if gap.end_utc_ns is None]
-        if still_open and book.open_gap is None:
-            book.adopt(still_open[-1])
+        still_open = lasting(gaps, pending)
+        if still_open is not None and book.open_gap is None:
+            book.adopt(still_open)
         if point.cause is GapCause.SERVICE_DOWN and row.kind is records.RecordingKind.CAMERA:
             self._ledger.tell(place.meeting.id, self._clock.utc_ns(), "recording-resumed", {"camera": row.camera_id})
         self._recordings.launch(place, row, point)

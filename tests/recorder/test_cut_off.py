@@ -7,10 +7,10 @@ import pytest
 
 from media.unit import NS_PER_S, GapCause
 from recorder import meetings
-from recorder.cut_off import finish_cut_off, resume_point
+from recorder.cut_off import finish_cut_off, lasting, resume_point
 from recorder.spool_format import media_path
 from recorder.spool_read import read_spool
-from storage.records import GapRecord, Recording
+from storage.records import GapRecord, Recording, RecordingKind
 from tests.recorder.house import START_NS, house
 from tests.recorder.spooled import written
 from tests.support import events
@@ -65,3 +65,52 @@ async def test_what_nobody_runs_any_more_ends_with_what_is_not_yet_told(tmp_path
     assert (lost.cause, lost.end_utc_ns) == (GapCause.STORAGE_LOST, START_NS + 2 * NS_PER_S)
     assert (away.cause, away.start_utc_ns) == (GapCause.SERVICE_DOWN, lost.end_utc_ns)
     assert away.end_utc_ns == START_NS + 10 * NS_PER_S
+
+
+async def test_a_camera_that_was_away_when_the_service_went_is_why_nothing_came(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await home.plan()
+        row = (await meetings.begin(home.database, meeting, START_NS, "user1", late_ns=10**15)).recording
+        assert row is not None
+        async with home.database.transaction() as repos:
+            await repos.gaps.save(replace(gap(0, None, GapCause.DISCONNECTED), recording_id=row.id))
+        await finish_cut_off(home.database, row, (), START_NS + 10 * NS_PER_S, tolerance_s=0.5)
+        (away,) = await home.gaps(meeting)
+    assert (away.cause, away.start_utc_ns) == (GapCause.DISCONNECTED, START_NS)
+    assert away.end_utc_ns == START_NS + 10 * NS_PER_S
+
+
+async def test_a_gap_that_the_spool_knows_to_be_over_does_not_reach_over_its_media(tmp_path: Path) -> None:
+    spool = await written(tmp_path / "apart", 3)
+    start, end = spool.segments[0].facts.start_utc_ns, spool.segments[-1].facts.end_utc_ns
+    async with house(tmp_path) as home:
+        meeting = await home.plan()
+        row = (await meetings.begin(home.database, meeting, START_NS, "user1", late_ns=10**15)).recording
+        assert row is not None
+        away_since = replace(gap(0, None, GapCause.DISCONNECTED), recording_id=row.id, start_utc_ns=start - NS_PER_S)
+        async with home.database.transaction() as repos:
+            await repos.gaps.save(away_since)
+        spool = replace(spool, gaps=(replace(away_since, end_utc_ns=start),))
+        row = replace(row, started_utc_ns=start - NS_PER_S)
+        await finish_cut_off(home.database, row, (spool,), end + 10 * NS_PER_S, tolerance_s=0.5)
+        away, down = await home.gaps(meeting)
+    assert (away.cause, away.end_utc_ns) == (GapCause.DISCONNECTED, start)
+    assert (down.cause, down.start_utc_ns, down.end_utc_ns) == (GapCause.SERVICE_DOWN, end, end + 10 * NS_PER_S)
+
+
+async def test_nothing_is_missing_where_nobody_spoke(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await home.plan()
+        await meetings.begin(home.database, meeting, START_NS, "user1", late_ns=10**15)
+        _, row = await meetings.add_guidance_recording(home.database, meeting, START_NS)
+        assert row.kind is RecordingKind.GUIDANCE
+        await finish_cut_off(home.database, row, (), START_NS + 10 * NS_PER_S, tolerance_s=0.5)
+        async with home.database.read() as repos:
+            assert await repos.gaps.of_recording(row.id) == ()
+
+
+async def test_a_gap_that_the_spool_knows_to_be_over_does_not_go_on(tmp_path: Path) -> None:
+    spool = await written(tmp_path, 3)
+    row = gap(-1, None, GapCause.DISCONNECTED)
+    assert lasting([row], [spool]) == row
+    assert lasting([row], [replace(spool, gaps=(gap(-1, 0, GapCause.DISCONNECTED),))]) is None
