@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from media.unit import GapCause
 from recorder.chain import chain_after
 from recorder.check import CheckProgress, FindingCode, check
+from storage.errors import StoreUnavailableError
 from storage.records import GapRecord, MediaObject, ObjectState
-from tests.recorder.house import House, house
+from tests.recorder.house import House, house, until
 from tests.recorder.test_service import recorded
+from tests.support.faults import Faults, FaultyStore
 
 
 async def codes(home: House) -> set[FindingCode]:
@@ -135,7 +138,38 @@ async def test_gaps_that_lie_are_found(tmp_path: Path) -> None:
                     GapRecord(recording_id=recording.id, start_utc_ns=start, end_utc_ns=end, cause="silent")
                 )
         report = await check(home.database, home.store)
-        assert [item.code for item in report.findings] == [FindingCode.GAP_WRONG] * 2
+        assert [item.code for item in report.findings] == [FindingCode.GAP_WRONG] * 2 + [FindingCode.MANIFEST_DIFFERS]
+
+
+async def test_a_gap_that_was_altered_or_taken_away_is_found(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        async with home.recorded() as (recorder, meeting):
+            home.camera.feed(2.0)
+            home.camera.lose(3.0, GapCause.PACKETS_LOST)
+            before = recorder.metrics.parts
+            home.camera.feed(4.0)
+            await until(lambda: recorder.metrics.parts >= before + 4)
+        assert await codes(home) == set()
+        (gap, *_) = await home.gaps(meeting)
+        async with home.database.transaction() as repos:
+            await repos.gaps.save(replace(gap, cause="silent"))
+        assert await codes(home) == {FindingCode.MANIFEST_DIFFERS}
+
+
+async def test_what_is_recorded_while_it_is_checked_is_whole(tmp_path: Path) -> None:
+    async with house(tmp_path) as home, home.recorded() as (recorder, _):
+        home.camera.feed(10.0)
+        await until(lambda: recorder.metrics.objects_stored > 0, "the first object")
+
+        class Slow(FaultyStore):
+            async def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+                before = recorder.metrics.objects_stored
+                home.camera.feed(10.0)
+                await until(lambda: recorder.metrics.objects_stored > before, "one more object")
+                return await super().get(key, offset, length)
+
+        report = await check(home.database, Slow(home.store, Faults()), concurrency=1)
+        assert report.findings == []
 
 
 async def test_a_lost_manifest_is_found(tmp_path: Path) -> None:
@@ -147,3 +181,22 @@ async def test_a_lost_manifest_is_found(tmp_path: Path) -> None:
         assert await codes(home) == {FindingCode.MANIFEST_DIFFERS}
         await home.store.delete(key)
         assert await codes(home) == {FindingCode.MANIFEST_MISSING}
+
+
+async def test_an_object_on_a_bad_spot_of_the_disk_does_not_hide_the_others(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await recorded(home)
+        first, second = await home.objects(meeting)
+
+        class BadSpot(FaultyStore):
+            async def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+                if key == first.key:
+                    raise StoreUnavailableError("the directory does not answer", store="here", reason="EIO")
+                return await super().get(key, offset, length)
+
+        await home.store.delete(second.key)
+        report = await check(home.database, BadSpot(home.store, Faults()))
+        assert [(item.code, item.number) for item in report.findings] == [
+            (FindingCode.OBJECT_HASH, 0),
+            (FindingCode.OBJECT_MISSING, 1),
+        ]
