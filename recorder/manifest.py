@@ -17,9 +17,12 @@ and answered each; ``attendance`` is who looked in, from when to when.
 import base64
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+from media.unit import NS_PER_S
 from recorder.facts import segment_to_json
+from recorder.spool_format import SpoolFile
 from storage.records import (
     GENESIS_HASH,
     Attendance,
@@ -141,3 +144,26 @@ def _end(known_utc_ns: int | None, recording: Recording) -> int | None:
     """Whoever looked or spoke until the end is noticed to be gone a moment after it."""
     ends = [utc_ns for utc_ns in (known_utc_ns, recording.ended_utc_ns) if utc_ns is not None]
     return min(ends, default=None)
+
+
+def object_metadata(spool: SpoolFile, sha256: str) -> dict[str, str]:
+    """What goes to the store with an object, and lets the archive be read without the database."""
+    first, last = spool.segments[0].facts, spool.segments[-1].facts
+    return {
+        **spool.header.metadata,
+        "recording": spool.header.recording,
+        "meeting": spool.header.meeting,
+        "camera": spool.header.camera,
+        "object": str(spool.header.number),
+        "period": str(spool.header.period),
+        "start": _utc(first.start_utc_ns),
+        "end": _utc(last.end_utc_ns),
+        "segments": str(len(spool.segments)),
+        "sha256": sha256,
+        "chain-before": spool.header.chain,
+        "chain-after": last.chain,
+    }
+
+
+def _utc(utc_ns: int) -> str:
+    return datetime.fromtimestamp(utc_ns / NS_PER_S, UTC).isoformat(timespec="milliseconds")

@@ -11,17 +11,16 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import TypeVar
 
 from media.tasks import Failures, lasting
-from media.unit import NS_PER_S, GapCause
+from media.unit import GapCause
 from recorder.errors import SpoolDamagedError
 from recorder.facts import tracks_to_json
 from recorder.gaps import Ledger
 from recorder.machine import refusal_code
-from recorder.manifest import CONTENT_TYPE, build_manifest, manifest_key
+from recorder.manifest import CONTENT_TYPE, build_manifest, manifest_key, object_metadata
 from recorder.spool import Spool
 from recorder.spool_format import SpoolFile
 from recorder.spool_object import Assembled, assemble
@@ -221,6 +220,10 @@ class Uploader:
             # Uploaded by an earlier run that was cut off after the last step, or taken away by hand.
             await self._gone(spool)
             return
+        if spool.torn_inside and await self._is_stored(spool):
+            # Only its removal was cut off: what is damaged since is lost nowhere.
+            await self._spool.set_aside(spool)
+            return
         key = await self._put(spool, assembled)
         try:
             await self._commit(spool, self._row(spool, key, assembled))
@@ -243,7 +246,7 @@ class Uploader:
             try:
                 found = await self._store.head(candidate)
             except ObjectNotFoundError:
-                await self._store.put(candidate, assembled, _metadata(spool, assembled), "video/mp4")
+                await self._store.put(candidate, assembled, object_metadata(spool, assembled.sha256), "video/mp4")
                 return candidate
             if found.sha256 == assembled.sha256 and found.size == assembled.size:
                 return candidate
@@ -286,7 +289,8 @@ class Uploader:
     async def _give_up(self, spool: SpoolFile, code: str) -> None:
         """What the spool holds cannot be kept as it is: keep the file for a person, and its time as a gap."""
         _log.error("spool file %s of %s is set aside: %s", spool.path.name, spool.header.recording, code)
-        await self._commit_lost(spool, code)
+        if not await self._is_stored(spool):
+            await self._commit_lost(spool, code)
         await self._spool.set_aside(spool)
 
     async def _gone(self, spool: SpoolFile) -> None:
@@ -303,7 +307,10 @@ class Uploader:
 
     async def _is_stored(self, spool: SpoolFile) -> bool:
         async with self._database.read() as repos:
-            return await repos.objects.find(spool.header.recording, spool.header.number) is not None
+            row = await repos.objects.find(spool.header.recording, spool.header.number)
+        start = spool.segments[0].facts.start_utc_ns if spool.segments else None
+        # Two files may have one number (recorder.spool_files): it must be this one's media.
+        return row is not None and (start is None or row.start_utc_ns <= start < row.end_utc_ns)
 
     async def _commit_lost(self, spool: SpoolFile, code: str) -> None:
         first, last = spool.segments[0].facts, spool.segments[-1].facts
@@ -375,26 +382,3 @@ def _trouble_of(error: StorageError | OSError) -> str:
     if isinstance(error, IntegrityError):
         return "store-damages"
     return "files-exhausted" if error.params.get("reason") in ("EMFILE", "ENFILE") else "store-away"
-
-
-def _metadata(spool: SpoolFile, assembled: Assembled) -> dict[str, str]:
-    """What lets the archive be read without the database."""
-    first, last = spool.segments[0].facts, spool.segments[-1].facts
-    return {
-        **spool.header.metadata,
-        "recording": spool.header.recording,
-        "meeting": spool.header.meeting,
-        "camera": spool.header.camera,
-        "object": str(spool.header.number),
-        "period": str(spool.header.period),
-        "start": _utc(first.start_utc_ns),
-        "end": _utc(last.end_utc_ns),
-        "segments": str(len(spool.segments)),
-        "sha256": assembled.sha256,
-        "chain-before": spool.header.chain,
-        "chain-after": last.chain,
-    }
-
-
-def _utc(utc_ns: int) -> str:
-    return datetime.fromtimestamp(utc_ns / NS_PER_S, UTC).isoformat(timespec="milliseconds")

@@ -252,6 +252,30 @@ async def test_a_removal_that_was_cut_off_makes_no_gap(tmp_path: Path) -> None:
         assert not [gap for gap in await home.gaps(meeting) if gap.cause == "storage-lost"]
 
 
+async def test_what_is_damaged_after_it_was_stored_is_lost_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The removal was cut off, and the store is on another disk."""
+    monkeypatch.setattr("storage.directory_store._link_synced", lambda *_: False)
+    async with house(tmp_path) as home:
+        meeting = await prepare(home)
+        machine = Machine(home, Faults())
+        async with machine.spool:
+            file = await spooled(machine.spool, 0)
+            journal, media = file.path.read_bytes(), bytearray(file.media_path.read_bytes())
+            await uploaded(machine, file)
+            file.path.parent.mkdir(exist_ok=True)
+            file.path.write_bytes(journal)
+            media[file.segments[0].facts.ranges[0].offset] ^= 1
+            file.media_path.write_bytes(media)
+            await uploaded(machine, *await machine.spool.recover())
+            assert not file.path.exists()
+        await home.verify(meeting)
+        assert not [gap for gap in await home.gaps(meeting) if gap.cause == "storage-lost"]
+        report = await check(home.database, home.store)
+        assert not {item.code.value for item in report.findings} & {"orphan-object"}
+
+
 async def test_a_spool_file_damaged_on_disk_is_set_aside_and_what_it_lacks_is_a_gap(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         meeting = await prepare(home)
