@@ -33,6 +33,8 @@ from recorder.sample_tables import load_tables
 from recorder.stretched_sound import STRETCH_SEGMENTS, StretchedSound, StretchReader, settings_for
 
 _SAME_LIFE_NS = 100_000_000
+_LONGEST_HOLE_NS = 12 * 3600 * NS_PER_S
+"""No meeting is so long: past it a clock was wrong, as where it was set back, and the hole is none."""
 _AHEAD = 6
 _SILENCE = AudioTrack(Codec.PCMA, clock_rate=8_000, channels=1)
 
@@ -96,6 +98,10 @@ class _Layout:
                 # The stream began anew: its timeline has another zero. The wall clock says how much time went by.
                 shift_ns += segment.timeline_offset_ns - offset_ns
                 offset_ns = segment.timeline_offset_ns
+            before = self.recorded.segments[place - 1].facts.end_utc_ns
+            hole_ns = segment.facts.start_utc_ns - before if place > self.places.start else 0
+            if not self.recorded.joins[place] and not -NS_PER_S < hole_ns <= _LONGEST_HOLE_NS:
+                shift_ns -= hole_ns
             self._add_video(segment, place, shift_ns)
             if self.mode is SoundMode.PASSED:
                 self._add_passed(segment, place, shift_ns)

@@ -7,6 +7,7 @@ true time. While the meeting runs the playlist is of type EVENT and grows; after
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Literal
 
 from media.clock import Clock, SystemClock
@@ -125,6 +126,7 @@ class Playback:
 
     def _text(self, recorded: Recorded, entries: Sequence[SegmentEntry], end_utc_ns: int | None) -> str:
         over = recorded.over or end_utc_ns is not None
+        entries = _dated(entries)
         return media_playlist(
             MediaPlaylist(
                 segments=entries,
@@ -237,6 +239,16 @@ class Playback:
 
     def _played(self, track: AudioTrack) -> AudioTrack:
         return track if track.codec is Codec.AAC else aac_track(self._aac)
+
+
+def _dated(entries: Sequence[SegmentEntry]) -> Sequence[SegmentEntry]:
+    """Without dates that run backwards, where a clock was set back: players count on from the last one."""
+    newest, found = 0, []
+    for entry in entries:
+        start = entry.start_utc_ns or 0
+        found.append(entry if start >= newest - NS_PER_S else replace(entry, start_utc_ns=None))
+        newest = max(newest, start)
+    return found
 
 
 def _maps(name: RenditionName, recorded: Recorded) -> dict[int, InitMap]:

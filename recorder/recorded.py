@@ -26,6 +26,10 @@ _MAX_KEPT_SOUND_BYTES = 256 * 1024
 class Spooled(Protocol):
     """The part of the recorder that knows what is not stored yet."""
 
+    def grows(self, recording_id: str) -> bool:
+        """Whether more may come, though its meeting may have ended."""
+        ...
+
     async def spooled_segments(self, recording_id: str) -> Sequence[tuple[int, StoredSegment]]:
         """Whole segments still in the spool, each with the number of its period."""
         ...
@@ -140,12 +144,14 @@ class RecordedMeetings:
         # Spool first: what leaves it in between is in the rows then.
         spooled: Sequence[tuple[int, StoredSegment]] = ()
         periods: Sequence[RecordingPeriod] = ()
+        grows = False
         if self._spooled is not None:
+            grows = self._spooled.grows(recording_id)
             spooled = await self._spooled.spooled_segments(recording_id)
             periods = await self._spooled.spooled_periods(recording_id)
         async with self._database.read() as repositories:
             rows = await _rows(repositories, await repositories.recordings.get(recording_id))
-        return await _made(rows, spooled, periods)
+        return await _made(rows, spooled, periods, grows=grows)
 
     async def read(self, recorded: Recorded, segment: RecordedSegment, track_id: int) -> bytes:
         """A track's bytes of a segment, one ranged read; empty where it has nothing of it. Sound is kept for a while:
@@ -245,15 +251,22 @@ async def _rows(repositories: Repositories, recording: Recording) -> _Rows:
 
 
 async def _made(
-    rows: _Rows, spooled: Sequence[tuple[int, StoredSegment]], spooled_periods: Sequence[RecordingPeriod] = ()
+    rows: _Rows,
+    spooled: Sequence[tuple[int, StoredSegment]],
+    spooled_periods: Sequence[RecordingPeriod] = (),
+    *,
+    grows: bool = False,
 ) -> Recorded:
     if len(rows.objects) <= _ASSEMBLED_ON_THE_LOOP // 8:
-        return _assembled(rows, spooled, spooled_periods)
-    return await asyncio.to_thread(_assembled, rows, spooled, spooled_periods)
+        return _assembled(rows, spooled, spooled_periods, grows)
+    return await asyncio.to_thread(_assembled, rows, spooled, spooled_periods, grows)
 
 
 def _assembled(
-    rows: _Rows, spooled: Sequence[tuple[int, StoredSegment]], spooled_periods: Sequence[RecordingPeriod]
+    rows: _Rows,
+    spooled: Sequence[tuple[int, StoredSegment]],
+    spooled_periods: Sequence[RecordingPeriod],
+    grows: bool,
 ) -> Recorded:
     """Rows as players need them. 10 ms for six hours: off the event loop where it is long."""
     recording = rows.recording
@@ -279,5 +292,6 @@ def _assembled(
         for period, facts in spooled
         if facts.sequence not in stored and period in periods and facts.ranges
     ]
-    segments.sort(key=lambda segment: (segment.facts.start_utc_ns, segment.sequence))
-    return Recorded(recording, tuple(segments), recording.state is not RecordingState.RECORDING)
+    # As they were recorded, not by the clock on the wall: one that is set back would shuffle two hours into one.
+    over = recording.state is not RecordingState.RECORDING and not grows
+    return Recorded(recording, tuple(segments), over)

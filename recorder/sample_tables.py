@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from itertools import groupby
 
+from media.errors import ContainerError
 from media.fmp4_read import read_fragments
 from media.unit import AUDIO_TRACK_ID, VIDEO_TRACK_ID
 from recorder.recorded import Recorded, RecordedMeetings, RecordedSegment
@@ -43,9 +44,13 @@ async def load_tables(
                         tables[key] = await loop.run_in_executor(executor, _table, data, track_id)
 
     wanted = [recorded.segments[place] for place in places]
-    async with asyncio.TaskGroup() as group:
-        for _, segments in groupby(wanted, key=lambda segment: segment.key):
-            group.create_task(of_object(list(segments)))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _, segments in groupby(wanted, key=lambda segment: segment.key):
+                group.create_task(of_object(list(segments)))
+    except BaseExceptionGroup as errors:
+        # Whoever asks knows the store's errors, and no groups of them.
+        raise errors.exceptions[0] from None
     return tables
 
 
@@ -54,4 +59,8 @@ def _table(data: bytes, track_id: int) -> SampleTable:
 
 
 def _read(box: bytes) -> Mapping[tuple[int, int], SampleTable]:
-    return read_tables(box) or {}
+    try:
+        return read_tables(box) or {}
+    except ContainerError:
+        # Damaged, while the media may be whole: it says the same.
+        return {}

@@ -19,6 +19,10 @@ class SpooledMedia:
         self._uploader = uploader
         self._recordings = recordings
 
+    def grows(self, recording_id: str) -> bool:
+        """Whether the recording is still written: that its meeting has ended is on record before its last part is."""
+        return self._recordings.running(recording_id) is not None
+
     async def spooled_segments(self, recording_id: str) -> tuple[tuple[int, StoredSegment], ...]:
         """Whole segments of a recording that are still in the spool, in order (those in rows may be among them), each
         with the number of its period.

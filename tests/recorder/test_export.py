@@ -18,11 +18,14 @@ from media.errors import BitstreamError, ContainerError
 from media.unit import Codec, StreamItem
 from recorder.aac_padding import pad_frame, padded_size
 from recorder.errors import NothingRecordedError
-from recorder.export import Mp4
+from recorder.export import Mp4, Mp4Export
 from recorder.mp4 import children
+from recorder.playback import Playback
 from recorder.sample_table import SampleTable, read_tables, tables_box, tables_size
+from storage.errors import StoreUnavailableError
 from tests.recorder.recordings import Archive, archive, record, stretch, with_codec_change, with_gap
 from tests.support.encoded import ORIGIN_NS, picture_number
+from tests.support.faults import Faults, FaultyStore
 from tests.support.media_site import ffmpeg
 
 SECOND = 1_000_000_000
@@ -304,3 +307,46 @@ async def test_the_media_box_says_its_length(tmp_path: Path) -> None:
         mp4 = await home.export().open(made.meeting.id)
     size, kind = struct.unpack_from(">I4s", mp4.head, len(mp4.head) - 8)
     assert (kind, size) == (b"mdat", mp4.size - len(mp4.head) + 8)
+
+
+async def test_a_store_that_is_away_is_said_as_such(tmp_path: Path) -> None:
+    async with archive(tmp_path) as home:
+        made = await record(home.database, home.store, home.county, [stretch(100.0, 12.0)])
+        away = FaultyStore(home.store, Faults(away=True))
+        export = Mp4Export(Playback(home.database, away, None, home.executor), home.executor)
+        with pytest.raises(StoreUnavailableError):
+            await export.open(made.meeting.id)
+
+
+async def test_damaged_sample_tables_cost_nothing_since_the_media_has_them(tmp_path: Path) -> None:
+    async with archive(tmp_path) as home:
+        made = await record(home.database, home.store, home.county, [stretch(100.0, 12.0)])
+        expected = await whole(await home.export().open(made.meeting.id))
+        for path in (tmp_path / "objects").rglob("*.mp4"):
+            data = bytearray(path.read_bytes())
+            data[-8] ^= 1
+            path.write_bytes(data)
+        assert await whole(await home.export().open(made.meeting.id)) == expected
+
+
+@pytest.mark.parametrize("codec", [None, Codec.PCMA])
+async def test_a_clock_that_was_wrong_by_days_makes_no_file_of_days(tmp_path: Path, codec: Codec | None) -> None:
+    later = [
+        replace(unit, utc_ns=unit.utc_ns + 2 * 86_400 * SECOND) for unit in stretch(112.0, 8.0, sound=codec, epoch=1)
+    ]
+    async with archive(tmp_path) as home:
+        _, data = await exported(home, [*stretch(100.0, 12.0, sound=codec)], [*later])
+    shown = pictures(data)
+    assert [number for _, number in shown] == list(range(500))
+    assert shown[-1][0] < 21
+
+
+async def test_a_gap_after_a_clock_was_set_back_is_as_long_as_it_was(tmp_path: Path) -> None:
+    pieces = [stretch(112.0, 4.0, epoch=1), stretch(121.0, 4.0, epoch=2)]
+    back: list[list[StreamItem]] = [
+        [replace(unit, utc_ns=unit.utc_ns - 60 * SECOND) for unit in piece] for piece in pieces
+    ]
+    async with archive(tmp_path) as home:
+        _, data = await exported(home, [*stretch(100.0, 12.0)], *back)
+    for time, number in pictures(data):
+        assert time == pytest.approx(number / 25, abs=0.1)

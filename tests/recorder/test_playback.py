@@ -159,6 +159,10 @@ class FakeSpool:
         self.made = made
         self.kept = kept
 
+    def grows(self, recording_id: str) -> bool:
+        assert recording_id == self.made.recording.id
+        return False
+
     async def spooled_segments(self, recording_id: str) -> Sequence[tuple[int, StoredSegment]]:
         assert recording_id == self.made.recording.id
         return [(0, facts) for facts in self.kept]
@@ -266,3 +270,13 @@ async def test_a_two_hour_playlist_opens_fast(tmp_path: Path) -> None:
             assert len(numbers(await playback.media_playlist(meeting.id, "sound"))) == 257 * 7
         # Processor time, nothing cached: 50 ms on a quiet machine; a busy one's caches are cold.
         assert min(took) < 0.15
+
+
+async def test_a_clock_that_is_set_back_does_not_shuffle_what_was_recorded(tmp_path: Path) -> None:
+    back = [replace(unit, utc_ns=unit.utc_ns - 9 * SECOND) for unit in stretch(112.0, 8.0, epoch=1)]
+    async with archive(tmp_path) as home:
+        made = await record(home.database, home.store, home.county, [stretch(100.0, 12.0), back])
+        text = await home.playback().media_playlist(made.meeting.id, "video")
+        assert numbers(text) == [segment.sequence for segment in made.segments]
+        assert text.count("#EXT-X-DISCONTINUITY\n") == 1
+        assert len(await fetched(home.playback(), made.meeting.id, "video")) == 25 * 20

@@ -12,7 +12,9 @@ import pytest
 
 from recorder.export import Mp4Export
 from recorder.playback import Playback
+from recorder.recorded import RecordedMeetings
 from recorder.service import RecorderService
+from storage.records import RecordingState
 from tests.recorder.house import House, house, until
 from tests.support import playlist_rules
 from tests.support.encoded import picture_number
@@ -102,3 +104,28 @@ async def test_a_recording_across_a_restart_is_one(tmp_path: Path) -> None:
     assert after - times[0] == pytest.approx(18.0, abs=0.01)
     assert before - times[0] == pytest.approx(7.9, abs=0.6)
     assert times[-1] - times[0] == pytest.approx(25.9, abs=0.6)
+
+
+async def test_a_recording_is_not_over_before_its_last_part_is_there(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await home.plan()
+        home.camera.connect()
+        async with home.service() as recorder:
+            await home.runs(recorder, meeting)
+            await fed(home, recorder, 8.0)
+            recording = (await home.recording(meeting)).id
+            async with asyncio.timeout(20):
+                while len(await recorder.spooled.spooled_segments(recording)) < 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            seen = []
+
+            async def look(_: str) -> None:
+                meetings = RecordedMeetings(home.database, home.store, recorder.spooled, home.clock)
+                recorded = await meetings.load(meeting)
+                seen.append((recorded.recording.state, recorded.over))
+
+            recorder.on_end.append(look)
+            await recorder.end_meeting(meeting, "user1")
+            assert seen == [(RecordingState.FINISHING, False)]
+            await look(meeting)
+            assert seen[-1][1]
