@@ -13,6 +13,7 @@ from media.unit import NS_PER_S
 from storage.directory_store import free_bytes
 
 _STEP_NS = 2 * NS_PER_S
+_LOOK_S = 2.0
 _STEP_SHOWN_NS = 3600 * NS_PER_S
 _FILES_SHARE = 0.9
 _DESCRIPTORS = Path("/proc/self/fd")
@@ -41,14 +42,21 @@ class MachineWatch:
         self._lead_ns = clock.utc_ns() - clock.monotonic_ns()
         self._stepped_at_ns: int | None = None
         self._measured = Measured(None, None, files_short=False)
+        self._measuring: asyncio.Future[Measured] | None = None
 
     async def look(self) -> Measured:
-        """Measure now. The disks are asked in a thread: one that hangs must not hold up the loop."""
+        """Measure now. The disks are asked in a thread: one that hangs must hold up neither the loop nor whoever looks,
+        who gets what was last known."""
         lead_ns = self._clock.utc_ns() - self._clock.monotonic_ns()
         if abs(lead_ns - self._lead_ns) > _STEP_NS:
             self._stepped_at_ns = self._clock.monotonic_ns()
         self._lead_ns = lead_ns
-        self._measured = await asyncio.to_thread(_measure, self._spool_dir, self._disks)
+        if self._measuring is None:
+            self._measuring = asyncio.get_running_loop().run_in_executor(None, _measure, self._spool_dir, self._disks)
+        await asyncio.wait((self._measuring,), timeout=_LOOK_S)
+        if self._measuring.done():
+            measuring, self._measuring = self._measuring, None
+            self._measured = measuring.result()
         return self._measured
 
     @property
