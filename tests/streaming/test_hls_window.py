@@ -348,3 +348,19 @@ async def test_a_reader_that_was_cut_goes_on_with_a_discontinuity() -> None:
         text = await window.media_playlist("video", before + 1)
         playlist = playlist_rules.check(text)
         assert [segment.discontinuity for segment in playlist.segments].count(True) == 1
+
+
+async def test_a_fault_of_ours_costs_a_window_and_not_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadPoolExecutor(2) as executor:
+        async with (
+            live_stream(looped(picture_and_sound(), 8.0)) as stream,
+            LiveWindows(lambda _: stream, SystemClock(), executor) as windows,
+        ):
+            await until(lambda: stream.last_keyframe is not None)
+            with monkeypatch.context() as patched:
+                patched.setattr("streaming.hls.intake.Intake.take", lambda *_: 1 // 0)
+                window = await windows.window(CAMERA)
+                await until(lambda: window.ended)
+            anew = await windows.window(CAMERA)
+            assert anew is not window
+            assert "#EXTINF" in await anew.media_playlist("video")
