@@ -88,9 +88,16 @@ class DirectoryStore:
         return await self._run(lambda: self._put(key, path, body_of(data), dict(metadata or {}), content_type))
 
     async def head(self, key: str) -> StoredObject:
-        """The facts beside the file, and the file's own size."""
+        """The facts beside the file, and the file's own size. What is told of lasts: a put that was killed may have
+        given it its name and not come to make that last, and who tries again goes by this."""
         path = self._path(key)
-        return await self._run(lambda: _head(key, path), key)
+
+        def look() -> StoredObject:
+            found = _head(key, path)
+            _sync_directory(path.parent)
+            return found
+
+        return await self._run(look, key)
 
     async def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """One read."""

@@ -14,6 +14,7 @@ import pytest
 from storage.directory_store import DirectoryStore
 from storage.errors import IntegrityError, ObjectNotFoundError, StoreRefusedError, StoreUnavailableError
 from storage.objects import DirectoryStoreSettings
+from tests.support.faults_disk import WatchedDisk
 
 KEY = "recordings/0f3c/000000.mp4"
 
@@ -92,6 +93,18 @@ async def test_the_facts_of_what_was_to_replace_an_object_do_not_speak_for_it(tm
         (tmp_path / KEY).unlink()
         (tmp_path / KEY).write_bytes(old)
         assert (await store.head(KEY)).sha256 == ""
+
+
+async def test_what_is_found_lasts_though_its_put_was_killed_before_it_could_see_to_that(tmp_path: Path) -> None:
+    disk = WatchedDisk(tmp_path)
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path)) as store:
+        await store.put(KEY, b"ftyp")
+        with disk.watching():
+            assert (await store.head(KEY)).size == 4
+            (synced,) = [done.path for done in disk.log if done.what == "sync-folder"]
+            with pytest.raises(ObjectNotFoundError):
+                await store.head(KEY + "x")
+    assert synced == str((tmp_path / KEY).parent)
 
 
 async def test_what_a_crash_left_half_written_is_no_object(tmp_path: Path) -> None:
