@@ -41,12 +41,14 @@ class Admission:
             self._opening -= 1
 
 
-def check_etag(if_match: str | None, etag: str) -> None:
+def check_etag(if_match: str | None, etag: str, *, restart: bool) -> None:
     """Whether a PATCH is for the session as it is; ``if_match`` is the header as it came. A restart may say "*"
-    (RFC 9725, 4.3). Raises SessionUnnamedError, SessionChangedError."""
+    (RFC 9725, 4.3). Candidates for the ICE session that there is are taken without it: known clients send none, and
+    they name that session themselves. Raises SessionUnnamedError, SessionChangedError."""
     if if_match is None:
-        raise SessionUnnamedError("no If-Match")
-    if if_match.strip() not in {etag, "*"}:
+        if restart:
+            raise SessionUnnamedError("no If-Match")
+    elif if_match.strip() not in {etag, "*"}:
         raise SessionChangedError("the session has changed")
 
 

@@ -60,7 +60,7 @@ class SessionGoneError(WebRtcError):
 
 
 class SessionUnnamedError(WebRtcError):
-    """A PATCH without If-Match (RFC 9725, 4.3.2): one that comes late could not be told from a restart."""
+    """A restart without If-Match (RFC 9725, 4.3.2): candidates that come late could not be told from it."""
 
     code = "webrtc-session-unnamed"
 

@@ -188,7 +188,7 @@ class WhepSessions:
         session = self.session(session_id)
         fragment = parse_fragment(text)
         restart = fragment.ice is not None and fragment.ice != session.peer.remote_ice
-        check_etag(if_match, session.etag)
+        check_etag(if_match, session.etag, restart=restart)
         if not restart or fragment.ice is None:
             return session, None
         local = session.peer.restart_ice(fragment.ice)

@@ -135,8 +135,9 @@ class WhipSessions:
         session = self.session(session_id)
         fragment = parse_fragment(text)
         peer = session.publisher.peer
-        check_etag(if_match, session.etag)
-        if fragment.ice is None or fragment.ice == peer.remote_ice:
+        restart = fragment.ice is not None and fragment.ice != peer.remote_ice
+        check_etag(if_match, session.etag, restart=restart)
+        if not restart or fragment.ice is None:
             return session, None
         local = peer.restart_ice(fragment.ice)
         session.etag = new_etag()
