@@ -49,7 +49,7 @@ class Failures:
 
 async def lasting(name: str, work: Callable[[], Awaitable[None]], failures: Failures) -> None:
     """Run ``work`` until it ends by itself or is cancelled; on any exception, note it and begin again, after pauses
-    that double up to some seconds while it fails again at once."""
+    that double up to some seconds while it works no longer than it had rested."""
     loop = asyncio.get_running_loop()
     pause_s, begun_s = 0.0, loop.time()
     while True:
@@ -62,8 +62,16 @@ async def lasting(name: str, work: Callable[[], Awaitable[None]], failures: Fail
             failures.note(name, error)
         else:
             return
-        steady = loop.time() - begun_s > _LONGEST_PAUSE_S
-        pause_s = _FIRST_PAUSE_S if steady else min(max(_FIRST_PAUSE_S, pause_s * 2), _LONGEST_PAUSE_S)
+        pause_s = pause_after(pause_s, worked_s=loop.time() - begun_s)
+
+
+def pause_after(rested_s: float, *, worked_s: float) -> float:
+    """Seconds to rest before work that failed begins anew. It doubles while the work lasts no longer than the rest
+    before it: what fails at once is not tried in a hurry, and what mostly works is away for half of the time at most.
+    """
+    if worked_s > max(rested_s, _FIRST_PAUSE_S):
+        return _FIRST_PAUSE_S
+    return min(max(_FIRST_PAUSE_S, rested_s * 2), _LONGEST_PAUSE_S)
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from recorder import spool_writer
 from tests.faults.conftest import Moments
-from tests.faults.scene import QUICK, meeting_under_way
+from tests.faults.scene import QUICK, STEP_S, meeting_under_way
 from tests.recorder.house import house, until
 from tests.support.faults import Faults, FaultyStore
 
@@ -51,7 +51,8 @@ async def test_any_task_of_the_recorder_comes_back(
         faults = Faults()
         hit: set[str] = set()
         async with meeting_under_way(home, caplog, store=FaultyStore(home.store, faults)) as scene:
-            scene.patience_s = 0.1
+            # While nobody takes them, parts come as slowly as in life: what a pause costs is not multiplied.
+            scene.patience_s = STEP_S
             for chance in moments:
                 await scene.play(chance.uniform(0.0, 5.0))
                 # With its store away the uploader has a task that waits, too.
