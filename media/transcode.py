@@ -147,8 +147,8 @@ class AacGridEncoder:
         out: list[Sample] = []
         if self._decoder is None:
             self._decoder = SoundDecoder(self._source, self._settings.channels)
-        for sample in samples:
-            for at, pcm in self._decoder.decode(sample.dts, sample.data):
+        for start, data in _pieces(self._source, samples):
+            for at, pcm in self._decoder.decode(start, data):
                 if self._chain is not None and self._is_elsewhere(at, self._chain[0].position):
                     out += self.flush()
                 if self._chain is None:
@@ -221,14 +221,16 @@ def encode_stretch(
 
 def _decoded(source: AudioTrack, samples: Sequence[Sample], channels: int) -> Iterator[tuple[int, Pcm]]:
     decoder = SoundDecoder(source, channels)
-    for at, data in _joined(samples) if source.codec in (Codec.PCMA, Codec.PCMU) else _single(samples):
+    for at, data in _pieces(source, samples):
         try:
             yield from decoder.decode(at, data)
         except BitstreamError:
             continue
 
 
-def _single(samples: Sequence[Sample]) -> Iterator[tuple[int, bytes | memoryview]]:
+def _pieces(source: AudioTrack, samples: Sequence[Sample]) -> Iterator[tuple[int, bytes | memoryview]]:
+    if source.codec in (Codec.PCMA, Codec.PCMU):
+        return _joined(samples)
     return ((sample.dts, sample.data) for sample in samples)
 
 

@@ -19,6 +19,8 @@ class Progress:
 
     async def until(self, predicate: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Wait until ``predicate`` holds; False if it did not within ``timeout_s`` seconds."""
+        if predicate():
+            return True
         try:
             async with asyncio.timeout(timeout_s):
                 while not predicate():
