@@ -19,7 +19,9 @@ from media.clock import Clock
 from media.unit import NS_PER_S
 from streaming.secret import Secret
 
-_PARAMETER = re.compile(r'([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]*))')
+# A name begins where no letter stands before it, and gives none back: else a long word is looked through from each of
+# its letters, and whoever sends one holds the event loop up for minutes.
+_PARAMETER = re.compile(r'(?<![A-Za-z0-9_-])([A-Za-z0-9_-]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s,]*+))')
 _SCHEME = re.compile(r"\s*(Basic|Digest)\b", re.IGNORECASE)
 _HASHES: Mapping[str, Callable[[bytes], "hashlib._Hash"]] = {
     "MD5": lambda data: hashlib.md5(data, usedforsecurity=False),

@@ -17,6 +17,9 @@ from media.unit import AudioTrack, Codec, Track, VideoTrack
 from streaming.errors import SdpBrokenError
 
 MAX_MEDIA = 16
+MAX_BYTES = 64 * 1024
+"""Real ones take some hundred, with large parameter sets a few thousand."""
+
 VIDEO_PAYLOAD_TYPE = 96
 AUDIO_PAYLOAD_TYPE = 97
 
@@ -105,6 +108,8 @@ def parse_sdp(data: bytes, base_url: str) -> SessionDescription:
 
     Raises SdpBrokenError for what is no session description at all. One without media is not an error here.
     """
+    if len(data) > MAX_BYTES:
+        raise SdpBrokenError("a session description that is too long", reason="too-long")
     text = data.decode("utf-8", "replace").lstrip("\ufeff\r\n \t")
     if not text.startswith("v="):
         raise SdpBrokenError("a session description begins with v=", reason="no-version")
@@ -202,11 +207,15 @@ def _describe(section: _Section) -> Iterator[MediaDescription]:
 
 
 def _payload_types(section: _Section) -> list[int]:
-    listed = [int(word) for word in section.formats if word.isdecimal() and len(word) <= 3 and int(word) < 128]
-    if listed:
-        return listed
-    mapped = [(value.split() or [""])[0] for key, value in section.attributes if key == "rtpmap"]
-    return [int(word) for word in mapped if word.isdecimal() and len(word) <= 3 and int(word) < 128]
+    return _numbers(section.formats) or _numbers(
+        [(value.split() or [""])[0] for key, value in section.attributes if key == "rtpmap"]
+    )
+
+
+def _numbers(words: Sequence[str]) -> list[int]:
+    """The payload types among the words, each once."""
+    found = (int(word) for word in words if word.isdecimal() and len(word) <= 3)
+    return list(dict.fromkeys(number for number in found if number < 128))
 
 
 def _mapping(section: _Section, payload_type: int) -> tuple[str, int, int] | None:
@@ -214,8 +223,7 @@ def _mapping(section: _Section, payload_type: int) -> tuple[str, int, int] | Non
         if key != "rtpmap":
             continue
         number, _, rest = value.partition(" ")
-        match = _RTPMAP.match(rest.strip())
-        if number.strip() != str(payload_type) or match is None:
+        if number.strip() != str(payload_type) or (match := _RTPMAP.match(rest.strip())) is None:
             continue
         encoding = match[1].upper()
         static = _STATIC.get(payload_type)

@@ -159,3 +159,13 @@ def test_a_secret_is_not_printed_compared_or_stored_in_the_open() -> None:
     assert not Secret("")
     with pytest.raises(TypeError):
         pickle.dumps(secret)
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 1_000_000, "a-" * 500_000, 'a="' * 300_000 + "\\", "a " * 500_000, "=" * 1_000_000]
+)
+def test_a_header_made_to_be_slow_is_read_at_once(text: str) -> None:
+    """It comes from anybody who reaches our port, or from any camera, and the event loop waits for it: looked through
+    anew from each of its letters it would take hours."""
+    parse_parameters(text)
+    parse_challenges([f"Digest {text}"])

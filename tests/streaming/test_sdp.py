@@ -265,3 +265,14 @@ def test_what_our_server_writes_our_client_reads(
         assert tuple(base64.b64decode(value) for value in values) == track.parameter_sets
     elif track.codec is Codec.AAC:
         assert bytes.fromhex(read.fmtp["config"]) == track.config
+
+
+def test_a_description_made_to_be_slow_is_read_at_once() -> None:
+    """Each of so many formats looked up among so many attributes: hours, in which the event loop stands."""
+    formats = " 9" * 15_000
+    attributes = "a=rtpmap:1 x/1\n" * 1_500
+    description = parse_sdp(f"v=0\nm=video 0 RTP/AVP{formats}\n{attributes}".encode(), "rtsp://camera/")
+    assert [media.description for media in description.media] == [MediaDescription("video", "G722", 9, 8000)]
+    with pytest.raises(SdpBrokenError) as caught:
+        parse_sdp(f"v=0\nm=video 0 RTP/AVP{formats * 10}\n{attributes * 20}".encode(), "rtsp://camera/")
+    assert caught.value.params["reason"] == "too-long"
