@@ -217,7 +217,7 @@ class CountyRows:
             "media_object",
             (
                 "recording_id", "number", "period", "key", "size", "sha256", "start_utc_ns", "end_utc_ns", "segments",
-                "chain", "state",
+                "chain",
             ),
             self._objects(),
         )  # fmt: skip
@@ -237,7 +237,6 @@ class CountyRows:
                     yield (
                         item.recording, number, 0, f"recordings/{item.recording}/{number:06d}.mp4", OBJECT_BYTES,
                         os.urandom(32).hex(), start_ns, start_ns + OBJECT_S * NS_PER_S, segments, segments[-1].chain,
-                        "stored",
                     )  # fmt: skip
 
 

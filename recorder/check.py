@@ -21,7 +21,6 @@ from storage.records import (
     GENESIS_HASH,
     GapRecord,
     MediaObject,
-    ObjectState,
     Recording,
     RecordingKind,
     RecordingPeriod,
@@ -218,8 +217,6 @@ class _Checker:
                 await self._recording(recording_id, ())
 
     async def _object(self, row: MediaObject) -> list[Finding]:
-        if row.state is not ObjectState.STORED:
-            return []
         async with self._slots:
             try:
                 data = await self._store.get(row.key)
@@ -282,8 +279,7 @@ class _Checker:
             spoken = [(item["id"], item["name"], item["started_utc_ns"]) for item in manifest.get("talks", ())]
         except (ValueError, KeyError, TypeError, AttributeError):
             listed, written, spoken = {}, [], []
-        stored = [row for row in rows if row.state is ObjectState.STORED]
-        expected = json.loads(await asyncio.to_thread(build_manifest, recording, periods, stored, gaps))
+        expected = json.loads(await asyncio.to_thread(build_manifest, recording, periods, rows, gaps))
         said = [(talk.id, talk.talker_name, talk.started_utc_ns) for talk in talks]
         if (
             listed != {name: expected[name] for name in _RECORDED}

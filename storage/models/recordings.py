@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.models.base import Base, CompactJson, HexBytes, Id, InitSegments, RowId, text_enum
 from storage.models.segments import PackedSegments
-from storage.records import Json, ObjectState, RecordingKind, RecordingState, StoredSegment
-
-_DELETING = "state = 'deleting'"
+from storage.records import Json, RecordingKind, RecordingState, StoredSegment
 
 
 class RecordingRow(Base):
@@ -49,14 +47,10 @@ class RecordingPeriodRow(Base):
 
 
 class MediaObjectRow(Base):
-    """See ``records.MediaObject``. RESTRICT: a recording goes only after its objects have gone (law 1 backwards)."""
+    """See ``records.MediaObject``. RESTRICT: no recording goes while it has objects."""
 
     __tablename__ = "media_object"
-    # Only the few that are being deleted are ever asked for by state.
-    __table_args__ = (
-        UniqueConstraint("key"),
-        Index(None, "state", sqlite_where=text(_DELETING), postgresql_where=text(_DELETING)),
-    )
+    __table_args__ = (UniqueConstraint("key"),)
 
     recording_id: Mapped[str] = mapped_column(ForeignKey("recording.id", ondelete="RESTRICT"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -68,7 +62,6 @@ class MediaObjectRow(Base):
     end_utc_ns: Mapped[int] = mapped_column(BigInteger)
     segments: Mapped[tuple[StoredSegment, ...]] = mapped_column(PackedSegments)
     chain: Mapped[str] = mapped_column(HexBytes)
-    state: Mapped[ObjectState] = mapped_column(text_enum(ObjectState))
 
 
 class GapRow(Base):

@@ -27,13 +27,6 @@ class RecordingKind(StrEnum):
     GUIDANCE = "guidance"
 
 
-class ObjectState(StrEnum):
-    """A row is marked ``deleting`` before its object is removed, and removed after (law 1 backwards)."""
-
-    STORED = "stored"
-    DELETING = "deleting"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
     """One camera's recording of one meeting, or its recording of guidance: what was said into that camera's room.
@@ -117,7 +110,6 @@ class MediaObject:
     end_utc_ns: int
     segments: tuple[StoredSegment, ...]
     chain: str
-    state: ObjectState = ObjectState.STORED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

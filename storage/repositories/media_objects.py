@@ -1,4 +1,4 @@
-"""The index of stored objects: which there are, what of a recording each holds, and their deletion."""
+"""The index of stored objects: which there are, and what of a recording each holds."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,10 +12,8 @@ from sqlalchemy import (
     Table,
     bindparam,
     case,
-    delete,
     func,
     insert,
-    literal_column,
     or_,
     select,
     tuple_,
@@ -26,12 +24,10 @@ from sqlalchemy import (
 from storage.errors import ConflictError
 from storage.models import MediaObjectRow, RecordingRow
 from storage.models.segments import unpacked_segments
-from storage.records import MediaObject, ObjectState
+from storage.records import MediaObject
 from storage.repositories.base import Repository, values_of
 
 _DECODED_ON_THE_LOOP = 20
-# Written out: with a bound parameter SQLite cannot know that its partial index answers.
-_IS_DELETING = MediaObjectRow.state == literal_column(f"'{ObjectState.DELETING.value}'")
 _OBJECT_FIELDS = tuple(field.name for field in fields(MediaObject))
 _OBJECT_COLUMNS = tuple(
     type_coerce(MediaObjectRow.segments, LargeBinary) if name == "segments" else getattr(MediaObjectRow, name)
@@ -95,10 +91,8 @@ class MediaObjectRepository(Repository):
     async def of_recording(
         self, recording_id: str, start_utc_ns: int | None = None, end_utc_ns: int | None = None
     ) -> tuple[MediaObject, ...]:
-        """Stored objects in order of their number; only those that overlap [start, end) where given."""
-        query = select(*_OBJECT_COLUMNS).where(
-            MediaObjectRow.recording_id == recording_id, MediaObjectRow.state == ObjectState.STORED
-        )
+        """Its objects in order of their number; only those that overlap [start, end) where given."""
+        query = select(*_OBJECT_COLUMNS).where(MediaObjectRow.recording_id == recording_id)
         if start_utc_ns is not None:
             query = query.where(MediaObjectRow.end_utc_ns > start_utc_ns)
         if end_utc_ns is not None:
@@ -108,7 +102,7 @@ class MediaObjectRepository(Repository):
     async def page(
         self, after: tuple[str, int] | None = None, limit: int = 200, *, meeting_id: str | None = None
     ) -> tuple[MediaObject, ...]:
-        """Rows of every state in order of (recording, number), those after ``after``: for ``sanhui check``."""
+        """Rows in order of (recording, number), those after ``after``: for ``sanhui check``."""
         query = select(*_OBJECT_COLUMNS)
         if after is not None:
             query = query.where(tuple_(MediaObjectRow.recording_id, MediaObjectRow.number) > tuple_(*after))
@@ -119,37 +113,13 @@ class MediaObjectRepository(Repository):
         return await self._objects(query)
 
     async def keys(self, recording_id: str) -> frozenset[str]:
-        """Keys of all its rows, whatever their state."""
+        """Keys of all its rows."""
         query = select(MediaObjectRow.key).where(MediaObjectRow.recording_id == recording_id)
         return frozenset((await self._execute(query)).scalars())
 
-    async def mark_deleting(self, recording_id: str) -> int:
-        """First step of deletion, for all its objects; how many were marked."""
-        emptied = update(RecordingRow).where(RecordingRow.id == recording_id)
-        await self._changed(
-            emptied.values(object_count=0, object_bytes=0, first_utc_ns=None, last_utc_ns=None),
-        )
-        return await self._changed(
-            update(MediaObjectRow)
-            .where(MediaObjectRow.recording_id == recording_id, MediaObjectRow.state == ObjectState.STORED)
-            .values(state=ObjectState.DELETING)
-        )
-
-    async def deleting(self, limit: int = 200) -> tuple[MediaObject, ...]:
-        """Rows marked for deletion: their objects are to be removed, then :meth:`remove` called."""
-        query = select(*_OBJECT_COLUMNS).where(_IS_DELETING)
-        query = query.order_by(MediaObjectRow.recording_id, MediaObjectRow.number).limit(limit)
-        return await self._objects(query)
-
-    async def remove(self, recording_id: str, number: int) -> None:
-        """Last step of deletion: the row, once its object is gone. Raises ``RecordNotFoundError`` if the row is not
-        marked ``deleting``."""
-        statement = delete(MediaObjectRow).where(
-            MediaObjectRow.recording_id == recording_id,
-            MediaObjectRow.number == number,
-            MediaObjectRow.state == ObjectState.DELETING,
-        )
-        await self._changed_one(statement, f"{recording_id}/{number}")
+    async def any(self) -> bool:
+        """Whether there is any row."""
+        return (await self._execute(select(MediaObjectRow.key).limit(1))).first() is not None
 
     async def count(self, *, meeting_id: str | None = None) -> int:
         """How many rows :meth:`page` will give."""

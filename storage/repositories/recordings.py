@@ -2,12 +2,11 @@
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from storage.errors import ConflictError
 from storage.models import GapRow, MediaObjectRow, RecordingPeriodRow, RecordingRow
 from storage.records import (
-    ObjectState,
     Recording,
     RecordingKind,
     RecordingPeriod,
@@ -82,10 +81,6 @@ class RecordingRepository(Repository):
         statement = update(RecordingRow).where(RecordingRow.id == recording_id).values(values)
         await self._changed_one(statement, recording_id)
 
-    async def delete(self, recording_id: str) -> None:
-        """Remove the row, its periods and gaps. Raises ``ConflictError`` while it has objects."""
-        await self._changed_one(delete(RecordingRow).where(RecordingRow.id == recording_id), recording_id)
-
     async def add_period(self, period: RecordingPeriod) -> bool:
         """False if the very same period is there already; ``ConflictError`` if another of that number is."""
         query = select(RecordingPeriodRow).where(
@@ -108,7 +103,7 @@ class RecordingRepository(Repository):
         """From when to when each period's stored objects reach, by its number."""
         query = select(
             MediaObjectRow.period, func.min(MediaObjectRow.start_utc_ns), func.max(MediaObjectRow.end_utc_ns)
-        ).where(MediaObjectRow.recording_id == recording_id, MediaObjectRow.state == ObjectState.STORED)
+        ).where(MediaObjectRow.recording_id == recording_id)
         rows = await self._execute(query.group_by(MediaObjectRow.period))
         return {number: (first, last) for number, first, last in rows}
 

@@ -1,5 +1,7 @@
 """``sanhui check`` finds what was done to a real archive, and nothing in one that nobody touched."""
 
+import contextlib
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from media.unit import GapCause
 from recorder.chain import chain_after
 from recorder.check import CheckProgress, FindingCode, check
 from storage.errors import StoreUnavailableError
-from storage.records import GapRecord, MediaObject, ObjectState
+from storage.records import GapRecord, MediaObject
 from tests.recorder.house import House, house, until
 from tests.recorder.test_service import recorded
 from tests.support.faults import Faults, FaultyStore
@@ -22,19 +24,16 @@ async def codes(home: House) -> set[FindingCode]:
 
 async def replace_row(home: House, old: MediaObject, new: MediaObject | None) -> None:
     """Do to a row what no code of ours does."""
+    async with home.database.read() as repos:
+        every = await repos.objects.of_recording(old.recording_id)
+    with contextlib.closing(sqlite3.connect(home.folder / "sanhui.db")) as connection, connection:
+        connection.execute("DELETE FROM media_object WHERE recording_id = ?", (old.recording_id,))
     async with home.database.transaction() as repos:
-        head = (await repos.recordings.get(old.recording_id)).chain_head
-        others = [row for row in await repos.objects.of_recording(old.recording_id) if row.number > old.number]
-        await repos.objects.mark_deleting(old.recording_id)
-        every = [row for row in await repos.objects.deleting() if row.recording_id == old.recording_id]
-        for row in every:
-            await repos.objects.remove(row.recording_id, row.number)
         for row in every:
             kept = row if row.number != old.number else new
             if kept is not None:
-                await repos.objects.add(replace(kept, state=ObjectState.STORED))
-        assert others or head
-        if not others and new is not None:
+                await repos.objects.add(kept)
+        if every[-1] == old and new is not None:
             assert (await repos.recordings.get(old.recording_id)).chain_head == new.chain
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 
 from storage.database import Database
 from storage.errors import ConflictError, RecordNotFoundError
-from storage.records import GENESIS_HASH, MediaObject, ObjectState, Recording, RecordingPeriod, RecordingState
+from storage.records import GENESIS_HASH, MediaObject, Recording, RecordingPeriod, RecordingState
 from storage.urls import database_url
 from tests.support.rows import NOON_NS, S, SampleCounty, digest, gap, media_object, recording
 
@@ -158,31 +158,6 @@ async def test_pages_for_the_check_meet_every_row_once(database: Database, count
         narrow = await repos.objects.page(None, 100, meeting_id=meetings[1].id)
     assert seen == sorted((one.id, number) for one in recordings for number in range(5))
     assert {one.recording_id for one in narrow} == {recordings[1].id}
-
-
-async def test_deleting_runs_backwards(database: Database, running: Recording) -> None:
-    made = await add_objects(database, running, 2)
-    with pytest.raises(ConflictError):  # the recording goes last
-        async with database.transaction() as repos:
-            await repos.recordings.delete(running.id)
-    with pytest.raises(RecordNotFoundError):  # a row is not removed unless it was marked
-        async with database.transaction() as repos:
-            await repos.objects.remove(running.id, 0)
-
-    async with database.transaction() as repos:
-        assert await repos.objects.mark_deleting(running.id) == 2
-    async with database.read() as repos:
-        assert await repos.objects.of_recording(running.id) == ()
-        marked = await repos.objects.deleting()
-        assert marked == tuple(replace(one, state=ObjectState.DELETING) for one in made)
-    async with database.transaction() as repos:
-        for one in marked:
-            await repos.objects.remove(one.recording_id, one.number)
-        await repos.gaps.add(gap(running, 1, 2))
-        await repos.recordings.delete(running.id)
-    async with database.read() as repos:
-        assert await repos.objects.count() == 0
-        assert await repos.gaps.count() == 0
 
 
 async def test_gaps_open_and_closed(database: Database, running: Recording) -> None:
