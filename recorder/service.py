@@ -130,8 +130,8 @@ class RecorderService:
     def warnings(self) -> tuple[str, ...]:
         """Codes of what an operator should look at now: ``spool-half-full``, ``spool-full``, ``spool-damaged``,
         ``disk-low``, ``disk-full``, ``disk-fails``, ``files-exhausted``, ``store-away``, ``store-full``,
-        ``store-refuses``, ``store-damages``, ``upload-behind``, ``database-away``, ``clock-stepped``,
-        ``task-failed``."""
+        ``store-refuses``, ``store-damages``, ``store-changed``, ``upload-behind``, ``database-away``,
+        ``clock-stepped``, ``task-failed``."""
         found = set(self._uploader.troubles | self._machine.warnings | self._recordings.troubles)
         if self._spool.disk_full:
             found.add("disk-full")

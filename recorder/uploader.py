@@ -33,6 +33,7 @@ from storage.errors import (
     IntegrityError,
     ObjectNotFoundError,
     ObjectStoreError,
+    OtherStoreError,
     RecordNotFoundError,
     StorageError,
     StoreRefusedError,
@@ -107,7 +108,7 @@ class Uploader:
     @property
     def troubles(self) -> frozenset[str]:
         """What uploads wait for now: ``store-away``, ``store-full``, ``store-refuses``, ``store-damages``,
-        ``database-away``, ``disk-full``, ``disk-fails``, ``files-exhausted``, ``task-failed``."""
+        ``store-changed``, ``database-away``, ``disk-full``, ``disk-fails``, ``files-exhausted``, ``task-failed``."""
         return frozenset(line.trouble for line in self._lines.values() if line.trouble)
 
     @property
@@ -182,7 +183,7 @@ class Uploader:
                 async with self._slots:
                     result = await step()
             except (StorageError, OSError) as error:
-                trouble = _trouble_of(error)
+                trouble = trouble_of(error)
                 # Once for all recordings that wait for the same, also where one fault has several shapes in turn.
                 if trouble not in self._told:
                     self._told.add(trouble)
@@ -372,11 +373,14 @@ def _assembled(spool: SpoolFile) -> tuple[SpoolFile, Assembled]:
         return found, assemble(found)
 
 
-def _trouble_of(error: StorageError | OSError) -> str:
+def trouble_of(error: StorageError | OSError) -> str:
+    """What an operator is told while this keeps objects from the store: one of :attr:`Uploader.troubles`."""
     if isinstance(error, DatabaseError):
         return "database-away"
     if isinstance(error, OSError):
         return refusal_code(error)
+    if isinstance(error, OtherStoreError) or error.params.get("reason") == "NoSuchBucket":
+        return "store-changed"
     if isinstance(error, StoreRefusedError):
         return "store-full" if error.params.get("reason") in _STORE_FULL else "store-refuses"
     if isinstance(error, IntegrityError):

@@ -4,6 +4,9 @@ An object ``a/b.mp4`` is the file ``a/b.mp4``, playable as it lies there. Its fa
 Both are written to ``.tmp`` first, fsynced, then renamed into place, facts before data: a file that is there is whole
 and has its facts. Directories are fsynced after each rename, so that the name survives a power cut too. What lies in a
 file of its own on the same disk is not copied: the object is a link to it.
+
+``.sanhui-store``, the marker, is made with the folder and has an id of its own. Where it is missing, or another's, the
+disk is not mounted or is another one: nothing is read or written there.
 """
 
 import asyncio
@@ -12,6 +15,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -27,6 +31,7 @@ from storage.errors import (
     IntegrityError,
     ObjectNotFoundError,
     ObjectStoreError,
+    OtherStoreError,
     StoreRefusedError,
     StoreUnavailableError,
 )
@@ -43,6 +48,8 @@ from storage.objects import (
 T = TypeVar("T")
 
 _MARKER = ".sanhui-store"
+_MARKER_TEXT = "Objects of Sanhui. Do not remove this file: it tells that the disk is mounted.\nid: {id}\n"
+_MARKER_ID = re.compile(r"^id: ([0-9a-f]{32})$", re.MULTILINE)
 _TEMPORARY = ".tmp"
 _STALE_S = 3600
 _LIST_BATCH = 500
@@ -52,10 +59,19 @@ _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT,
 
 class DirectoryStore:
     """See :class:`storage.objects.ObjectStore`. Open from ``async with`` to its end; all file work is done by its own
-    threads."""
+    threads.
+
+    A store that has not begun takes whatever folder it is given, and makes it where there is none. One that has opens
+    without its folder too, raises ``OtherStoreError`` to whoever asks, and goes on once it is there: the one whose
+    marker has the id that is known, or a marker without an id, which a person made (or a version before ids).
+    """
 
     def __init__(self, settings: DirectoryStoreSettings) -> None:
         self._root = settings.path
+        self._begun = settings.begun
+        self._id = settings.marker
+        self.marker = ""
+        """The marker's id, once the folder was found to be this store."""
         self._threads: ThreadPoolExecutor | None = None
 
     @property
@@ -189,15 +205,20 @@ class DirectoryStore:
         return StoreUnavailableError("the directory does not answer", store=self.name, reason=reason)
 
     def _open(self) -> None:
-        make_folders(self._root)
-        temporary = self._root / _TEMPORARY
-        temporary.mkdir(exist_ok=True)
-        marker = self._root / _MARKER
-        if not marker.exists():
-            _write_synced(marker, b"Objects of Sanhui. Do not remove this file: it tells that the disk is mounted.\n")
-            _sync_directory(self._root)
+        found = self._found_id()
+        if not self._begun:
+            self._id = found or self._id
+        self._id = self._id or found or secrets.token_hex(16)
+        if not self._begun and found is None:
+            make_folders(self._root)
+            self._write_marker()
+        try:
+            self._require_marker()
+        except OtherStoreError:
+            return
+        self.marker = self._id
         oldest = time.time() - _STALE_S
-        for left_over in temporary.iterdir():
+        for left_over in self._temporary().parent.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 if left_over.stat().st_mtime < oldest:
                     left_over.unlink()
@@ -205,11 +226,31 @@ class DirectoryStore:
     def _require_marker(self) -> None:
         # A disk that is unmounted while the service runs leaves an empty folder behind: writing there would fill the
         # wrong disk, and hide the objects when the right one comes back.
-        if not (self._root / _MARKER).exists():
-            raise OSError(errno.ENODEV, "the marker file is gone", str(self._root))
+        found = self._found_id()
+        if found is None or found not in ("", self._id):
+            raise OtherStoreError("the folder is not the store that was here", store=self.name)
+        if not found:
+            self._write_marker()
+
+    def _found_id(self) -> str | None:
+        """The id in the marker, ``""`` where it has none; None if there is no marker."""
+        try:
+            text = (self._root / _MARKER).read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        found = _MARKER_ID.search(text)
+        return found[1] if found else ""
+
+    def _write_marker(self) -> None:
+        new = self._temporary()
+        _write_synced(new, _MARKER_TEXT.format(id=self._id).encode())
+        os.replace(new, self._root / _MARKER)
+        _sync_directory(self._root)
 
     def _temporary(self) -> Path:
-        return self._root / _TEMPORARY / secrets.token_hex(8)
+        folder = self._root / _TEMPORARY
+        folder.mkdir(exist_ok=True)
+        return folder / secrets.token_hex(8)
 
     def _put(self, key: str, path: Path, body: ObjectBody, metadata: dict[str, str], content_type: str) -> StoredObject:
         self._require_marker()

@@ -5,6 +5,7 @@ StorageError
 │   ├── ObjectNotFoundError     no object of that key
 │   ├── InvalidKeyError         a key that no store may take (traversal, empty, too long)
 │   ├── StoreUnavailableError   the store does not answer, or not in time: worth trying again
+│   │   └── OtherStoreError     what answers is not the store that the database knows: a disk is not mounted
 │   ├── StoreRefusedError       the store answers, and says no (access key, bucket, no space): a person must act
 │   └── IntegrityError          the store holds other bytes than were given to it
 ├── DatabaseError
@@ -55,6 +56,13 @@ class StoreUnavailableError(ObjectStoreError):
 
     code = "store-unavailable"
     retryable = True
+
+
+class OtherStoreError(StoreUnavailableError):
+    """What is there is not the store that the database's objects are in: its disk is not mounted, or another one is.
+    ``params``: ``store``."""
+
+    code = "store-other"
 
 
 class StoreRefusedError(ObjectStoreError):

@@ -42,9 +42,12 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryStoreSettings:
-    """Objects as files below ``path``."""
+    """Objects as files below ``path``. ``begun`` says that there are objects in this store, ``marker`` what tells it
+    from others (see :class:`storage.directory_store.DirectoryStore`), ``""`` if that is not known."""
 
     path: Path
+    begun: bool = False
+    marker: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from media.clock import SystemClock
 from recorder.check import CheckProgress, CheckReport
 from recorder.check import check as check_archive
 from storage.database import Database
-from storage.open_store import open_store
+from storage.open_store import open_store_of
 from storage.records import AuditEntry, AuditOutcome, Role, User, new_id
 from streaming.addresses import AddressGuard, parse_rtsp_url, split_credentials
 from streaming.probe import Outcome, probe
@@ -211,10 +211,11 @@ async def _check(settings: Settings, meeting: str | None) -> CheckReport:
             text = f"核查 · checking  {size}" + (f"  [red]{state.findings}[/]" if state.findings else "")
             bar.update(task, completed=state.objects, total=state.total, description=text)
 
-        async with Database(settings.database_address) as database, open_store(store_settings(settings)) as store:
+        async with Database(settings.database_address) as database:
             await database.check()
-            await store.check()
-            return await check_archive(database, store, progress, meeting_id=meeting)
+            async with open_store_of(database, store_settings(settings)) as store:
+                await store.check()
+                return await check_archive(database, store, progress, meeting_id=meeting)
 
 
 def _tell(out: Console, settings: Settings, report: CheckReport) -> None:

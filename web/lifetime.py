@@ -24,7 +24,7 @@ from storage.database import Database
 from storage.errors import DatabaseUnavailableError
 from storage.migrate import upgrade
 from storage.objects import ObjectStore
-from storage.open_store import open_store
+from storage.open_store import open_store_of
 from storage.secrets import SecretBox, SecretKeys
 from streaming.addresses import AddressGuard
 from streaming.cameras import CameraSupervisor
@@ -66,6 +66,7 @@ from web.notices import Notices
 from web.readiness import Readiness
 from web.services import SERVICES, Services
 from web.stills import Stills, StillSettings
+from web.store_watch import StoreWatch
 from web.trends import Trends
 from web.viewers import Viewers
 
@@ -175,7 +176,7 @@ async def _lay_ground(settings: Settings, seams: Seams, stack: contextlib.AsyncE
     secrets = SecretBox(keys)
     await _migrate(settings.database_address)
     database = await stack.enter_async_context(Database(settings.database_address))
-    store = await stack.enter_async_context(open_store(store_settings(settings)))
+    store = await stack.enter_async_context(open_store_of(database, store_settings(settings)))
     failures = Failures(seams.clock)
     metrics = Metrics()
     await stack.enter_async_context(metrics.measuring_delay(seams.clock, failures))
@@ -293,8 +294,14 @@ async def _start_watch(ground: _Ground, media: _Media, players: _Players, catalo
         media.recorder.metrics,
         lambda: sum(players.viewers.counts().values()),
     )
+    store_watch = StoreWatch(ground.store)
+    await ground.stack.enter_async_context(store_watch.running(failures))
     notices = Notices(
-        (lambda: media.recorder.warnings, lambda: ("task-failed",) if failures.recent else ()),
+        (
+            lambda: media.recorder.warnings,
+            lambda: ("task-failed",) if failures.recent else (),
+            lambda: store_watch.codes,
+        ),
         catalogs.of(None),
         ground.clock,
     )

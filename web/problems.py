@@ -46,6 +46,7 @@ STATUS: Mapping[str, int] = {
     "playlist-request-invalid": 400,
     "segment-gone": 404,
     "spool-full": 503,
+    "store-other": 503,
     "store-unavailable": 503,
     "publisher-there": 409,
     "stream-away": 503,

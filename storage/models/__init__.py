@@ -6,6 +6,7 @@ from storage.models.guidance import AttendanceRow, GuidanceNoteRow, RoomDeviceRo
 from storage.models.meetings import MeetingRow, StoryRow
 from storage.models.people import AuditRow, OneTimeTokenRow, UserRow, UserSessionRow
 from storage.models.recordings import GapRow, MediaObjectRow, RecordingPeriodRow, RecordingRow
+from storage.models.store import StoreMarkerRow
 
 __all__ = [
     "AttendanceRow",
@@ -22,6 +23,7 @@ __all__ = [
     "RecordingRow",
     "RoomDeviceRow",
     "SiteRow",
+    "StoreMarkerRow",
     "StoryRow",
     "TalkEntryRow",
     "UserRow",

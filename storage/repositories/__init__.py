@@ -21,6 +21,7 @@ from storage.repositories.people import (
     UserSessionRepository,
 )
 from storage.repositories.recordings import RecordingRepository
+from storage.repositories.store import StoreMarkerRepository
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class Repositories:
     talks: TalkRepository
     attendance: AttendanceRepository
     devices: RoomDeviceRepository
+    store_marker: StoreMarkerRepository
 
     @classmethod
     def on(cls, session: AsyncSession, database: str) -> "Repositories":
@@ -64,6 +66,7 @@ class Repositories:
             talks=TalkRepository(session, database),
             attendance=AttendanceRepository(session, database),
             devices=RoomDeviceRepository(session, database),
+            store_marker=StoreMarkerRepository(session, database),
         )
 
 
@@ -81,6 +84,7 @@ __all__ = [
     "Repositories",
     "RoomDeviceRepository",
     "SiteRepository",
+    "StoreMarkerRepository",
     "StoryRepository",
     "TalkRepository",
     "UserRepository",

@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from storage.directory_store import DirectoryStore
-from storage.errors import IntegrityError, ObjectNotFoundError, StoreRefusedError, StoreUnavailableError
+from storage.errors import (
+    IntegrityError,
+    ObjectNotFoundError,
+    OtherStoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 from storage.objects import DirectoryStoreSettings
 from tests.support.faults_disk import WatchedDisk
 
@@ -150,10 +156,10 @@ async def test_a_disk_that_was_unmounted_is_not_written_to(tmp_path: Path) -> No
 
         # What is on it is not gone, and nobody is told so.
         for ask in (store.put(KEY, b"y"), store.delete(KEY), store.check(), store.get(KEY), store.head(KEY)):
-            with pytest.raises(StoreUnavailableError):
+            with pytest.raises(OtherStoreError):
                 await ask
         for pieces in (store.stream(KEY), store.list()):
-            with pytest.raises(StoreUnavailableError):
+            with pytest.raises(OtherStoreError):
                 _ = [piece async for piece in pieces]
         assert list(root.iterdir()) == []
 
@@ -161,6 +167,58 @@ async def test_a_disk_that_was_unmounted_is_not_written_to(tmp_path: Path) -> No
         (tmp_path / "elsewhere").rename(root)
         assert await store.get(KEY) == b"x"
         await store.check()
+
+
+async def test_a_disk_that_was_not_mounted_at_the_start_is_not_written_to(tmp_path: Path) -> None:
+    root = tmp_path / "mount"
+    async with DirectoryStore(DirectoryStoreSettings(root)) as store:
+        await store.put(KEY, b"x")
+        marker = store.marker
+    root.rename(tmp_path / "elsewhere")
+    for begun in (DirectoryStoreSettings(root, True, marker), DirectoryStoreSettings(root, begun=True)):
+        root.mkdir(exist_ok=True)
+        async with DirectoryStore(begun) as store:
+            for ask in (store.put(KEY, b"y"), store.delete(KEY), store.check(), store.get(KEY), store.head(KEY)):
+                with pytest.raises(OtherStoreError):
+                    await ask
+            assert list(root.iterdir()) == []
+
+            root.rmdir()
+            with pytest.raises(OtherStoreError):
+                await store.put(KEY, b"y")
+            assert not root.exists()
+    (tmp_path / "elsewhere").rename(root)
+    async with DirectoryStore(DirectoryStoreSettings(root, True, marker)) as store:
+        await store.check()
+        assert await store.get(KEY) == b"x"
+
+
+async def test_another_store_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    ours, other = tmp_path / "ours", tmp_path / "other"
+    async with DirectoryStore(DirectoryStoreSettings(ours)) as store, DirectoryStore(DirectoryStoreSettings(other)):
+        marker = store.marker
+        ours.rename(tmp_path / "elsewhere")
+        other.rename(ours)
+        with pytest.raises(OtherStoreError):
+            await store.put(KEY, b"x")
+    async with DirectoryStore(DirectoryStoreSettings(ours, True, marker)) as store:
+        with pytest.raises(OtherStoreError):
+            await store.get(KEY)
+        # Whoever means it says so.
+        (ours / ".sanhui-store").write_bytes(b"")
+        await store.put(KEY, b"x")
+    async with DirectoryStore(DirectoryStoreSettings(ours, True, marker)) as store:
+        assert await store.get(KEY) == b"x"
+
+
+async def test_a_marker_of_before_ids_is_taken_and_gets_one(tmp_path: Path) -> None:
+    (tmp_path / ".sanhui-store").write_text("Objects of Sanhui. Do not remove this file: it tells.\n")
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path, begun=True)) as store:
+        marker = store.marker
+        await store.check()
+    assert len(marker) == 32
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path)) as store:
+        assert store.marker == marker
 
 
 async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

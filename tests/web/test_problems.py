@@ -21,6 +21,7 @@ import streaming
 import web
 from media.clock import Clock
 from storage.directory_store import DirectoryStore
+from tests.streaming.watching import until
 from tests.web.conftest import Service, fill, run, settings
 from web import openapi, pages, problems
 from web.errors import WebError
@@ -303,6 +304,7 @@ async def test_strangers_who_ask_often_cost_the_disk_and_the_loop_little(
     monkeypatch.setattr(DirectoryStore, "check", checked)
     monkeypatch.setattr(pages, "describe", described)
     async with run(settings(tmp_path)) as service:
+        await until(lambda: "store" in asked, "the service has asked by itself, as it does now and then")
         monkeypatch.setattr(service.clock, "_clock", _Standing(service.clock))
         asked.clear()
         client = service.browser().client
