@@ -335,6 +335,12 @@ async def test_the_old_password_is_not_guessed_in_an_open_session(service: Servi
     service.clock.shift_s += 61
     assert await guess(PASSWORD) == 200
 
+    auditor = await service.logged_in("auditor")
+    page = await auditor.json("GET", "/audit", params={"person_id": "u-east"})
+    told = [(item["action"], item["outcome"]) for item in reversed(page["items"])]
+    wrong, locked = ("password.change-failed", "failure"), ("login-locked", "failure")
+    assert told[1:] == [*[wrong] * 4, *[locked] * 3, ("password.change", "success")]
+
 
 async def test_a_page_that_knows_of_no_session_may_log_in_and_show_a_code(service: Service) -> None:
     east = await service.logged_in("east")

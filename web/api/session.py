@@ -72,13 +72,7 @@ async def log_in(call: Call, body: LoginRequest) -> web.StreamResponse:
     try:
         logged_in = await services.sessions.log_in(body.username, body.password, call.address, agent)
     except AccessError as error:
-        user = call.picture.users_by_name.get(body.username)
-        action = "login-locked" if isinstance(error, LockedOutError) else "login-failed"
-        entry = services.audit.entry(
-            user, action, f"user/{user.id if user else ''}", call.address, AuditOutcome.FAILURE, body.username
-        )
-        async with services.database.transaction() as repos:
-            await repos.audit.add(entry)
+        await _note_refusal(call, error, "login-failed", call.picture.users_by_name.get(body.username), body.username)
         raise
     async with services.database.transaction() as repos:
         await repos.audit.add(call.entry("login", f"user/{logged_in.user.id}", logged_in.user))
@@ -114,8 +108,11 @@ async def change_password(call: Call, body: PasswordChange) -> web.StreamRespons
     wrong = FieldsInvalidError([WrongField("old_password", "password-old-wrong", {})])
     try:
         user = await services.sessions.confirm(call.principal.user, body.old_password)
-    except LoginFailedError as error:
-        raise wrong from error
+    except AccessError as error:
+        await _note_refusal(call, error, "password.change-failed", call.principal.user)
+        if isinstance(error, LoginFailedError):
+            raise wrong from error
+        raise
     demand_strength(body.new_password, user.username, "new_password")
     hashed = await services.passwords.hash(body.new_password)
     async with services.database.transaction() as repos:
@@ -214,6 +211,16 @@ def demand_strength(password: str, username: str, field: str) -> None:
     code = weakness(password, username)
     if code is not None:
         raise FieldsInvalidError([WrongField(field, code, {"limit": 10})])
+
+
+async def _note_refusal(call: Call, error: AccessError, action: str, user: User | None, username: str = "") -> None:
+    """Put it on record that a password was not taken; ``username`` is what a stranger called themselves."""
+    services = call.services
+    action = "login-locked" if isinstance(error, LockedOutError) else action
+    subject = f"user/{user.id if user else ''}"
+    entry = services.audit.entry(user, action, subject, call.address, AuditOutcome.FAILURE, username)
+    async with services.database.transaction() as repos:
+        await repos.audit.add(entry)
 
 
 def _opened(call: Call, logged_in: LoggedIn) -> web.Response:
