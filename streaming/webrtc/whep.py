@@ -19,7 +19,7 @@ from typing import Self
 from media.clock import Clock
 from media.stream import LiveStream, Quality, StreamId
 from streaming.webrtc.adaptation import Adaptation, AdaptationSettings
-from streaming.webrtc.admission import Admission, check_etag, new_etag
+from streaming.webrtc.admission import Admission, new_etag
 from streaming.webrtc.choice import Agreed, choose_audio, choose_video
 from streaming.webrtc.dtls import Certificates
 from streaming.webrtc.errors import (
@@ -30,8 +30,8 @@ from streaming.webrtc.errors import (
     StreamAwayError,
     WebRtcError,
 )
-from streaming.webrtc.fragment import parse_fragment, write_fragment
 from streaming.webrtc.outgoing import Outgoing
+from streaming.webrtc.patch import patched
 from streaming.webrtc.peer import Peer, PeerSettings, PeerState
 from streaming.webrtc.port import WebRtcPort
 from streaming.webrtc.relay import Relay, Relays
@@ -186,14 +186,8 @@ class WhepSessions:
         OfferBrokenError.
         """
         session = self.session(session_id)
-        fragment = parse_fragment(text)
-        restart = fragment.ice is not None and fragment.ice != session.peer.remote_ice
-        check_etag(if_match, session.etag, restart=restart)
-        if not restart or fragment.ice is None:
-            return session, None
-        local = session.peer.restart_ice(fragment.ice)
-        session.etag = new_etag()
-        return session, write_fragment(local.ice, session.mid, local.candidates)
+        session.etag, answer = patched(session.peer, session.mid, session.etag, text, if_match)
+        return session, answer
 
     async def close(self, session_id: str) -> None:
         """End a session. Raises SessionGoneError."""

@@ -18,10 +18,10 @@ from media.clock import Clock
 from media.stream import StreamId
 from streaming.errors import PublisherThereError
 from streaming.pushed_session import PushedSession
-from streaming.webrtc.admission import Admission, check_etag, new_etag
+from streaming.webrtc.admission import Admission, new_etag
 from streaming.webrtc.dtls import Certificates
 from streaming.webrtc.errors import SessionGoneError, StreamAwayError
-from streaming.webrtc.fragment import parse_fragment, write_fragment
+from streaming.webrtc.patch import patched
 from streaming.webrtc.port import WebRtcPort
 from streaming.webrtc.whip import IngestSettings, Publisher
 
@@ -133,16 +133,9 @@ class WhipSessions:
         Raises SessionGoneError, SessionUnnamedError, SessionChangedError, OfferBrokenError.
         """
         session = self.session(session_id)
-        fragment = parse_fragment(text)
-        peer = session.publisher.peer
-        restart = fragment.ice is not None and fragment.ice != peer.remote_ice
-        check_etag(if_match, session.etag, restart=restart)
-        if not restart or fragment.ice is None:
-            return session, None
-        local = peer.restart_ice(fragment.ice)
-        session.etag = new_etag()
         mid = next(item.mid for item in session.publisher.offer.media if item.usable)
-        return session, write_fragment(local.ice, mid, local.candidates)
+        session.etag, answer = patched(session.publisher.peer, mid, session.etag, text, if_match)
+        return session, answer
 
     async def close(self, session_id: str) -> None:
         """End a session. Raises SessionGoneError."""
