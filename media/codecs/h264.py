@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from media.codecs.bits import BitReader, unescape
-from media.codecs.nal import DROP, KEEP, KEY_SLICE, PREFIX, SET, SLICE, NalDepacketizer
+from media.codecs.nal import DROP, FILLER, KEEP, KEY_SLICE, PREFIX, SET, SLICE, NalDepacketizer
 from media.errors import BitstreamError
 from media.unit import Codec, VideoTrack
 
@@ -16,8 +16,12 @@ NAL_SEI: Final = 6
 NAL_SPS: Final = 7
 NAL_PPS: Final = 8
 NAL_AUD: Final = 9
+NAL_FILLER: Final = 12
 _STAP_A: Final = 24
 _FU_A: Final = 28
+
+_RECOVERY_POINT: Final = 6
+_MAX_MESSAGES: Final = 32
 
 _HIGH_PROFILES: Final = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _EXTENDED_SAR: Final = 255
@@ -203,13 +207,22 @@ _KINDS: Final = tuple(
         NAL_SPS: SET,
         NAL_PPS: SET,
         NAL_AUD: DROP,
-        12: DROP,
+        NAL_FILLER: FILLER,
     }.get(nal_type, KEEP)
     for nal_type in range(32)
 )
 
 
 _OCTETS: Final = tuple(bytes((value,)) for value in range(256))
+
+
+def _sei_number(messages: bytes, at: int) -> tuple[int, int]:
+    """The type or size of an SEI message (7.3.2.3.1) at a place, and where what follows begins."""
+    value = 0
+    while at < len(messages) and messages[at] == 0xFF:
+        value += 255
+        at += 1
+    return (value + messages[at], at + 1) if at < len(messages) else (value, at)
 
 
 class H264Depacketizer(NalDepacketizer):
@@ -252,8 +265,21 @@ class H264Depacketizer(NalDepacketizer):
         return _set_key(nal)
 
     def is_random_access(self, sei: bytes) -> bool:
-        """A recovery point SEI with recovery_frame_cnt 0 (D.1.8): an I picture from which decoding may start."""
-        return len(sei) > 3 and sei[1] == 6 and bool(sei[3] & 0x80)
+        """A recovery point with recovery_frame_cnt 0 (D.1.8), alone or among other messages (7.3.2.3.1): an I picture
+        from which decoding may start."""
+        if len(sei) > 3 and sei[1] == _RECOVERY_POINT:
+            return bool(sei[3] & 0x80)
+        messages = unescape(sei[1:])
+        at, end = 0, len(messages)
+        for _ in range(_MAX_MESSAGES):
+            kind, at = _sei_number(messages, at)
+            size, at = _sei_number(messages, at)
+            if at >= end:
+                return False
+            if kind == _RECOVERY_POINT:
+                return bool(messages[at] & 0x80)
+            at += size
+        return False
 
     def is_intra_slice(self, slice_start: bytes) -> bool:
         reader = BitReader(unescape(slice_start[1:]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from media.codecs.bits import BitReader, unescape
-from media.codecs.nal import DROP, KEEP, KEY_SLICE, PREFIX, SET, SLICE, NalDepacketizer
+from media.codecs.nal import DROP, FILLER, KEEP, KEY_SLICE, PREFIX, SET, SLICE, NalDepacketizer
 from media.errors import BitstreamError
 from media.unit import Codec, VideoTrack
 
@@ -15,6 +15,7 @@ NAL_VPS: Final = 32
 NAL_SPS: Final = 33
 NAL_PPS: Final = 34
 NAL_AUD: Final = 35
+NAL_FILLER: Final = 38
 _AP: Final = 48
 _FU: Final = 49
 
@@ -118,7 +119,7 @@ _KINDS: Final = tuple(
         NAL_SPS: SET,
         NAL_PPS: SET,
         NAL_AUD: DROP,
-        38: DROP,
+        NAL_FILLER: FILLER,
         39: PREFIX,
     }.get(nal_type, KEEP)
     for nal_type in range(64)

@@ -22,8 +22,10 @@ PREFIX: Final = 2
 SET: Final = 3
 KEEP: Final = 4
 DROP: Final = 5
+FILLER: Final = 6
 """Kinds of NAL units: slices, slices of pictures from which decoding may start, units that come before a picture's
-first slice, parameter sets, other units to keep, units that are not kept."""
+first slice, parameter sets, other units to keep, units that are not kept and begin a picture, and such as may stand
+anywhere in one."""
 
 MAX_UNIT_BYTES: Final = 16 * 1024 * 1024
 MAX_PIECES: Final = 32 * 1024
@@ -32,7 +34,12 @@ however short it is."""
 
 MAX_CARRIED_BYTES: Final = 64 * 1024
 MAX_SET_BYTES: Final = 4096
-MAX_SETS: Final = 64
+MAX_SETS: Final = 31
+"""Of one kind; more do not fit into an avcC (ISO/IEC 14496-15, 5.3.3.1)."""
+
+MAX_JOINED: Final = 64
+"""NAL units with start codes between them that are taken out of one."""
+
 _GOOD_MARKERS: Final = 3
 
 _LENGTH: Final = struct.Struct("!I")
@@ -288,12 +295,29 @@ class NalDepacketizer(ABC):
         """A unit that is no slice. Some cameras put several NAL units with start codes between them into one."""
         at = nal.find(_START_CODE)
         if at > 0:
-            rest = nal[at + 3 :]
-            nal = nal[:at].rstrip(b"\0")
+            self._joined(nal, at)
+        else:
+            self._alone(kind, nal)
+
+    def _joined(self, nals: bytes, end: int) -> None:
+        """NAL units with start codes between them; the first goes to ``end``. No slice is looked into. One after
+        another, and so many at most: they may be as large as a picture and hold nothing else."""
+        start = 0
+        for _ in range(MAX_JOINED):
+            nal = nals[start:end].rstrip(b"\0") if end >= 0 else nals[start:]
             if len(nal) > self.header_bytes:
-                self._other(kind, nal)
-            if len(rest) > self.header_bytes:
-                self.push_nal(rest, 0, len(rest))
+                kind = self._kind(nal[0])
+                if kind <= KEY_SLICE or kind == KEEP:
+                    self.push_nal(nals, start, len(nals))
+                    return
+                self._alone(kind, nal)
+            if end < 0:
+                return
+            start = end + len(_START_CODE)
+            end = nals.find(_START_CODE, start)
+
+    def _alone(self, kind: int, nal: bytes) -> None:
+        if kind == FILLER:
             return
         if self._has_slice and kind != KEEP:
             if kind == SET and self._is_known(nal):
@@ -322,8 +346,10 @@ class NalDepacketizer(ABC):
             return
         # Taken out first so that the newest set of a kind is the last.
         self.parameter_sets.pop(key, None)
-        if len(self.parameter_sets) >= MAX_SETS:
-            return
+        alike = [known for known in self.parameter_sets if known[0] == key[0]]
+        if len(alike) >= MAX_SETS:
+            # Some encoders number the sets of each keyframe anew: the newest are those that pictures refer to.
+            del self.parameter_sets[alike[0]]
         self.parameter_sets[key] = nal
         self._sets_changed = True
 

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 from itertools import pairwise
 
+import av
+import numpy as np
 import pytest
 
+from media.codecs import annexb
 from media.description import MediaDescription
 from media.packetizer import nal_units
 from media.testsource import TestSourceSettings
@@ -143,6 +147,37 @@ async def test_parameter_sets_that_change_size_in_mid_stream(codec: Codec) -> No
     assert sizes(kept) == [(320, 180), (640, 360), (320, 180)]
     assert [start.discontinuity for start in kept.starts] == [False, True, True]
     in_sync(kept)
+
+
+async def test_parameter_sets_numbered_anew_with_each_keyframe() -> None:
+    """As OpenH264 does: after the 31st they do not all fit into a file's header."""
+    units = numbered_anew(33)
+    kept = await keep(BadCamera(units))
+    holds(kept, lasted_s=len(units) / 25)
+    all_is_kept(kept)
+
+
+def numbered_anew(keyframes: int, pictures: int = 3) -> list[AccessUnit]:
+    units: list[AccessUnit] = []
+    for number in range(keyframes):
+        encoder = av.CodecContext.create("libx264", "w")
+        assert isinstance(encoder, av.VideoCodecContext)
+        encoder.width, encoder.height, encoder.pix_fmt = 64, 48, "yuv420p"
+        encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+        encoder.options = {"preset": "ultrafast", "tune": "zerolatency", "x264-params": f"sps-id={number % 32}"}
+        packets = []
+        for at in range(pictures):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), (number * pictures + at) % 251, np.uint8))
+            packets += encoder.encode(frame)
+        packets += encoder.encode(None)
+        nals = [annexb.split(bytes(packet)) for packet in packets]
+        track = VideoTrack(Codec.H264, tuple(nal for nal in nals[0] if nal[0] & 31 in (7, 8)), 64, 48)
+        for packet, picture in zip(packets, nals, strict=True):
+            ticks = len(units) * 3600
+            data = nal_data(*(nal for nal in picture if nal[0] & 31 in (1, 5)))
+            utc_ns = START_NS + ticks * NS_PER_S // 90_000
+            units.append(AccessUnit(track, ticks, ticks, utc_ns, data, packet.is_keyframe))
+    return list(stamped(units))
 
 
 @BOTH

@@ -186,6 +186,51 @@ def test_units_joined_by_start_codes_inside_one_packet() -> None:
     assert track.parameter_sets == (sps, pps)
 
 
+@pytest.mark.parametrize("fragmented", [False, True])
+def test_units_joined_by_a_great_many_start_codes(fragmented: bool) -> None:
+    """As large as a picture, and nothing but start codes: each looked into from the one before it, it takes hours, and
+    more of the stack than there is."""
+    nal = b"\x67\x42" + b"\x00\x00\x01\x67\x42" * (3_000_000 if fragmented else 12_000)
+    depacketizer = H264Depacketizer()
+    if fragmented:
+        first, middle = b"\x7c\x87" + nal[1:60_000], b"\x7c\x07"
+        push(depacketizer, first, *(middle + nal[at : at + 60_000] for at in range(60_000, len(nal), 60_000)))
+        push(depacketizer, b"\x7c\x47\x42")
+    else:
+        push(depacketizer, nal)
+    push(depacketizer, *parameter_sets("libx264", 640, 360)[:2], IDR)
+    assert nals_of(depacketizer) == [[IDR]]
+    assert depacketizer.ready[0].track is not None
+
+
+def test_filler_between_the_slices_of_a_picture() -> None:
+    for depacketizer, first, filler, second in (
+        (H264Depacketizer(), IDR, b"\x0c\xff\xff\x80", LATER_SLICE),
+        (H265Depacketizer(), b"\x26\x01\xaffirst", b"\x4c\x01\xff\xff\x80", b"\x26\x01\x2fsecond"),
+    ):
+        assert push(depacketizer, first, filler, second) == [True, True, True]
+        assert nals_of(depacketizer) == [[first, second]]
+
+
+@pytest.mark.parametrize(
+    ("messages", "key"),
+    [
+        # Buffering period with a byte that had to be escaped, timing, recovery point.
+        (b"\x00\x05\x00\x00\x03\x01\x02\x03\x01\x02\xaa\xbb\x06\x01\xc4\x80", True),
+        (b"\x05\xff\x01" + bytes(range(1, 129)) * 2 + b"\x06\x01\xc4\x80", True),
+        (b"\x01\x02\xaa\xbb\x06\x01\x44\x80", False),
+        (b"\x01\x02\x06\x01\xc4\x80", False),
+        (b"\x01\xff\xff", False),
+        (b"\xff" * 5000, False),
+    ],
+)
+def test_a_recovery_point_among_other_messages(messages: bytes, key: bool) -> None:
+    depacketizer = H264Depacketizer()
+    push(depacketizer, b"\x06" + messages, bytes((0x41, 0b10001000, 0x80, 0x11)))
+    nals_of(depacketizer)
+    assert [picture.keyframe for picture in depacketizer.ready] == [key]
+
+
 def test_a_recovery_point_begins_like_a_keyframe() -> None:
     depacketizer = H264Depacketizer()
     # first_mb 0, slice_type 7 (I): 1 0001000
@@ -203,13 +248,13 @@ def test_two_fields_of_a_picture_stay_together() -> None:
     assert nals_of(depacketizer) == [[IDR, SLICE]]
 
 
-def test_more_parameter_sets_than_there_can_be_are_left_out() -> None:
+def test_of_more_parameter_sets_than_there_can_be_the_newest_stay() -> None:
     depacketizer = H264Depacketizer()
     for number in range(200):
-        bits = (number + 1).bit_length()
-        code = ((number + 1) << 7 | 0x40).to_bytes(4, "big")[-((bits * 2 + 13) // 8) :]
-        push(depacketizer, b"\x68" + code + number.to_bytes(2, "big"))
-    assert len(depacketizer.parameter_sets) <= MAX_SETS
+        # pic_parameter_set_id as ue(v).
+        code = f"{number + 1:b}".zfill(2 * (number + 1).bit_length() - 1).ljust(24, "1")
+        push(depacketizer, b"\x68" + int(code, 2).to_bytes(3, "big") + b"\x80")
+    assert [key for _, key in depacketizer.parameter_sets] == list(range(200 - MAX_SETS, 200))
 
 
 def test_h265_aggregate_and_fragments() -> None:
