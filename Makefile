@@ -12,8 +12,9 @@ STORE ?= directory
 DB ?= sqlite
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests wait more than they compute, so two processes share them. 0: all in one process.
-WORKERS ?= 2
+# Tests wait more than they compute: on two cores three processes share them. 0: all in one process.
+WORKERS ?= 3
+SHARED := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 RUNS ?= 100000
 BENCHES := packet_path record_density live_latency seek county whep_fanout join glass
 # All five packages, the packet path compiled by setup.py where there is a C compiler, plain Python where there is none.
@@ -83,12 +84,12 @@ system-packages: $(VENV)/.ready
 
 test: lint lint-ui system-packages web/static/.ready
 	$(BIN)/python -m tools.servers --prepare
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_FLAGS)
+	$(BIN)/pytest $(SHARED) $(PYTEST_FLAGS)
 	$(MAKE) test-compiled
 
 # The tests above run the sources. What is compiled from them must pass the packet path's tests too.
 test-compiled: $(COMPILED)/.ready
-	$(RUN_COMPILED) $(BIN)/pytest --import-mode=importlib -o "pythonpath=$(COMPILED) ." $(COMPILED_TESTS) $(PYTEST_FLAGS)
+	$(RUN_COMPILED) $(BIN)/pytest --import-mode=importlib -o "pythonpath=$(COMPILED) ." $(SHARED) $(COMPILED_TESTS) $(PYTEST_FLAGS)
 
 $(VENV)/.fuzz: $(VENV)/.ready
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-build-isolation -e ".[fuzz]"
