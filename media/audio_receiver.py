@@ -23,7 +23,7 @@ class AudioReceiver(TrackReceiver):
         *,
         reorder: bool,
     ) -> None:
-        super().__init__(payload_type, clock_rate, timeline, reorder=reorder)
+        super().__init__("audio", payload_type, clock_rate, timeline, reorder=reorder)
         self._depacketizer = depacketizer
         self._track = track
         self._ticks = TickCounter(clock_rate, decoding_order=False)

@@ -20,7 +20,7 @@ from media.errors import BitstreamError, UnsupportedCodecError
 from media.rtcp import SenderReport, build_receiver_report, parse_compound
 from media.timeline import SessionClock, TrackTimeline
 from media.track_receiver import TrackCounters, TrackReceiver, Unstamped
-from media.unit import AUDIO_TRACK_ID, NS_PER_S, AudioTrack, Codec, StreamItem, Track
+from media.unit import AUDIO_TRACK_ID, NS_PER_S, AudioTrack, Codec, Gap, StreamItem, Track
 from media.video_receiver import VideoReceiver
 
 __all__ = ["StreamReceiver", "TrackCounters"]
@@ -136,6 +136,15 @@ class StreamReceiver:
         report = receiver.reception_report(self._clock.utc_ns()) if receiver is not None else None
         return build_receiver_report(self._ssrc, (report,) if report is not None else ())
 
+    def silences(self, *, at_end: bool = False) -> Sequence[Gap]:
+        """What is missing of a medium that brings nothing while another goes on. To be asked about once a second: who
+        waits for it to come back never hears of what does not."""
+        ends = [end for receiver in self._taken if (end := receiver.newest_utc_ns) is not None]
+        if not ends:
+            return ()
+        newest = max(ends)
+        return [gap for receiver in self._taken if (gap := receiver.silent_until(newest, at_end=at_end)) is not None]
+
     def flush(self) -> Sequence[StreamItem]:
         """What is still held back, at the end of the session."""
         items: list[StreamItem] = []
@@ -143,6 +152,7 @@ class StreamReceiver:
             receiver.release_all()
             receiver.finish()
             items += self._take(receiver, None)
+        items += self.silences(at_end=True)
         return items
 
     def _take(self, receiver: TrackReceiver, arrival_ns: int | None) -> Sequence[StreamItem]:

@@ -144,6 +144,8 @@ class SessionClock:
     """
 
     def __init__(self) -> None:
+        self.begun_utc_ns: int | None = None
+        """Wall clock of the session's first unit of any track; ``None`` before it."""
         self._delays: dict[int, int] = {}
         self._begun: dict[int, int] = {}
         self._credible: set[int] = set()
@@ -197,9 +199,9 @@ class TrackTimeline:
     """Maps one track's ticks to pts in ticks of the same rate, counted from the stream's origin."""
 
     def __init__(self, number: int, clock_rate: int, session: SessionClock, origin_utc_ns: int) -> None:
+        self.session = session
         self._number = number
         self._rate = clock_rate
-        self._session = session
         self._origin_ns = origin_utc_ns
         self._report: int | None = None
         self._unconfirmed: int | None = None
@@ -220,7 +222,7 @@ class TrackTimeline:
     @property
     def synchronized(self) -> bool:
         """Whether the camera's own clock says when this track's media was taken."""
-        return self._report is not None and self._session.credible(self._number)
+        return self._report is not None and self.session.credible(self._number)
 
     @property
     def camera_offset_ns(self) -> int | None:
@@ -239,14 +241,14 @@ class TrackTimeline:
             if self._unconfirmed is None or abs(report - self._unconfirmed) > _REPORT_TOLERANCE_NS:
                 self._unconfirmed = report
                 return
-            self._session.report(self._number, None)
+            self.session.report(self._number, None)
         self._report, self._unconfirmed = report, None
         self._retarget()
 
     def forget_reports(self) -> None:
         """RTP time has jumped: what the reports before said does not hold any more."""
         self._report = self._unconfirmed = None
-        self._session.report(self._number, None)
+        self.session.report(self._number, None)
 
     def observe(self, ticks: int, arrival_ns: int) -> None:
         """A unit of ``ticks`` began to arrive at ``arrival_ns``."""
@@ -308,8 +310,8 @@ class TrackTimeline:
         utc_at_zero = delay
         if self._report is not None:
             settled = len(self._minima) == _BUCKETS
-            self._session.report(self._number, delay - self._report, settled=settled)
-            correction = self._session.correction_ns(self._number)
+            self.session.report(self._number, delay - self._report, settled=settled)
+            correction = self.session.correction_ns(self._number)
             if correction is not None:
                 utc_at_zero = self._report + correction
         self._target = (utc_at_zero - self._origin_ns) * self._rate // NS_PER_S

@@ -13,6 +13,9 @@ from media.unit import NS_PER_S, Gap, GapCause, StreamItem, Track
 HOLE_NS: Final = 2 * NS_PER_S
 """Time without media that is put on record although no packet is missing."""
 
+TOLD_AGAIN_NS: Final = 5 * NS_PER_S
+"""Where a medium stays away, what is missing is told in stretches of this length."""
+
 _ADOPT_AFTER: Final = 25
 
 
@@ -64,9 +67,12 @@ class Unstamped:
 class TrackReceiver(ABC):
     """What sound and picture have in common. Owned by one StreamReceiver."""
 
-    def __init__(self, payload_type: int, clock_rate: int, timeline: TrackTimeline, *, reorder: bool) -> None:
+    def __init__(
+        self, kind: str, payload_type: int, clock_rate: int, timeline: TrackTimeline, *, reorder: bool
+    ) -> None:
         self.counters = TrackCounters()
         self.timeline = timeline
+        self._kind = kind
         self._rate = clock_rate
         self._plain = payload_type
         self._marked = payload_type | 0x80
@@ -92,6 +98,27 @@ class TrackReceiver(ABC):
     @abstractmethod
     def track(self) -> Track | None:
         """The track, as far as it is known."""
+
+    @property
+    def newest_utc_ns(self) -> int | None:
+        """How far the track's media has come, gaps told included; ``None`` before its first unit."""
+        return self._last_end_ns
+
+    def silent_until(self, utc_ns: int, *, at_end: bool) -> Gap | None:
+        """What is missing where nothing has come for a while up to ``utc_ns``, and others went on; the next unit tells
+        the rest, or, ``at_end`` of the session, this. Sound that has never come may be none at all, but a picture is
+        due from the session's beginning."""
+        start = self._last_end_ns
+        if start is None and self._kind == "video":
+            start = self.timeline.session.begun_utc_ns
+        least_ns = HOLE_NS
+        if self._gap is GapCause.SILENT:
+            least_ns = 0 if at_end else TOLD_AGAIN_NS
+        if start is None or utc_ns - start <= least_ns:
+            return None
+        self._last_end_ns = utc_ns
+        self._gap = self._gap or GapCause.SILENT
+        return Gap(start, utc_ns, GapCause.SILENT, 0, self._kind)
 
     @abstractmethod
     def _payload(self, data: bytes, start: int, end: int, marker: bool, timestamp: int, arrival_ns: int) -> None:
@@ -324,9 +351,19 @@ class TrackReceiver(ABC):
         cause = unit.gap
         start = self._last_end_ns
         if start is None:
-            return None
+            return self._late_beginning(utc_ns)
         if cause is None:
             if utc_ns - start <= HOLE_NS:
                 return None
             cause = GapCause.SILENT
-        return Gap(start, max(start, utc_ns), cause, unit.packets, "video" if unit.track.id == 1 else "audio")
+        return Gap(start, max(start, utc_ns), cause, unit.packets, self._kind)
+
+    def _late_beginning(self, utc_ns: int) -> Gap | None:
+        """What is missing before the track's first unit: a keyframe may be long in coming."""
+        session = self.timeline.session
+        begun = session.begun_utc_ns
+        if begun is None:
+            session.begun_utc_ns = utc_ns
+        elif self._kind == "video" and utc_ns - begun > HOLE_NS:
+            return Gap(begun, utc_ns, GapCause.SILENT, 0, self._kind)
+        return None

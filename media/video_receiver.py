@@ -26,7 +26,7 @@ class VideoReceiver(TrackReceiver):
         *,
         reorder: bool,
     ) -> None:
-        super().__init__(payload_type, clock_rate, timeline, reorder=reorder)
+        super().__init__("video", payload_type, clock_rate, timeline, reorder=reorder)
         self._depacketizer = depacketizer
         self._ticks = TickCounter(clock_rate, decoding_order=True)
         self._decode = DecodeTimes()

@@ -178,6 +178,8 @@ class RtspClient:
             now = self._clock.monotonic_ns()
             if on_tick is not None:
                 on_tick()
+            if self._channels is not None:
+                self._channels.tell_silences()
             vigil.look(now)
             if now - reported >= settings.report_s * NS_PER_S and self._channels is not None:
                 reported = now

@@ -121,6 +121,11 @@ class Channels:
                 report = self._receiver.receiver_report(index)
                 self._pairs[index].send_rtcp(report, self._connection.peer_ip, self._server_ports[index])
 
+    def tell_silences(self) -> None:
+        """Publish what is missing of a medium while another goes on."""
+        for gap in self._receiver.silences():
+            self._publish(gap)
+
     def flush(self) -> None:
         """Publish what the receiver still holds back."""
         for item in self._receiver.flush():

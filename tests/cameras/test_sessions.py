@@ -1,10 +1,14 @@
 """Cameras whose sessions end as no session should, and cameras that come back as another one."""
 
+import dataclasses
+import itertools
+from collections.abc import Iterable
+
 import pytest
 
-from media.unit import AudioTrack, Codec, GapCause
-from tests.streaming.watching import source, until
-from tests.support.camera_on_the_wire import recorded
+from media.unit import NS_PER_S, AudioTrack, Codec, Gap, GapCause
+from tests.streaming.watching import QUICK, source, until
+from tests.support.camera_on_the_wire import SETTINGS, recorded
 from tests.support.fake_camera import Behaviour, fake_camera
 
 
@@ -35,6 +39,34 @@ async def test_a_picture_that_falls_silent_while_sound_goes_on() -> None:
         before = recording.pictures()
         await until(lambda: recording.pictures() > before + 20)
         assert GapCause.SILENT in {gap.cause for gap in recording.gaps}
+
+
+async def test_a_picture_that_stays_away_while_sound_goes_on_is_missing_all_the_time() -> None:
+    behaviour = Behaviour()
+    patient = dataclasses.replace(SETTINGS, rtsp=dataclasses.replace(QUICK, silence_s=4.0))
+    async with fake_camera(behaviour) as camera, recorded(source(camera.url), patient) as recording:
+        await until(lambda: recording.pictures() > 20)
+        behaviour.mute = frozenset({1})
+        # On record while it lasts, not only once the camera has been called again.
+        await until(lambda: any(gap.cause is GapCause.SILENT and gap.detail == "video" for gap in recording.gaps))
+        assert recording.online
+        await until(lambda: recording.problem == "camera-silent")
+        behaviour.mute = frozenset()
+        await until(lambda: recording.online)
+        before = recording.pictures()
+        await until(lambda: recording.pictures() > before + 20)
+        shown = sorted(sample.shown_ns for sample in recording.kept.shown(1))
+        (hole,) = [later - earlier for earlier, later in itertools.pairwise(shown) if later - earlier > NS_PER_S]
+        assert abs(missing_ns(recording.gaps) - hole) < NS_PER_S // 4
+
+
+def missing_ns(gaps: Iterable[Gap]) -> int:
+    """How much time the gaps tell of, none of it twice."""
+    missing = at = 0
+    for gap in sorted(gaps, key=lambda gap: gap.start_utc_ns):
+        missing += max(0, gap.end_utc_ns - max(at, gap.start_utc_ns))
+        at = max(at, gap.end_utc_ns)
+    return missing
 
 
 @pytest.mark.parametrize("cut_within", [1, 2, 3, 4, 10, 100], ids=lambda n: f"after {n} bytes")

@@ -1,6 +1,7 @@
 """What cameras and networks do to a stream: loss, disorder, repeats, garbage, markers and timestamps that are wrong."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -307,6 +308,66 @@ def test_a_hole_without_loss_is_on_record(units: list[AccessUnit]) -> None:
     (gap,) = gaps_of(items)
     assert gap.cause is GapCause.SILENT
     assert (gap.start_utc_ns, gap.end_utc_ns) == (START_NS + NS_PER_S, START_NS + 3_520_000_000)
+
+
+def test_sound_that_goes_away_for_good_is_on_record(units: list[AccessUnit], arrivals: list[Arrival]) -> None:
+    receiver = both(units)
+    gone_ns = START_NS + NS_PER_S
+    items: list[StreamItem] = []
+    for arrival in arrivals:
+        if arrival.is_report or arrival.index == 0 or arrival.at_ns < gone_ns:
+            items += receive_one(receiver, arrival)
+    # Asked while it lasts, it says what is missing so far, and once alone.
+    (gap,) = receiver.silences()
+    pictures = of_track(items, 1)
+    assert (gap.cause, gap.detail, gap.end_utc_ns) == (GapCause.SILENT, "audio", pictures[-1].utc_ns)
+    assert abs(gap.start_utc_ns - gone_ns) < 50_000_000
+    assert not receiver.silences()
+    assert not gaps_of(items)
+    assert not gaps_of(receiver.flush())
+
+
+def test_sound_that_comes_back_is_missing_to_its_first_unit(units: list[AccessUnit], arrivals: list[Arrival]) -> None:
+    receiver = both(units)
+    gone_ns, back_ns = START_NS + NS_PER_S // 2, START_NS + 3_500_000_000
+    items: list[StreamItem] = []
+    told = False
+    for arrival in arrivals:
+        if arrival.index == 1 and not arrival.is_report and gone_ns <= arrival.at_ns < back_ns:
+            continue
+        if arrival.at_ns >= START_NS + 3 * NS_PER_S and not told:
+            told = True
+            items += receiver.silences()
+        items += receive_one(receiver, arrival)
+    first, second = gaps_of([*items, *receiver.flush()])
+    assert first.end_utc_ns == second.start_utc_ns
+    (back,) = [unit.utc_ns for unit in of_track(items, 2) if unit.utc_ns >= back_ns - 40_000_000][:1]
+    assert second.end_utc_ns == back
+    assert {gap.cause for gap in (first, second)} == {GapCause.SILENT}
+
+
+def test_a_picture_that_begins_long_after_the_sound_is_missing_until_then(
+    units: list[AccessUnit], arrivals: list[Arrival]
+) -> None:
+    """A session that begins in the middle of a GOP of many seconds."""
+    begins_ns = START_NS + 3 * NS_PER_S
+    late = [arrival for arrival in arrivals if arrival.is_report or arrival.index == 1 or arrival.at_ns >= begins_ns]
+    items = receive(both(units), late)
+    (gap,) = gaps_of(items)
+    pictures, sounds = of_track(items, 1), of_track(items, 2)
+    assert (gap.cause, gap.detail) == (GapCause.SILENT, "video")
+    assert (gap.start_utc_ns, gap.end_utc_ns) == (sounds[0].utc_ns, pictures[0].utc_ns)
+    # And where it never begins.
+    receiver = both(units)
+    (gap,) = gaps_of(receive(receiver, [a for a in arrivals if a.is_report or a.index == 1]))
+    assert (gap.start_utc_ns, gap.detail) == (sounds[0].utc_ns, "video")
+
+
+def receive_one(receiver: StreamReceiver, arrival: Arrival) -> Sequence[StreamItem]:
+    if arrival.is_report:
+        receiver.rtcp(arrival.index, arrival.packet, arrival.at_ns)
+        return ()
+    return receiver.rtp(arrival.index, arrival.packet, arrival.at_ns)
 
 
 def test_another_source_takes_over(units: list[AccessUnit]) -> None:

@@ -61,10 +61,10 @@ class Recording:
 
 
 @contextlib.asynccontextmanager
-async def recorded(source: CameraSource) -> AsyncIterator[Recording]:
+async def recorded(source: CameraSource, settings: SupervisorSettings = SETTINGS) -> AsyncIterator[Recording]:
     """Keeps what camera "hall" sends while inside. At the end, all that holds of every camera must hold."""
     started = time.monotonic()
-    async with CameraSupervisor(SystemClock(), GUARD, SETTINGS) as cameras:
+    async with CameraSupervisor(SystemClock(), GUARD, settings) as cameras:
         recording = Recording(cameras)
         await cameras.apply([source])
         stream = cameras.stream(StreamId("hall"))
