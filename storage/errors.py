@@ -9,11 +9,13 @@ StorageError
 │   ├── StoreRefusedError       the store answers, and says no (access key, bucket, no space): a person must act
 │   └── IntegrityError          the store holds other bytes than were given to it
 ├── DatabaseError
+│   ├── DatabaseAbsentError       there is no database where it should be
 │   ├── DatabaseUnavailableError  the database does not answer: worth trying again
 │   ├── MigrationNeededError      the schema is not the one this version needs
 │   ├── RecordNotFoundError       no such row
 │   └── ConflictError             the row breaks a rule: a name taken, a row still in use
 └── SecretError                 a stored secret that no key at hand opens
+    └── SecretKeyError          a key file that cannot be used
 
 Every error has a ``code`` (kebab-case, stable: message catalogs and API clients know it by that name) and ``params``
 (what the sentence for the person needs; never a secret).
@@ -83,6 +85,12 @@ class DatabaseError(StorageError):
     code = "database-error"
 
 
+class DatabaseAbsentError(DatabaseError):
+    """There is no database where it should be. ``params``: ``database`` (its file)."""
+
+    code = "database-absent"
+
+
 class DatabaseUnavailableError(DatabaseError):
     """The database does not answer. ``params``: ``database`` (its address without password)."""
 
@@ -112,3 +120,9 @@ class SecretError(StorageError):
     """A stored secret cannot be opened: its key is not at hand, or it was altered. ``params``: ``key_id``."""
 
     code = "secret-unreadable"
+
+
+class SecretKeyError(SecretError):
+    """A key file that cannot be used: it is none, or others may read it. ``params``: ``path``."""
+
+    code = "secret-key-unusable"

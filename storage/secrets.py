@@ -17,7 +17,7 @@ from typing import Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from storage.errors import SecretError
+from storage.errors import SecretError, SecretKeyError
 
 _VERSION = "v1"
 _NONCE_BYTES = 12
@@ -72,7 +72,7 @@ class SecretKeys:
     def load_or_create(cls, path: Path) -> Self:
         """Read the key file; make it first if there is none (readable by its owner alone, mode 0600).
 
-        Raises ``SecretError`` if the file is not a key file, or if others may read it. Blocks: call it at start.
+        Raises ``SecretKeyError`` if the file is not a key file, or if others may read it. Blocks: call it at start.
         """
         try:
             return cls.load(path)
@@ -88,13 +88,13 @@ class SecretKeys:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a key file. Raises ``FileNotFoundError``, ``SecretError``."""
+        """Read a key file. Raises ``FileNotFoundError``, ``SecretKeyError``."""
         if path.stat().st_mode & 0o077:
-            raise SecretError("the key file can be read by others; chmod 600 it", path=str(path))
+            raise SecretKeyError("the key file can be read by others; chmod 600 it", path=str(path))
         try:
             return cls.from_text(path.read_text(encoding="ascii"))
-        except UnicodeDecodeError:
-            raise SecretError("this is not a key file", path=str(path)) from None
+        except (UnicodeDecodeError, SecretError):
+            raise SecretKeyError("this is not a key file", path=str(path)) from None
 
     def save(self, path: Path, *, replace: bool = False) -> None:
         """Write the key file, mode 0600, whole or not at all. Raises ``FileExistsError`` unless ``replace``."""

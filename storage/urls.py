@@ -1,9 +1,11 @@
 """Addresses of databases: with the driver Sanhui uses, and without their password."""
 
+from pathlib import Path
+
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from storage.errors import DatabaseError
+from storage.errors import DatabaseAbsentError, DatabaseError
 
 
 def database_url(url: str) -> URL:
@@ -21,6 +23,13 @@ def database_url(url: str) -> URL:
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     raise DatabaseError("the database must be sqlite or postgresql", database=safe_url(parsed))
+
+
+def require_file(url: str) -> None:
+    """Raise ``DatabaseAbsentError`` for a SQLite database whose file is not there. Blocks."""
+    parsed = database_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+        raise DatabaseAbsentError("there is no such file", database=str(parsed.database))
 
 
 def safe_url(url: URL) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from storage.database import Database
 from storage.migrate import current_revision, upgrade
 from web import cli_tools
 from web.api.session import make_setup_token
@@ -17,7 +16,7 @@ from web.logging import configure_logging
 from web.serving import Running
 from web.serving import serve as serve_app
 from web.settings_source import settings_markdown
-from web.terminal import Refusal, config_option, console, read_settings, run
+from web.terminal import Refusal, config_option, console, opened_database, read_settings, run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -71,7 +70,7 @@ def setup_link_command(config: Path | None) -> None:
     settings = read_settings(config)
 
     async def work() -> str | None:
-        async with Database(settings.database_address) as database:
+        async with opened_database(settings) as database:
             return await make_setup_token(database, datetime.now(UTC), settings.setup_link_h)
 
     token = run(work, settings)

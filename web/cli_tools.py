@@ -16,7 +16,6 @@ from rich.table import Table
 from media.clock import SystemClock
 from recorder.check import CheckProgress, CheckReport
 from recorder.check import check as check_archive
-from storage.database import Database
 from storage.open_store import open_store_of
 from storage.records import AuditEntry, AuditOutcome, Role, User, new_id
 from streaming.addresses import AddressGuard, parse_rtsp_url, split_credentials
@@ -28,7 +27,16 @@ from web.access.passwords import weakness
 from web.api import probe_view
 from web.config import Settings
 from web.derived import address_policy, store_settings
-from web.terminal import Refusal, catalog_for, config_option, console, quiet_log, read_settings, run
+from web.terminal import (
+    Refusal,
+    catalog_for,
+    config_option,
+    console,
+    opened_database,
+    quiet_log,
+    read_settings,
+    run,
+)
 
 _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]"}
 
@@ -68,7 +76,7 @@ def add_user(
             password_changed_at=now,
             created_at=now,
         )
-        async with Database(settings.database_address) as database, database.transaction() as repos:
+        async with opened_database(settings) as database, database.transaction() as repos:
             await repos.users.add(record)
             await repos.audit.add(_entry("user.create", record))
 
@@ -88,7 +96,7 @@ def set_password(config: Path | None, username: str, password_file: click.File |
 
     async def work() -> bool:
         hashed = await asyncio.to_thread(PasswordHasher().hash, password)
-        async with Database(settings.database_address) as database, database.transaction() as repos:
+        async with opened_database(settings) as database, database.transaction() as repos:
             record = await repos.users.by_username(username.lower())
             if record is None:
                 return False
@@ -112,7 +120,7 @@ def list_users(config: Path | None) -> None:
     quiet_log()
 
     async def work() -> tuple[User, ...]:
-        async with Database(settings.database_address) as database, database.read() as repos:
+        async with opened_database(settings) as database, database.read() as repos:
             return await repos.users.all()
 
     table = Table("user", "name", "role", "organization", "active", "last log-in")
@@ -211,7 +219,7 @@ async def _check(settings: Settings, meeting: str | None) -> CheckReport:
             text = f"核查 · checking  {size}" + (f"  [red]{state.findings}[/]" if state.findings else "")
             bar.update(task, completed=state.objects, total=state.total, description=text)
 
-        async with Database(settings.database_address) as database:
+        async with opened_database(settings) as database:
             await database.check()
             async with open_store_of(database, store_settings(settings)) as store:
                 await store.check()

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import ssl
 import zoneinfo
 from enum import StrEnum
 from pathlib import Path
@@ -53,6 +54,14 @@ def _multicast(value: str) -> str:
     except ValueError as error:
         raise PydanticCustomError("network", "not a network") from error
     return str(ipaddress.IPv4Network(value, strict=False)) if value else ""
+
+
+def _certificates(value: Path) -> Path:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+    except OSError as error:
+        raise PydanticCustomError("certificates", "not a file of certificates") from error
+    return value
 
 
 def _address(value: str) -> str:
@@ -177,7 +186,9 @@ class Settings(BaseModel):
     s3_region: str = Field(default="us-east-1", description="S3 region.")
     s3_versioning: bool = Field(default=True, description="Ask for versions when the bucket is made.")
     s3_object_lock: bool = Field(default=False, description="Demand object lock when the bucket is made.")
-    s3_ca: Path | None = Field(default=None, description="CA certificates that the S3 server's own is checked with.")
+    s3_ca: Annotated[Path, AfterValidator(_certificates)] | None = Field(
+        default=None, description="CA certificates that the S3 server's own is checked with."
+    )
 
     spool_dir: Path | None = Field(
         default=None,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -33,7 +34,8 @@ class Running:
 async def serve(settings: Settings, started: Callable[[Running], Awaitable[None]]) -> None:
     """Serve until SIGTERM or SIGINT; ``started`` is awaited once it answers.
 
-    Raises SettingsError if a port is taken, and what the parts of the service raise when they cannot start.
+    Raises SettingsError if a port is taken or an address not ours, and what the parts of the service raise when they
+    cannot start.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -46,10 +48,10 @@ async def serve(settings: Settings, started: Callable[[Running], Awaitable[None]
     door = door_of(app[REQUESTS], clock, settings.trusted_proxies)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(runner.cleanup)
-        await _unless_taken(runner.setup(), "SANHUI_RTSP_PORT", settings.rtsp_port)
+        await _listening(runner.setup(), "SANHUI_RTSP", settings.rtsp_host, settings.rtsp_port)
         await stack.enter_async_context(swept(door, clock))
         site = GuardedSite(runner, settings.http_host, settings.http_port, door)
-        await _unless_taken(site.start(), "SANHUI_HTTP_PORT", settings.http_port)
+        await _listening(site.start(), "SANHUI_HTTP", settings.http_host, settings.http_port)
         port = runner.addresses[0][1]
         host = settings.http_host
         shown = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::", "::1"} else host
@@ -57,14 +59,18 @@ async def serve(settings: Settings, started: Callable[[Running], Awaitable[None]
         await stop.wait()
 
 
-async def _unless_taken(work: Awaitable[None], setting: str, port: int) -> None:
+async def _listening(work: Awaitable[None], setting: str, host: str, port: int) -> None:
     try:
         await work
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
+        if error.errno == errno.EADDRINUSE:
+            name = f"{setting}_PORT"
+            chinese = f"端口 {port} 已被别的程序占用。请停掉它，或用 {name} 换一个端口。"
+            english = f"Port {port} is taken by another program. Stop it, or choose another port with {name}."
+        elif error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+            name = f"{setting}_HOST"
+            chinese = f"设置 {name} 不对：{host} 不是本机的地址。"
+            english = f"The setting {name} is wrong: {host} is no address of this machine."
+        else:
             raise
-        sentences = {
-            "zh-CN": f"端口 {port} 已被别的程序占用。请停掉它，或用 {setting} 换一个端口。",
-            "en": f"Port {port} is taken by another program. Stop it, or choose another port with {setting}.",
-        }
-        raise SettingsError(setting, sentences) from error
+        raise SettingsError(name, {"zh-CN": chinese, "en": english}) from error

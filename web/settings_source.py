@@ -152,6 +152,10 @@ def _demand(kind: str, context: Mapping[str, Any]) -> tuple[str, str]:
             "应为 IANA 时区名，例如 Asia/Shanghai",
             "it must be the IANA name of a time zone, such as Asia/Shanghai",
         ),
+        "certificates": (
+            "应为能读取的 PEM 证书文件",
+            "it must be a PEM file of certificates that can be read",
+        ),
         "database_url": (
             "应以 sqlite: 或 postgresql: 开头",
             "it must begin with sqlite: or postgresql:",

@@ -1,7 +1,9 @@
 """What all commands share: settings read with a sentence for a wrong one, async work run, errors told."""
 
+import asyncio
+import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +11,8 @@ import click
 import uvloop
 from rich.console import Console
 
+from storage.database import Database
+from storage.urls import require_file
 from web.config import LogFormat, LogLevel, Settings
 from web.errors import SettingsError
 from web.interpreter import settle_interpreter
@@ -62,6 +66,28 @@ def run(work: Callable[[], Awaitable[T]], settings: Settings) -> T:
     except TYPED_ERRORS as error:
         notice = load_catalogs(settings.language).of(settings.language).notice(error.code, error.params)
         raise Refusal(f"{notice.title}\n  {notice.detail}\n  ({error.code}: {error})") from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise Refusal(_unusable(error)) from error
+
+
+def _unusable(error: OSError) -> str:
+    """A file or folder that settings name and that cannot be used."""
+    place, reason = error.filename, error.strerror
+    return (
+        f"用不了 {place}：{reason}。请检查设置里的路径，以及权限和磁盘。\n"
+        f"  {place} cannot be used: {reason}. Check the path in the settings, its permissions and the disk."
+    )
+
+
+@contextlib.asynccontextmanager
+async def opened_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database, where there is one: in the wrong place a command would make an empty one, and believe it. Raises
+    DatabaseError."""
+    await asyncio.to_thread(require_file, settings.database_address)
+    async with Database(settings.database_address) as database:
+        yield database
 
 
 def catalog_for(settings: Settings) -> Catalog:

@@ -111,6 +111,42 @@ def test_a_database_of_another_version_is_told_in_a_sentence(environ: Path) -> N
     assert "sanhui migrate" in _refused("check")
 
 
+@pytest.mark.parametrize("command", [("check",), ("user", "list"), ("setup-link",)])
+def test_a_command_in_the_wrong_place_makes_no_empty_database(environ: Path, command: tuple[str, ...]) -> None:
+    told = _refused(*command).replace("\n", "")
+    assert "SANHUI_DATA_DIR" in told
+    assert "sanhui migrate" not in told
+    assert not environ.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("SANHUI_DATA_DIR", "{file}/data", "{file}"),
+        ("SANHUI_SPOOL_DIR", "{file}", "{file}"),
+        ("SANHUI_HTTP_HOST", "192.0.2.1", "SANHUI_HTTP_HOST"),
+        ("SANHUI_HTTP_HOST", "nowhere.invalid", "SANHUI_HTTP_HOST"),
+        ("SANHUI_RTSP_HOST", "192.0.2.1", "SANHUI_RTSP_HOST"),
+        ("SANHUI_SECRET_KEY_FILE", "{file}", "{file}"),
+    ],
+)
+def test_what_keeps_the_service_from_starting_is_told_in_a_sentence(
+    environ: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("no folder, no key")
+    file.chmod(0o600)
+    for port in ("HTTP", "RTSP", "WEBRTC"):
+        monkeypatch.setenv(f"SANHUI_{port}_PORT", "0")
+    monkeypatch.setenv(name, value.format(file=file))
+    process = subprocess.run(
+        [sys.executable, "-m", "web.cli", "serve"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert process.returncode == 2, process
+    assert told.format(file=file) in process.stderr.replace("\n", "")
+    assert "Traceback" not in process.stderr + process.stdout
+
+
 def test_settings_are_shown_without_secrets(environ: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SANHUI_METRICS_TOKEN", "s3cret-token")
     shown = _run("settings")

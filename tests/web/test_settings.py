@@ -68,6 +68,7 @@ def test_networks_are_parted_by_commas() -> None:
             "is it SANHUI_DATABASE_URL",
         ),
         ({"SANHUI_S3_SECRET_KEY_FILE": "/none"}, "SANHUI_S3_SECRET_KEY_FILE", "读不出来", "cannot be read"),
+        ({"SANHUI_S3_CA": "/none.pem"}, "SANHUI_S3_CA", "证书文件", "file of certificates"),
         ({"SANHUI_CONFIG": "/none.toml"}, "/none.toml", "打不开", "cannot be read"),
         ({"SANHUI_CAMERA_ALLOW_LOOPBACK": "perhaps"}, "SANHUI_CAMERA_ALLOW_LOOPBACK", "true 或 false", "true or false"),
     ],
