@@ -46,6 +46,23 @@ def test_what_it_names_is_there(compose: dict[str, Any]) -> None:
         assert "healthcheck" in service or "build" in service
 
 
+def test_secrets_are_no_part_of_the_image(compose: dict[str, Any]) -> None:
+    """Only Sanhui's user may read them, so that the build would not even begin for anybody else."""
+    kept_out = (COMPOSE.parent / ".dockerignore").read_text(encoding="utf-8").split()
+    assert {Path(defaults(secret["file"])).parts[0] for secret in compose["secrets"].values()} <= set(kept_out)
+    assert ".env" in kept_out
+
+
+def test_no_log_grows_for_ever(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert {"max-size", "max-file"} <= service["logging"]["options"].keys(), name
+
+
+def test_every_setting_can_be_given_without_a_change_to_the_file(compose: dict[str, Any]) -> None:
+    """A changed file would be in the way of the next upgrade."""
+    assert compose["services"]["sanhui"]["env_file"] == [{"path": "sanhui.env", "required": False}]
+
+
 @pytest.mark.servers
 async def test_its_settings_start_a_service_that_can_be_set_up(
     compose: dict[str, Any], tmp_path: Path, postgres_url: str, minio: MinioServer
