@@ -254,7 +254,9 @@ def _header(playlist: MediaPlaylist) -> Iterator[str]:
         yield f"#EXT-X-START:TIME-OFFSET={_seconds(playlist.start_offset_s)}"
 
 
+@lru_cache(maxsize=4096)
 def _part(part: PartEntry) -> str:
+    """Kept: a live playlist is made anew with each part, and all but one are the same as before."""
     attributes = _attributes(
         [
             ("DURATION", _seconds(part.duration_s)),

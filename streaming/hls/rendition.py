@@ -38,7 +38,8 @@ class WindowPart:
 class WindowSegment:
     """A segment in a window. ``init`` is the number in its init segment's address. ``track`` None: nothing in it.
 
-    ``gap_s`` is how long a whole segment without parts lasts, or one with a hole.
+    ``duration_s`` is seconds, so far. A whole segment with a hole (:attr:`has_hole`: sound that began late, or broke
+    off) lasts as long as if it had none, lest the renditions come apart; so does one without parts.
     """
 
     msn: int
@@ -48,18 +49,48 @@ class WindowSegment:
     discontinuity: bool
     parts: list[WindowPart] = field(default_factory=list)
     complete: bool = False
-    gap_s: float = 0.0
+    duration_s: float = 0.0
+    has_hole: bool = False
+    _entries: dict[bool, SegmentEntry] = field(default_factory=dict)
 
-    @property
-    def duration_s(self) -> float:
-        """Seconds, so far. A segment with a hole lasts as long as if it were whole, lest the renditions come apart."""
-        whole = self.complete and (not self.parts or self.has_hole)
-        return self.gap_s if whole else sum(part.duration_s for part in self.parts)
+    def append(self, part: WindowPart) -> None:
+        """One more part."""
+        self.parts.append(part)
+        self.duration_s += part.duration_s
 
-    @property
-    def has_hole(self) -> bool:
-        """Whether it is whole, and a stretch of it is missing: sound that began late, or broke off."""
-        return self.complete and abs(sum(part.duration_s for part in self.parts) - self.gap_s) > HOLE_S
+    def end(self, whole_s: float) -> None:
+        """It is whole, and lasts ``whole_s`` seconds, whatever there is in it."""
+        self.complete = True
+        self.has_hole = abs(self.duration_s - whole_s) > HOLE_S
+        if self.has_hole or not self.parts:
+            self.duration_s = whole_s
+
+    def entry(self, name: str, *, with_parts: bool) -> SegmentEntry:
+        """How it stands in the playlist of the rendition ``name``."""
+        found = self._entries.get(with_parts)
+        if found is None:
+            found = self._entry(name, with_parts=with_parts)
+            if self.complete:
+                # Nothing of it changes any more, and many playlists list it.
+                self._entries[with_parts] = found
+        return found
+
+    def _entry(self, name: str, *, with_parts: bool) -> SegmentEntry:
+        return SegmentEntry(
+            uri=f"{name}/{self.msn}.m4s",
+            duration_s=self.duration_s,
+            start_utc_ns=self.start_utc_ns,
+            map=InitMap(f"{name}/init-{self.init}.mp4") if self.track is not None else None,
+            discontinuity=self.discontinuity,
+            gap=self.complete and not self.parts,
+            parts=tuple(
+                PartEntry(f"{name}/{self.msn}.{index}.m4s", part.duration_s, part.independent)
+                for index, part in enumerate(self.parts)
+            )
+            # Parts that do not add up to their segment would say that the hole is not there.
+            if with_parts and not self.has_hole
+            else (),
+        )
 
     @property
     def data(self) -> bytes:
@@ -117,14 +148,12 @@ class Rendition:
 
     def append(self, part: WindowPart) -> None:
         """Add a part to the open segment."""
-        self.segments[-1].parts.append(part)
+        self.segments[-1].append(part)
         self.version += 1
 
     def end(self, gap_s: float) -> None:
         """Close the open segment, which lasts ``gap_s`` seconds, whatever there is in it."""
-        segment = self.segments[-1]
-        segment.complete = True
-        segment.gap_s = gap_s
+        self.segments[-1].end(gap_s)
         self._prune()
         self.version += 1
 
@@ -232,7 +261,7 @@ class Rendition:
         self.settle_part_target()
         whole = self.listed()
         detailed = whole[-settings.with_parts].msn if len(whole) >= settings.with_parts else 0
-        entries = [self._entry(segment, parts=segment.msn >= detailed) for segment in whole]
+        entries = [segment.entry(settings.name, with_parts=segment.msn >= detailed) for segment in whole]
         last = self.segments[-1] if self.segments and not self.segments[-1].complete else None
         hint = None if ended else f"{settings.name}/{self.next_msn}.{self.next_part}.m4s"
         return MediaPlaylist(
@@ -248,28 +277,10 @@ class Rendition:
                 part_hold_back_s=HOLD_BACK_PARTS * self.part_target_s,
                 hold_back_s=3.0 * settings.target_s,
             ),
-            open_segment=self._entry(last, parts=True) if last is not None and last.parts else None,
+            open_segment=last.entry(settings.name, with_parts=True) if last is not None and last.parts else None,
             preload_uri=hint,
             rendition_reports=reports,
             start_offset_s=self._start_offset(whole, last),
-        )
-
-    def _entry(self, segment: WindowSegment, *, parts: bool) -> SegmentEntry:
-        name = self.settings.name
-        return SegmentEntry(
-            uri=f"{name}/{segment.msn}.m4s",
-            duration_s=segment.duration_s,
-            start_utc_ns=segment.start_utc_ns,
-            map=InitMap(f"{name}/init-{segment.init}.mp4") if segment.track is not None else None,
-            discontinuity=segment.discontinuity,
-            gap=segment.complete and not segment.parts,
-            parts=tuple(
-                PartEntry(f"{name}/{segment.msn}.{index}.m4s", part.duration_s, part.independent)
-                for index, part in enumerate(segment.parts)
-            )
-            # Parts that do not add up to their segment would say that the hole is not there.
-            if parts and not segment.has_hole
-            else (),
         )
 
     def _start_offset(self, whole: list[WindowSegment], last: WindowSegment | None) -> float | None:
