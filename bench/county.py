@@ -34,6 +34,8 @@ from bench.table import Table
 from bench.viewer import Viewer, p95
 from storage.database import Database
 from storage.migrate import upgrade
+from storage.objects import DirectoryStoreSettings
+from storage.open_store import open_store_of
 from tests.support.service import ServiceProcess
 from tools.postgres import PostgresServer
 
@@ -70,9 +72,9 @@ def postgres_sizes(url: str) -> Sizes:
     return Sizes(sizes.pop("media_object", 0), sum(sizes.values()))
 
 
-async def add_user(url: str) -> None:
-    """Somebody who may look."""
-    async with Database(url) as database:
+async def begin(url: str, store: DirectoryStoreSettings) -> None:
+    """An empty store that the database knows as its own, and somebody who may look."""
+    async with Database(url) as database, open_store_of(database, store):
         await add_archivist(database)
 
 
@@ -117,8 +119,8 @@ def measure(kind: str, rows: CountyRows, stack: ExitStack, tables: tuple[Table, 
         url = stack.enter_context(PostgresServer()).create_database("sanhui")
     began = time.perf_counter()
     upgrade(url)
+    asyncio.run(begin(url, DirectoryStoreSettings(folder / "data" / "objects")))
     load(url, rows.tables())
-    asyncio.run(add_user(url))
     took = time.perf_counter() - began
     sizes = sqlite_sizes(path) if kind == "sqlite" else postgres_sizes(url)
     written = len(rows.indexed) * rows.objects_each
