@@ -14,6 +14,7 @@ from storage.directory_store import DirectoryStore
 from streaming.cameras import CameraSupervisor
 from streaming.hls.windows import LiveWindows
 from tests.support.loopback import on_loopback
+from web.compression import compress_quickly
 from web.live import hls
 from web.live.context import LIVE, LiveContext
 
@@ -34,6 +35,7 @@ class OpenGate:
 @contextlib.asynccontextmanager
 async def hls_site(cameras: CameraSupervisor, database: Database, store: DirectoryStore) -> AsyncIterator[str]:
     """Serve; the address."""
+    compress_quickly()
     with ThreadPoolExecutor(2, thread_name_prefix="hls") as executor:
         async with LiveWindows(cameras.stream, SystemClock(), executor) as windows:
             playback = Playback(database, store, None, executor)

@@ -14,9 +14,6 @@ Memory: glibc gives each thread an arena of its own, and each keeps what was fre
 large pictures live for seconds between small things that stay: in the heap they leave holes that nobody fills. So they
 get pages of their own, which go back to the system when they are freed.
 
-Compression: zlib takes longer over a playlist than all else that is done for the request. ISA-L makes the same format,
-a few octets longer, in a tenth of the time.
-
 Files: a process may open 1,024 as a rule, for the sake of ``select(2)``, which nothing here uses. Viewers, cameras and
 objects of a county are more; so it takes what it is allowed to take.
 """
@@ -26,9 +23,6 @@ import ctypes
 import gc
 import resource
 import sys
-
-import aiohttp
-from isal import isal_zlib
 
 _THRESHOLDS = (200_000, 10, 10)
 """Objects made and not freed until the youngest generation is looked through; how many times, until the next one is."""
@@ -46,7 +40,6 @@ def settle_interpreter() -> None:
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)
     sys.setswitchinterval(_SWITCH_S)
-    aiohttp.set_zlib_backend(isal_zlib)
     _allow_files()
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from media.clock import SystemClock
 from web.app import build_app
+from web.compression import compress_quickly
 from web.config import Settings
 from web.door import REQUESTS, GuardedSite, door_of, swept
 from web.errors import SettingsError
@@ -41,6 +42,7 @@ async def serve(settings: Settings, started: Callable[[Running], Awaitable[None]
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    compress_quickly()
     app = build_app(settings)
     # The head of a request, too, has to come within the keep-alive time.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE_S, keepalive_timeout=_KEEP_ALIVE_S)
