@@ -4,6 +4,7 @@
 #   make test                            everything CI checks
 #   make fuzz RUNS=1000000               coverage-guided fuzzing of everything that reads bytes from outside (Linux)
 #   make soak MOMENTS=200                each fault of docs/reliability.md at so many random moments
+#   make wheel                           the package for a machine without Docker, into dist/
 #   make lint · make format · make bench · make openapi · make lock · make clean
 
 PYTHON ?= python3
@@ -31,10 +32,10 @@ UI_SOURCES := $(shell find $(UI) -type f -not -path '*/node_modules/*' -not -pat
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled lint lint-ui format fuzz soak bench openapi lock system-packages clean
+.PHONY: help demo test test-compiled lint lint-ui format fuzz soak bench openapi lock wheel system-packages clean
 
 help:
-	@sed -n '2,8p' Makefile | cut -c3-
+	@sed -n '2,9p' Makefile | cut -c3-
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) tools/check_python.py
@@ -90,6 +91,9 @@ test: lint lint-ui system-packages web/static/.ready
 # The tests above run the sources. What is compiled from them must pass the packet path's tests too.
 test-compiled: $(COMPILED)/.ready
 	$(RUN_COMPILED) $(BIN)/pytest --import-mode=importlib -o "pythonpath=$(COMPILED) ." $(SHARED) $(COMPILED_TESTS) $(PYTEST_FLAGS)
+
+wheel: web/static/.ready
+	SANHUI_COMPILE=1 $(BIN)/python -m build --wheel --no-isolation --outdir dist
 
 $(VENV)/.fuzz: $(VENV)/.ready
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-build-isolation -e ".[fuzz]"

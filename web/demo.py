@@ -117,7 +117,7 @@ async def run_demo(console: Console, data: Path, port: int, *, fresh: bool) -> N
     """Set the sample county up and serve it until Ctrl-C."""
     if fresh:
         await asyncio.to_thread(shutil.rmtree, data, ignore_errors=True)
-    await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
+    await asyncio.to_thread(data.mkdir, 0o700, parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         bar = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console

@@ -170,7 +170,8 @@ class _Ground:
 
 
 async def _lay_ground(settings: Settings, seams: Seams, stack: contextlib.AsyncExitStack) -> _Ground:
-    await asyncio.to_thread(settings.data_dir.mkdir, parents=True, exist_ok=True)
+    # For its owner alone: hashes of passwords and pictures of people are in it.
+    await asyncio.to_thread(settings.data_dir.mkdir, 0o700, parents=True, exist_ok=True)
     key_file = settings.secret_key_file or settings.data_dir / "secret.key"
     keys = await asyncio.to_thread(SecretKeys.load_or_create, key_file)
     secrets = SecretBox(keys)

@@ -47,7 +47,7 @@ def test_a_wrong_setting_ends_the_start_with_a_sentence_and_no_trace(tmp_path: P
 def test_the_service_starts_prints_its_link_answers_and_ends_when_told(tmp_path: Path) -> None:
     environ = {
         **os.environ,
-        "SANHUI_DATA_DIR": str(tmp_path),
+        "SANHUI_DATA_DIR": str(tmp_path / "data"),
         "SANHUI_HTTP_PORT": "0",
         "SANHUI_RTSP_PORT": "0",
         "SANHUI_WEBRTC_PORT": "0",
@@ -65,6 +65,7 @@ def test_the_service_starts_prints_its_link_answers_and_ends_when_told(tmp_path:
             if link is not None:
                 break
         assert link is not None, lines
+        assert (tmp_path / "data").stat().st_mode & 0o077 == 0
         with urllib.request.urlopen(f"{link[1]}/readyz", timeout=10) as response:
             assert response.status == 200
         with urllib.request.urlopen(f"{link[1]}/api/v1/setup/{link[2]}", timeout=10) as response:
