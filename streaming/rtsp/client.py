@@ -180,12 +180,17 @@ class RtspClient:
                 on_tick()
             if self._channels is not None:
                 self._channels.tell_silences()
-            vigil.look(now)
+            vigil.look(now, forgotten=self._line.forgotten)
             if now - reported >= settings.report_s * NS_PER_S and self._channels is not None:
                 reported = now
                 self._channels.send_reports()
             if now - kept_alive >= self._line.session_s * NS_PER_S / 2 and self._line.keep_alive(self._control):
                 kept_alive = now
+
+    @property
+    def keeps_alive_no_more(self) -> bool:
+        """Whether the camera refuses whatever says that the session is wanted, so that nothing says so any longer."""
+        return self._line.keeps_alive_no_more
 
     @property
     def packets(self) -> int:
@@ -252,26 +257,31 @@ class RtspClient:
         return receiver
 
     async def _set_up(self, channels: Channels, description: SessionDescription, receiver: StreamReceiver) -> bool:
-        """SETUP what the receiver takes. False if the first medium's transport is refused."""
-        done = 0
-        for index, counters in enumerate(receiver.counters):
-            if counters is None:
-                continue
-            media = description.media[index]
-            response = await self._line.request("SETUP", media.control, [("Transport", await channels.offer(index))])
-            if response.status == 461 and not done:
-                return False
-            # A camera that cannot give its second medium still gives the first.
-            if done and not 200 <= response.status < 300 and response.status not in (454, 455):
+        """SETUP what the receiver takes. False if the transport is refused of what there cannot be done without."""
+        media = {index: description.media[index] for index, taken in enumerate(receiver.counters) if taken is not None}
+        pictures = any(medium.kind == "video" for medium in media.values())
+        for index, medium in media.items():
+            # A camera that cannot give its sound still gives its picture.
+            spare = pictures and medium.kind != "video"
+            try:
+                response = await self._line.request(
+                    "SETUP", medium.control, [("Transport", await channels.offer(index))]
+                )
+            except CameraTimeoutError:
+                if not spare:
+                    raise
                 channels.drop(index)
                 continue
+            if spare and not 200 <= response.status < 300:
+                channels.drop(index)
+                continue
+            if response.status == 461:
+                return False
             self._line.granted("SETUP", response)
             if not channels.accepted(index, response.headers.get("Transport") or ""):
-                if done:
-                    channels.drop(index)
-                    continue
-                return False
-            done += 1
+                if not spare:
+                    return False
+                channels.drop(index)
         return True
 
     async def _start_playing(self, description: SessionDescription) -> None:

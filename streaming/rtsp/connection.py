@@ -31,6 +31,8 @@ MAX_UNSENT_BYTES: Final = 64 * 1024
 MAX_PENDING: Final = 8
 # A camera that sends faster than this many reads at each turn has to wait for the next one.
 MAX_READS_AT_ONCE: Final = 32
+# So does one whose bytes take long to be looked through: others' wait meanwhile.
+MAX_READING_NS: Final = 20_000_000
 
 # How an answer, and what cameras ask of clients, begins. Anything else between two frames is garbage.
 _MESSAGE_STARTS: Final = (b"RTSP", b"OPTI", b"GET_", b"SET_", b"ANNO", b"REDI", b"TEAR", b"\r", b"\n")
@@ -126,6 +128,7 @@ class RtspConnection(asyncio.Protocol):
         if transport is None or transport.is_closing() or self.failure is not None:
             self._stop_pacing()
             return
+        begun_ns = 0
         for _ in range(MAX_READS_AT_ONCE):
             try:
                 data = os.read(self._fd, READ_BYTES)
@@ -141,6 +144,11 @@ class RtspConnection(asyncio.Protocol):
                 return
             self.data_received(data)
             if len(data) < READ_BYTES or self.failure is not None:
+                return
+            now_ns = self._clock.monotonic_ns()
+            if begun_ns == 0:
+                begun_ns = now_ns
+            elif now_ns - begun_ns > MAX_READING_NS:
                 return
 
     def pace(self, pacer: ReadPacer) -> None:

@@ -34,7 +34,8 @@ async def dial(
     Raises the AddressErrors, CameraUnreachableError, CameraTlsError, CameraCertificateUntrustedError,
     CameraCertificateChangedError.
     """
-    context = tls_context(source.tls_trust) if target.tls else None
+    # Reading what the system trusts takes tens of milliseconds, and others' media waits for this loop.
+    context = await asyncio.to_thread(tls_context, source.tls_trust) if target.tls else None
     loop = asyncio.get_running_loop()
     reason = "network"
     for address in await guard.addresses(target.host, target.port):
@@ -73,12 +74,14 @@ async def dial(
 
 def tls_context(trust: TlsTrust) -> ssl.SSLContext:
     """TLS 1.2 or newer. Pinned certificates are compared as a whole, so nothing in them is asked for."""
-    context = ssl.create_default_context()
-    if trust is TlsTrust.PIN:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        # Cameras sign with what they had when they were made: RSA of 1,024 bits, SHA-1.
-        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    if trust is TlsTrust.VERIFY:
+        return ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    # Cameras sign with what they had when they were made: RSA of 1,024 bits, SHA-1.
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
     return context
 
 

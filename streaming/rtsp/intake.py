@@ -2,7 +2,7 @@
 
 from media.receiver import StreamReceiver, TrackCounters
 from media.unit import NS_PER_S
-from streaming.errors import CameraSilentError
+from streaming.errors import CameraSilentError, SessionLostError
 from streaming.rtsp.sdp import SessionDescription
 from streaming.rtsp.settings import RtspSettings
 
@@ -31,9 +31,9 @@ class Intake:
         return sum(counters.packets for counters in video) if video else self.packets
 
     @property
-    def has_begun(self) -> bool:
-        """Whether there was a picture, or none is due."""
-        return self.pictures > 0 or not self._video()
+    def expects_pictures(self) -> bool:
+        """Whether there is to be a picture."""
+        return bool(self._video())
 
     def _video(self) -> list[TrackCounters]:
         pairs = zip(self._description.media, self._receiver.counters, strict=True)
@@ -46,15 +46,24 @@ class Vigil:
     def __init__(self, intake: Intake, settings: RtspSettings, now_ns: int) -> None:
         self._intake = intake
         self._settings = settings
-        self._started_ns = self._heard_ns = now_ns
+        self._heard_ns = self._seen_ns = now_ns
         self._packets = -1
+        self._pictures = 0
 
-    def look(self, now_ns: int) -> None:
-        """Called about once a second: counting then costs nothing per packet. Raises CameraSilentError."""
-        if (seen := self._intake.main_packets) != self._packets:
-            self._packets, self._heard_ns = seen, now_ns
-        elif now_ns - self._heard_ns >= self._settings.silence_s * NS_PER_S:
-            raise CameraSilentError("no media", seconds=round((now_ns - self._heard_ns) / NS_PER_S, 1))
-        late = now_ns - self._started_ns >= self._settings.first_picture_s * NS_PER_S
-        if late and not self._intake.has_begun:
-            raise CameraSilentError("packets, yet no picture", seconds=self._settings.first_picture_s)
+    def look(self, now_ns: int, *, forgotten: bool) -> None:
+        """Called about once a second: counting then costs nothing per packet. ``forgotten``: the camera says that it
+        knows no such session. Raises CameraSilentError, SessionLostError."""
+        intake, settings = self._intake, self._settings
+        quiet_ns = now_ns - self._heard_ns
+        if (packets := intake.main_packets) != self._packets:
+            self._packets, self._heard_ns = packets, now_ns
+        elif forgotten and quiet_ns >= settings.forgotten_s * NS_PER_S:
+            raise SessionLostError("the camera forgot the session")
+        elif quiet_ns >= settings.silence_s * NS_PER_S:
+            raise CameraSilentError("no media", seconds=round(quiet_ns / NS_PER_S, 1))
+        if (pictures := intake.pictures) != self._pictures:
+            self._pictures, self._seen_ns = pictures, now_ns
+        # A camera may be told to send another codec, and do so in the session it has: then no picture ever comes again.
+        patience_s = settings.no_picture_s if pictures else settings.first_picture_s
+        if intake.expects_pictures and now_ns - self._seen_ns >= patience_s * NS_PER_S:
+            raise CameraSilentError("packets, yet no picture", seconds=patience_s)

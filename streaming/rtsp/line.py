@@ -8,7 +8,8 @@ from streaming.addresses import AddressGuard, RtspUrl, joined, parse_rtsp_url, s
 from streaming.errors import (
     CameraRedirectError,
     CameraTimeoutError,
-    SessionLostError,
+    CredentialsMissingError,
+    CredentialsRefusedError,
     StreamingError,
     UrlInvalidError,
 )
@@ -52,6 +53,9 @@ class CameraLine:
         self._public: frozenset[str] = frozenset()
         self._keep_alive_method = "OPTIONS"
         self._keep_alive: asyncio.Task[None] | None = None
+        self.keeps_alive_no_more = False
+        self.forgotten = False
+        """Whether the camera has answered that it knows no such session. Some do so and go on sending."""
         self._redirects = 0
 
     @property
@@ -159,22 +163,27 @@ class CameraLine:
 
     def keep_alive(self, url: str | None) -> bool:
         """Begin to tell the camera that the session is wanted, unless that is still on its way. Whether it began."""
-        if self._keep_alive is not None:
+        if self._keep_alive is not None or self.keeps_alive_no_more:
             return False
         self._keep_alive = asyncio.create_task(self._send_keep_alive(self.connection, url or self.target.url))
         return True
 
     async def _send_keep_alive(self, connection: RtspConnection, url: str) -> None:
+        """As long as media comes, no answer matters, nor that there is none: cameras refuse what they asked for, or
+        call a session unknown and go on with it. One that does end it falls silent, and that is noticed by itself."""
+        method = self._keep_alive_method
         try:
-            response = await self.request(self._keep_alive_method, url, [])
-            if response.status == 454:
-                raise SessionLostError("the camera forgot the session")
+            response = await self.request(method, url, [])
+            self.forgotten = response.status == 454
             if response.status >= 400:
                 # Public says it, yet it is not there: OPTIONS always is.
                 self._keep_alive_method = "OPTIONS"
         except CameraTimeoutError:
-            # As long as media comes an unanswered keep-alive does not matter; silence is noticed by itself.
             pass
+        except (CredentialsRefusedError, CredentialsMissingError):
+            # Once more in another way, and then never: a camera that counts refusals would lock its doors.
+            self.keeps_alive_no_more = method == "OPTIONS"
+            self._keep_alive_method = "OPTIONS"
         except StreamingError as error:
             connection.fail(error)
         finally:

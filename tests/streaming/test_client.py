@@ -11,6 +11,7 @@ from media.unit import Codec
 from streaming.errors import (
     CameraDisconnectedError,
     CameraRedirectError,
+    CameraRefusedError,
     CameraSilentError,
     CredentialsMissingError,
     CredentialsRefusedError,
@@ -141,14 +142,24 @@ async def test_a_nonce_that_gets_old_in_mid_session() -> None:
         assert not running.done()
 
 
-async def test_a_password_changed_in_mid_session() -> None:
+async def test_a_password_changed_in_mid_session_ends_nothing_and_locks_no_account() -> None:
     behaviour = Behaviour(authenticator=protected(), session="1;timeout=2")
     async with (
         fake_camera(behaviour) as camera,
-        playing(source(camera.url, user="admin", password=WEIRD)) as (_, _, running),
+        playing(source(camera.url, user="admin", password=WEIRD)) as (client, seen, running),
     ):
-        behaviour.authenticator = protected("new")
-        with pytest.raises(CredentialsRefusedError):
+        await until(lambda: len(camera.asked("GET_PARAMETER")) >= 1)
+        behaviour.authenticator, behaviour.options_protected = protected("new"), True
+        told = len(camera.requests)
+        # The session goes on, for as long as the camera likes; nobody knocks more than once in each way.
+        await until(lambda: client.keeps_alive_no_more)
+        before = len(seen.pictures)
+        await until(lambda: len(seen.pictures) > before + 60)
+        assert not running.done()
+        # Each time once with the nonce of before, and once with the one that was given in its place.
+        assert len(camera.requests) - told <= 4
+        behaviour.silent = True
+        with pytest.raises(CameraSilentError):
             await asyncio.wait_for(running, 10)
 
 
@@ -173,10 +184,24 @@ async def test_a_keep_alive_that_is_not_known_becomes_options() -> None:
 
 
 async def test_a_session_the_camera_forgot() -> None:
+    patient = dataclasses.replace(QUICK, silence_s=60.0, forgotten_s=0.3)
     behaviour = Behaviour(statuses={"GET_PARAMETER": 454}, session="abc;timeout=2")
-    async with fake_camera(behaviour) as camera, playing(source(camera.url)) as (_, _, running):
+    async with fake_camera(behaviour) as camera, playing(source(camera.url), patient) as (_, _, running):
+        await until(lambda: len(camera.asked("GET_PARAMETER")) >= 1)
+        behaviour.silent = True
         with pytest.raises(SessionLostError):
             await asyncio.wait_for(running, 10)
+
+
+async def test_a_camera_that_knows_no_session_and_goes_on_sending() -> None:
+    behaviour = Behaviour(statuses={"GET_PARAMETER": 454}, session="abc;timeout=2")
+    async with fake_camera(behaviour) as camera, playing(source(camera.url)) as (_, seen, running):
+        asked = len(camera.asked("OPTIONS"))
+        await until(lambda: len(camera.asked("OPTIONS")) >= asked + 2)
+        before = len(seen.pictures)
+        await until(lambda: len(seen.pictures) > before + 20)
+        assert not running.done()
+        assert len(camera.asked("GET_PARAMETER")) == 1
 
 
 async def test_silence_is_noticed() -> None:
@@ -206,6 +231,18 @@ async def test_packets_that_never_make_a_picture() -> None:
         with pytest.raises(CameraSilentError):
             await asyncio.wait_for(running, 10)
         assert not seen.pictures
+
+
+async def test_pictures_that_end_while_packets_go_on() -> None:
+    """A camera that was told to send another codec does so in the session it has, and says nothing."""
+    quick = dataclasses.replace(QUICK, no_picture_s=1.0)
+    behaviour = Behaviour()
+    async with fake_camera(behaviour) as camera, playing(source(camera.url), quick) as (_, seen, running):
+        await until(lambda: len(seen.pictures) > 20)
+        # The heads of H.265's fragments, where H.264's were.
+        behaviour.payload = lambda packet: packet[:12] + b"\x62\x01\x13" + packet[15:]
+        with pytest.raises(CameraSilentError):
+            await asyncio.wait_for(running, 10)
 
 
 async def test_options_behind_the_log_in() -> None:
@@ -287,3 +324,25 @@ async def test_sound_that_cannot_be_set_up_is_left_out() -> None:
             assert [media.kind for media in description.media] == ["video", "audio"]
         assert not camera.asked("SETUP")
         assert not camera.asked("TEARDOWN")
+
+
+@pytest.mark.parametrize("sound_first", [False, True])
+@pytest.mark.parametrize("status", [0, 400, 454, 455, 459, 461, 500])
+async def test_a_camera_that_does_not_give_its_sound_gives_its_picture(status: int, sound_first: bool) -> None:
+    quick = dataclasses.replace(QUICK, answer_s=0.5)
+    behaviour = Behaviour(refused_tracks={2: status}, sound_first=sound_first)
+    async with fake_camera(behaviour) as camera, playing(source(camera.url), quick) as (client, seen, running):
+        await until(lambda: len(seen.pictures) > 20)
+        assert not seen.sounds
+        assert not running.done()
+        assert client.transport is Transport.TCP
+
+
+@pytest.mark.parametrize("sound_first", [False, True])
+async def test_a_camera_that_does_not_give_its_picture_is_refused_whatever_its_sound(sound_first: bool) -> None:
+    behaviour = Behaviour(refused_tracks={1: 453}, sound_first=sound_first)
+    async with fake_camera(behaviour) as camera:
+        with pytest.raises(CameraRefusedError) as caught:
+            async with playing(source(camera.url)):
+                pass
+        assert caught.value.params["status"] == 453

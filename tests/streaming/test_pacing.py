@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import functools
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from media.clock import SystemClock
+from media.clock import Clock, SystemClock
 from media.packetizer import Packetizer
 from media.receiver import StreamReceiver
 from media.rtp import HEADER
@@ -104,14 +105,16 @@ async def test_following_gives_what_one_by_one_gives(codec: Codec, step: int, fa
 
 
 @asynccontextmanager
-async def wired(pacer: ReadPacer) -> AsyncIterator[tuple[RtspConnection, asyncio.StreamWriter, list[bytes]]]:
+async def wired(
+    pacer: ReadPacer, clock: Clock | None = None
+) -> AsyncIterator[tuple[RtspConnection, asyncio.StreamWriter, list[bytes]]]:
     """A connection that is read by the pacer, the camera's end of it, and the frames taken so far."""
     accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
     server = await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     loop = asyncio.get_running_loop()
     _, connection = await loop.create_connection(
-        lambda: RtspConnection(SystemClock(), "camera", port, lambda *_: None), "127.0.0.1", port
+        lambda: RtspConnection(clock or SystemClock(), "camera", port, lambda *_: None), "127.0.0.1", port
     )
     frames: list[bytes] = []
     connection.sinks[0] = EachFrame(lambda packet, _: frames.append(packet))
@@ -161,6 +164,28 @@ async def test_more_than_one_read_holds_comes_all_the_same() -> None:
         camera.write((interleaved_header(0, len(packet)) + packet) * count)
         await until(lambda: len(frames) == count)
         assert set(frames) == {packet}
+    pacer.close()
+
+
+async def test_a_camera_whose_bytes_take_long_does_not_hold_up_others() -> None:
+    pacer = ReadPacer(INTERVAL_S)
+    clock = FakeClock()
+    order: list[str] = []
+    async with wired(pacer, clock) as (slow, one, _), wired(pacer, clock) as (quick, other, _):
+        packet = interleaved_header(0, 60_000) + bytes(60_000)
+
+        def labour(data: bytes, arrival_ns: int) -> None:
+            clock.advance(0.015)
+            order.append("slow")
+
+        slow.sinks[0] = EachFrame(labour)
+        quick.sinks[0] = EachFrame(lambda *_: order.append("quick"))
+        # As much as waits in a socket while this loop does something else.
+        one.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        one.write(packet * 30)
+        other.write(interleaved_header(0, 4) + b"mine")
+        await until(lambda: len(order) == 31)
+        assert order.index("quick") <= 6
     pacer.close()
 
 

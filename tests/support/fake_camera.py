@@ -51,6 +51,10 @@ class Behaviour:
     """Track ids that are no longer sent."""
     refuse: frozenset[str] = frozenset()
     """Transports refused with 461: tcp, udp."""
+    refused_tracks: dict[int, int] = field(default_factory=dict)
+    """Track id → the status with which its SETUP is answered; 0: it never is."""
+    sound_first: bool = False
+    """The sound is described before the picture."""
     channel_shift: int = 0
     """Added to every channel number that was agreed on."""
     answered_channels: str | None = None
@@ -198,6 +202,8 @@ class _Session:
                 body = body.replace(b"a=sendonly", b"a=recvonly") + "".join(f"{line}\r\n" for line in lines).encode()
         elif request.method == "SETUP":
             status = await self._set_up(request, headers)
+            if status == 0:
+                return
         elif request.method == "PLAY":
             headers.add("Session", behaviour.session)
             self._sender = asyncio.create_task(self._send())
@@ -208,7 +214,7 @@ class _Session:
 
     def _tracks(self) -> Sequence[Track]:
         tracks = {unit.track.id: unit.track for unit in self._loop()}
-        return [tracks[track_id] for track_id in sorted(tracks)]
+        return [tracks[track_id] for track_id in sorted(tracks, reverse=self._camera.behaviour.sound_first)]
 
     def _loop(self) -> tuple[AccessUnit, ...]:
         behaviour = self._camera.behaviour
@@ -220,8 +226,10 @@ class _Session:
         kind = "tcp" if "TCP" in transport else "udp"
         if kind in behaviour.refuse:
             return 461
-        headers.add("Session", behaviour.session)
         track_id = int(request.url[-1])
+        if track_id in behaviour.refused_tracks:
+            return behaviour.refused_tracks[track_id]
+        headers.add("Session", behaviour.session)
         if track_id == 9:
             await self._set_up_speaker(transport, headers)
             return 200
