@@ -79,6 +79,8 @@ class TrackReceiver(ABC):
         self._reorder = ReorderBuffer() if reorder else None
         self._ssrc = -1
         self._candidate: tuple[int, int] | None = None
+        self._first_packet = b""
+        self._first_arrival_ns = 0
         self._strangers = 0
         self._expected = -1
         self._cycles = 0
@@ -193,18 +195,22 @@ class TrackReceiver(ABC):
     def _out_of_order(self, packet: bytes, sequence: int, ssrc: int, arrival_ns: int) -> bool:
         """A packet that is not the expected one. True if it is to be taken now."""
         if ssrc != self._ssrc:
-            return self._change_source(sequence, ssrc)
+            return self._change_source(packet, sequence, ssrc, arrival_ns)
         ahead = signed_delta16(sequence, self._expected)
         if -MAX_MISORDER <= ahead < 0:
             self.counters.duplicated += 1
             return False
         if not 0 < ahead <= MAX_DROPOUT:
             # RFC 3550 A.1: a restart is believed when the next packet confirms it, at once on a reliable transport.
-            if self._reorder is not None and self._candidate != (ssrc, sequence):
-                self._candidate = (ssrc, (sequence + 1) & 0xFFFF)
+            if self._reorder is None:
+                self._begin(sequence, ssrc)
+                self._missing(1)
+                return True
+            if self._candidate != (ssrc, sequence):
+                self._suppose(packet, sequence, ssrc, arrival_ns)
                 return False
-            self._begin(sequence, ssrc)
             self._missing(1)
+            self._begin_with_supposed(sequence, ssrc)
             return True
         if self._reorder is None:
             self._missing(ahead)
@@ -216,18 +222,32 @@ class TrackReceiver(ABC):
             self._release()
         return False
 
-    def _change_source(self, sequence: int, ssrc: int) -> bool:
+    def _change_source(self, packet: bytes, sequence: int, ssrc: int, arrival_ns: int) -> bool:
         """The first source, or another: the latter is believed at its second packet in a row."""
-        if self._ssrc != -1:
-            if self._candidate != (ssrc, sequence):
-                self._candidate = (ssrc, (sequence + 1) & 0xFFFF)
-                self.counters.malformed += 1
-                return False
-            self._restart_clock()
-            self._last_report = None
-            self._missing(1)
-        self._begin(sequence, ssrc)
+        if self._ssrc == -1:
+            self._begin(sequence, ssrc)
+            return True
+        if self._candidate != (ssrc, sequence):
+            self._suppose(packet, sequence, ssrc, arrival_ns)
+            self.counters.malformed += 1
+            return False
+        self.counters.malformed -= 1
+        self._restart_clock()
+        self._last_report = None
+        self._missing(1)
+        self._begin_with_supposed(sequence, ssrc)
         return True
+
+    def _suppose(self, packet: bytes, sequence: int, ssrc: int, arrival_ns: int) -> None:
+        """Perhaps something new begins with this packet; the next one tells."""
+        self._candidate = (ssrc, (sequence + 1) & 0xFFFF)
+        self._first_packet, self._first_arrival_ns = packet, arrival_ns
+
+    def _begin_with_supposed(self, sequence: int, ssrc: int) -> None:
+        """It did begin: what it began with may be what all the rest builds on."""
+        self._begin((sequence - 1) & 0xFFFF, ssrc)
+        first, self._first_packet = self._first_packet, b""
+        self.rtp(first, 0, len(first), self._first_arrival_ns)
 
     def _begin(self, sequence: int, ssrc: int) -> None:
         self._ssrc = ssrc

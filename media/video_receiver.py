@@ -10,12 +10,15 @@ from media.timeline import DecodeTimes, TickCounter, TrackTimeline
 from media.track_receiver import TrackReceiver, Unstamped
 from media.unit import AccessUnit, GapCause, StreamItem, Track
 
+_TRACK_RATE: Final = 90_000
+"""What the tracks of the depacketizers count in (RFC 6184, 8.1), whatever a camera's description says of RTP."""
+
 _DEFAULT_FRAME_TICKS: Final = 3600
 _SOURCE: Final = struct.Struct("!II")
 
 
 class VideoReceiver(TrackReceiver):
-    """A video track."""
+    """A video track. Its RTP clock's rate may differ from the track's."""
 
     def __init__(
         self,
@@ -139,9 +142,11 @@ class VideoReceiver(TrackReceiver):
         if unit.track is not self._last_track:
             self._last_track = unit.track
             self._decode.deepen(self._depacketizer.reorder_frames)
+        if self._rate != _TRACK_RATE:
+            pts = pts * _TRACK_RATE // self._rate
         passed = pts - self._last_pts
         gap = self._gap_before(unit, utc_ns)
-        if gap is not None and passed > self._rate // 2:
+        if gap is not None and passed > _TRACK_RATE // 2:
             self._decode.restart()
         elif 0 < passed < self._frame_ticks:
             self._frame_ticks = passed

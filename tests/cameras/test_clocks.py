@@ -1,14 +1,26 @@
 """Cameras whose clocks are wrong: RTP time, the wall clock in sender reports, or both."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from media.unit import NS_PER_S, AccessUnit, GapCause
-from tests.support.camera_simulator import HALL, SLOW, BadCamera, drifting, keep, looped_hall
+from tests.support.camera_simulator import HALL, SLOW, BadCamera, described, drifting, keep, looped_hall
 from tests.support.invariants import all_is_kept, holds, in_place, in_sync, losses_are_on_record, time_never_goes_back
-from tests.support.misbehaviour import RATES, Change, jitter, jump, no_reports, read_every, report, stall, stand_still
+from tests.support.misbehaviour import (
+    RATES,
+    Change,
+    jitter,
+    jump,
+    no_reports,
+    read_every,
+    report,
+    retime,
+    stall,
+    stand_still,
+)
 from tests.support.rtp_feed import START_NS
 
 HOUR_S = 3600.0
@@ -161,3 +173,16 @@ async def test_pictures_at_an_uneven_pace() -> None:
     all_is_kept(kept)
     pictures = kept.shown(1)
     assert max(b.shown_ns - a.shown_ns for a, b in pairwise(pictures)) > 60_000_000
+
+
+@pytest.mark.parametrize("rate", [1_000, 50_000, 1_000_000])
+async def test_a_picture_whose_rtp_clock_is_described_with_another_rate(rate: int) -> None:
+    units = list(looped_hall(HALL, 6.0))
+    tracks = sorted({unit.track.id: unit.track for unit in units}.values(), key=lambda track: track.id)
+    picture, sound = described(tracks)
+    changes = (retime(lambda since_s, now, of: now * rate // of, 0),)
+    kept = await keep(BadCamera(units, changes, descriptions=[replace(picture, clock_rate=rate), sound]))
+    holds(kept, lasted_s=6)
+    all_is_kept(kept)
+    in_place(kept, within_ns=60_000_000)
+    in_sync(kept)

@@ -388,6 +388,30 @@ def test_another_source_takes_over(units: list[AccessUnit]) -> None:
     assert abs(got[-1].utc_ns - pictures[-1].utc_ns) < 60_000_000
 
 
+@pytest.mark.parametrize("reorder", [False, True])
+@pytest.mark.parametrize("ssrc", [4242, None], ids=["another source", "other numbers"])
+def test_what_begins_anew_is_taken_from_its_first_packet(
+    units: list[AccessUnit], reorder: bool, ssrc: int | None
+) -> None:
+    """In it are the parameter sets of all that follows."""
+    pictures = of_track(units, 1)[:50]
+    large = of_track(make_units(replace(SETTINGS, width=640, height=360), 4.0), 1)[50:]
+    second = []
+    for arrival in Camera([large[0].track]).arrivals(large):
+        if arrival.is_report:
+            continue
+        _, second_octet, sequence, timestamp, own = HEADER.unpack_from(arrival.packet)
+        head = HEADER.pack(0x80, second_octet, (sequence + 20_000) & 0xFFFF, timestamp, ssrc or own)
+        second.append(replace(arrival, packet=head + arrival.packet[12:]))
+    receiver = receiver_for([pictures[0].track], reorder=reorder)
+    items = receive(receiver, [*Camera([pictures[0].track]).arrivals(pictures), *second])
+    got = of_track(items, 1)
+    assert [unit.data for unit in got[-len(large) :]] == [unit.data for unit in large]
+    assert len(got) >= 99
+    tracks = [unit.track for unit in got[-len(large) :] if isinstance(unit.track, VideoTrack)]
+    assert {(track.width, track.height) for track in tracks} == {(640, 360)}
+
+
 def test_a_stranger_is_not_listened_to(units: list[AccessUnit], arrivals: list[Arrival]) -> None:
     mixed: list[Arrival] = []
     for n, arrival in enumerate(arrivals):
