@@ -60,7 +60,7 @@ async def test_zlib_reads_what_is_sent(site: str, coding: str, wbits: int) -> No
 
 
 async def test_a_body_is_read_and_bounded_unpacked(site: str) -> None:
-    bodies = {gzip.compress(b"x" * 1_000): 200, gzip.compress(b"x" * 50_000_000): 413, b"nonsense" * 9: 400}
+    bodies = {gzip.compress(b"x" * 1_000): 200, gzip.compress(b"x" * 50_000_000): 413}
     async with aiohttp.ClientSession() as session:
         for body, status in bodies.items():
             async with session.post(f"{site}/length", data=body, headers={"Content-Encoding": "gzip"}) as answer:
