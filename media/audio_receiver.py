@@ -28,6 +28,7 @@ class AudioReceiver(TrackReceiver):
         self._track = track
         self._ticks = TickCounter(clock_rate, decoding_order=False)
         self._last_dts: int | None = None
+        self._lasts = 0
 
     @property
     def track(self) -> Track | None:
@@ -51,11 +52,14 @@ class AudioReceiver(TrackReceiver):
         if frames is None:
             self.counters.malformed += 1
             self._gap = self._gap or GapCause.PACKETS_LOST
+            self._lasts = 0
             return
         if not frames:
             return
         started = self._ticks.started
-        ticks, jumped = self._ticks.advance(timestamp, arrival_ns)
+        ticks, jumped = self._ticks.advance(timestamp, arrival_ns, self._lasts * (1 + self._lost_now))
+        # Opus may leave silence out (RFC 7587, 3.1.3), and whoever sends it keeps time.
+        self._lasts = 0 if self._track.codec is Codec.OPUS else frames[-1].offset + frames[-1].duration
         if jumped:
             self._jump()
         self._observe(ticks, arrival_ns)

@@ -31,6 +31,9 @@ BACKWARD_NS: Final = NS_PER_S
 STANDSTILL_NS: Final = NS_PER_S // 2
 """RTP time that shows the same for this long while pictures come has stopped."""
 
+ODD_NS: Final = NS_PER_S // 2
+"""RTP time of sound that is this far from arrival, and goes otherwise than the sound lasts, is not believed."""
+
 STEP_NS: Final = 3 * NS_PER_S
 """Media that comes later than it should by more than this for a whole window is moved at once, on record."""
 
@@ -42,6 +45,7 @@ _SLEW_DIVISOR: Final = 256
 _FAST_SLEW_DIVISOR: Final = 32
 _FAST_SLEW_NS: Final = 60_000_000
 _MAX_BEHIND: Final = 17
+_ODD_UNITS: Final = 5
 _REPORT_TOLERANCE_NS: Final = NS_PER_S
 _SEPARATE_NS: Final = 60_000_000
 
@@ -71,6 +75,11 @@ class TickCounter:
         self._lead_ns = 0
         self._standing = False
         self._repeats = 0
+        # Of units in a row whose time goes otherwise than they last, evenly: by what, how many, how far from arrival.
+        self._odd_delta = 0
+        self._odd_units = 0
+        self._odd_ns = 0
+        self._counting = False
 
     @property
     def started(self) -> bool:
@@ -78,15 +87,19 @@ class TickCounter:
         return self._started
 
     def ticks_at(self, timestamp: int) -> int | None:
-        """The unwrapped value of a timestamp near the newest one; ``None`` before the first packet."""
-        return self._value + signed_delta32(timestamp, self._timestamp) if self._started else None
+        """The unwrapped value of a timestamp near the newest one; ``None`` before the first packet, and where the
+        camera's timestamps mean nothing."""
+        if not self._started or self._counting:
+            return None
+        return self._value + signed_delta32(timestamp, self._timestamp)
 
     def restart(self) -> None:
         """A new source with a clock of its own begins: bridge to its first timestamp by arrival."""
         self._restarted = self._started
 
-    def advance(self, timestamp: int, arrival_ns: int) -> Ticks:
-        """Take the timestamp of the next unit, whose first packet came at ``arrival_ns``."""
+    def advance(self, timestamp: int, arrival_ns: int, due: int = 0) -> Ticks:
+        """Take the timestamp of the next unit, whose first packet came at ``arrival_ns``. ``due``: how many ticks after
+        the one before it should be, by what that one lasts; 0 if nothing says so."""
         if not self._started:
             self._started = True
             self._timestamp, self._arrival_ns, self._changed_ns = timestamp, arrival_ns, arrival_ns
@@ -96,8 +109,17 @@ class TickCounter:
         self._arrival_ns = arrival_ns
         self._timestamp = timestamp
         if self._restarted:
-            self._restarted = False
+            self._restarted = self._counting = False
+            self._odd_units = 0
             return self._bridge(elapsed_ns)
+        if due:
+            if self._counting:
+                self._value = self._newest = self._newest + due
+                return self._value, False
+            if delta == due:
+                self._odd_units = 0
+            elif self._is_odd(delta, due, elapsed_ns):
+                return self._count(delta, due)
         if delta == 0:
             return self._repeated(elapsed_ns)
         self._changed_ns, self._repeats, self._standing = arrival_ns, 0, False
@@ -116,6 +138,26 @@ class TickCounter:
         self._value = value
         self._lead_ns = lead_ns
         return value, False
+
+    def _is_odd(self, delta: int, due: int, elapsed_ns: int) -> bool:
+        """Whether timestamps have gone otherwise than sound lasts, evenly, and far from arrival: not so where sound is
+        left out, and the timestamps tell of it."""
+        way = 1 if 4 * delta > 5 * due else -1 if 5 * delta < 4 * due else 0
+        if way == 0 or self._odd_units == 0 or abs(delta - self._odd_delta) > 2:
+            self._odd_delta, self._odd_units, self._odd_ns = delta, 0, 0
+        if way == 0:
+            return False
+        self._odd_units += 1
+        self._odd_ns += delta * NS_PER_S // self._rate - elapsed_ns
+        return self._odd_units >= _ODD_UNITS and self._odd_ns * way > ODD_NS
+
+    def _count(self, delta: int, due: int) -> Ticks:
+        """From now on the sound's own length is its clock: some cameras stamp it in the picture's ticks, or not at
+        all."""
+        self._counting = True
+        late = 0 if self._standing else -self._odd_ns * self._rate // NS_PER_S
+        self._value = self._newest = max(self._newest + due, self._value + delta + late if late > 0 else 0)
+        return self._value, True
 
     def _repeated(self, elapsed_ns: int) -> Ticks:
         """The same timestamp again, for another unit. A clock that stands is replaced by the time that passes."""

@@ -1,6 +1,6 @@
 """Cameras whose clocks are wrong: RTP time, the wall clock in sender reports, or both."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -21,7 +21,7 @@ from tests.support.misbehaviour import (
     stall,
     stand_still,
 )
-from tests.support.rtp_feed import START_NS
+from tests.support.rtp_feed import START_NS, Arrival
 
 HOUR_S = 3600.0
 YEAR_NS = 365 * 86_400 * NS_PER_S
@@ -186,3 +186,44 @@ async def test_a_picture_whose_rtp_clock_is_described_with_another_rate(rate: in
     all_is_kept(kept)
     in_place(kept, within_ns=60_000_000)
     in_sync(kept)
+
+
+@pytest.mark.parametrize("paced", [(), (read_every(0.197),)], ids=["as it comes", "at a calm pace"])
+@pytest.mark.parametrize(
+    "goes", [0.0, 0.5, 2.0, 11.25], ids=["not at all", "half as fast", "twice", "in picture ticks"]
+)
+async def test_sound_whose_rtp_time_goes_otherwise_than_it_lasts(goes: float, paced: tuple[Change, ...]) -> None:
+    changes = (retime(lambda since_s, now, rate: 5000 + round(now * goes), 1), *paced)
+    kept = await keep(BadCamera(looped_hall(SLOW, 600.0), changes))
+    # A few seconds of the beginning may stand as far apart as they say.
+    holds(kept, lasted_s=603)
+    assert {gap.cause for gap in kept.gaps} == {GapCause.CLOCK_JUMP}
+    assert [sample.true_ns for sample in kept.shown(2)] == kept.sent[2]
+    # What was too far ahead when it was noticed is slewed, by a thirty-second of the time.
+    in_sync(kept, after_s=120)
+    shown = [
+        sample.shown_ns for sample in kept.shown(2) if sample.true_ns and sample.true_ns > START_NS + 130 * NS_PER_S
+    ]
+    lasts_ns = kept.sent[2][1] - kept.sent[2][0]
+    assert all(abs(later - earlier - lasts_ns) < lasts_ns // 4 for earlier, later in pairwise(shown))
+
+
+async def test_sound_that_is_not_sent_all_the_time_keeps_its_times() -> None:
+    """A camera that leaves every other packet out, without a number missing: its timestamps are right."""
+
+    def half(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
+        number = 0
+        for arrival in arrivals:
+            if arrival.index == 1 and not arrival.is_report:
+                number += 1
+                if number % 2:
+                    continue
+                packet = bytearray(arrival.packet)
+                packet[2:4] = (number // 2).to_bytes(2, "big")
+                arrival = replace(arrival, packet=bytes(packet))
+            yield arrival
+
+    kept = await keep(BadCamera(looped_hall(SLOW, 60.0), (half, jitter(0.1), read_every(0.197))))
+    holds(kept, lasted_s=60)
+    assert kept.gaps == []
+    in_sync(kept, after_s=10)
