@@ -18,6 +18,7 @@ HOT_PATH = (
     "media/codecs/h265.py",
     "media/codecs/nal.py",
     "media/codecs/sound.py",
+    "media/decode_times.py",
     "media/fanout.py",
     "media/fmp4.py",
     "media/fmp4_read.py",

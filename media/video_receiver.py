@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from media.codecs.nal import NalDepacketizer
+from media.decode_times import DecodeTimes
 from media.rtp import HEADER, INTERLEAVED_HEADER_BYTES, PLAIN_HEADER
-from media.timeline import DecodeTimes, TickCounter, TrackTimeline
+from media.timeline import TickCounter, TrackTimeline
 from media.track_receiver import TrackReceiver, Unstamped
 from media.unit import AccessUnit, GapCause, StreamItem, Track
 

@@ -5,7 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from media.timeline import DecodeTimes, SessionClock, TickCounter, TrackTimeline
+from media.decode_times import DecodeTimes
+from media.timeline import SessionClock, TickCounter, TrackTimeline
 from media.unit import NS_PER_S
 
 MS = 1_000_000
