@@ -6,6 +6,7 @@ itself where it is the web layer's own.
 """
 
 import asyncio
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -67,6 +68,8 @@ STATUS: Mapping[str, int] = {
 }
 
 log = structlog.get_logger("web.problems")
+
+_CALM_S = 60.0
 
 
 def status_of(error: TypedError) -> int:
@@ -140,6 +143,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def middleware(catalog_of: Callable[[web.Request], Catalog]) -> Middleware:
     """The outermost middleware: whatever is raised inside becomes problem details."""
+    told_s: dict[str, float] = {}
+
+    def is_news(problem: Problem) -> bool:
+        # What is away is away for all players, who ask again and again. A fault of ours is told each time.
+        now_s = asyncio.get_running_loop().time()
+        if problem.status == 503 and now_s - told_s.get(problem.code, -math.inf) < _CALM_S:
+            return False
+        told_s[problem.code] = now_s
+        return True
 
     @web.middleware
     async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -158,7 +170,7 @@ def middleware(catalog_of: Callable[[web.Request], Catalog]) -> Middleware:
             return _instead(request, describe(BodyInvalidError(), catalog_of(request)))
         except TYPED_ERRORS as error:
             problem = describe(error, catalog_of(request))
-            if problem.status >= 500:
+            if problem.status >= 500 and is_news(problem):
                 log.warning("request failed", code=error.code, error=str(error), path=request.path)
             return _instead(request, problem)
         except (asyncio.CancelledError, ConnectionResetError):

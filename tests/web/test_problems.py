@@ -13,6 +13,7 @@ import pytest
 from aiohttp import ClientOSError, ClientPayloadError, ServerDisconnectedError
 from aiohttp import web as http
 from aiohttp.test_utils import TestClient, TestServer
+from structlog.testing import capture_logs
 
 import media
 import recorder
@@ -21,6 +22,8 @@ import streaming
 import web
 from media.clock import Clock
 from storage.directory_store import DirectoryStore
+from storage.errors import IntegrityError
+from streaming.webrtc.errors import StreamAwayError
 from tests.streaming.watching import until
 from tests.web.conftest import Service, fill, run, settings
 from web import openapi, pages, problems
@@ -316,3 +319,32 @@ async def test_strangers_who_ask_often_cost_the_disk_and_the_loop_little(
         service.clock.shift_s += 2
         assert (await client.get("/readyz")).status == 200
         assert asked.count("store") == 2
+
+
+async def test_what_is_away_is_logged_once_a_minute_and_a_fault_of_ours_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hundred players ask for a camera that is away, each again and again."""
+    catalog = load_catalogs().of("en")
+
+    async def away(request: http.Request) -> http.Response:
+        raise StreamAwayError("the camera is away", camera="hall")
+
+    async def broken(request: http.Request) -> http.Response:
+        raise IntegrityError("other bytes", key="k", expected="a", found="b")
+
+    app = http.Application(middlewares=[problems.middleware(lambda _: catalog)])
+    app.router.add_get("/away", away)
+    app.router.add_get("/broken", broken)
+    async with TestClient(TestServer(app)) as client:
+
+        async def lines(path: str) -> int:
+            with capture_logs() as logged:
+                for _ in range(20):
+                    await client.get(path)
+            return len([line for line in logged if line["event"] == "request failed"])
+
+        assert (await lines("/away"), await lines("/broken")) == (1, 20)
+        assert await lines("/away") == 0
+        monkeypatch.setattr(problems, "_CALM_S", 0.0)
+        assert await lines("/away") == 20
