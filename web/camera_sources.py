@@ -53,9 +53,8 @@ def sources_of(picture: CountyPicture, secrets: SecretBox) -> Sources:
             sources.append(source_of(place.camera, secrets))
             if place.camera.sub_url:
                 sources.append(source_of(place.camera, secrets, Quality.SUB))
-        except SecretError as error:
+        except SecretError:
             unreadable.add(place.camera.id)
-            log.warning("camera password unreadable", camera=place.camera.id, code=error.code)
     return Sources(tuple(sources), frozenset(unreadable))
 
 
@@ -77,6 +76,13 @@ class WantedCameras:
 
     def __init__(self) -> None:
         self.now = Sources()
+
+    def change(self, sources: Sources) -> None:
+        """From now on these."""
+        # All in one line: where the key file is lost, that is every camera of the county.
+        if unreadable := sorted(sources.unreadable - self.now.unreadable):
+            log.warning("passwords of cameras unreadable", count=len(unreadable), first=unreadable[0])
+        self.now = sources
 
     def is_unreadable(self, camera_id: str) -> bool:
         """Whether no key opens the camera's stored password."""

@@ -338,7 +338,7 @@ async def _cameras_follow(
         changed.set()
 
     async def apply() -> None:
-        wanted.now = sources_of(county.picture, secrets)
+        wanted.change(sources_of(county.picture, secrets))
         await supervisor.apply(wanted.now.sources)
 
     async def follow() -> None:
