@@ -37,6 +37,7 @@ HOT_PATH = (
     "media/unit.py",
     "media/video_receiver.py",
     "recorder/chain.py",
+    "recorder/closing.py",
     "recorder/recording.py",
     "recorder/sample_table.py",
     "recorder/spool.py",

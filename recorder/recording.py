@@ -4,22 +4,18 @@ import asyncio
 import contextlib
 import logging
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
 
-from media.clock import Clock
 from media.fanout import Reader, ReaderLimits
 from media.fmp4 import init_segment
 from media.segments import Part, Period, SegmentEnd, SegmentEvent, SegmentStart
-from media.stream import LiveStream, Pace
+from media.stream import Pace
 from media.unit import NS_PER_S, Gap, GapCause
-from recorder.gaps import GapBook, Ledger
-from recorder.machine import refusal_code
+from recorder.closing import ClosingObjects, RecordingTools
+from recorder.gaps import GapBook
 from recorder.plan import RecordingPlan, ResumePoint
-from recorder.spool import OpenSpoolFile, Spool
-from recorder.spool_format import SpoolFile, SpoolHeader
-from recorder.state import RecorderMetrics, RecordingSettings, RecordingState
-from recorder.uploader import Uploader
+from recorder.spool import OpenSpoolFile
+from recorder.spool_format import SpoolHeader
+from recorder.state import RecordingState
 from storage.records import GapRecord
 
 _log = logging.getLogger(__name__)
@@ -32,22 +28,8 @@ _LIMITS = ReaderLimits(max_bytes=64 * 1024 * 1024, max_items=10_000)
 """A reader begins with all of the open segment, which may have 32 MiB, or the cached GOP."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordingTools:
-    """What every recording of a service shares."""
-
-    spool: Spool
-    uploader: Uploader
-    ledger: Ledger
-    clock: Clock
-    settings: RecordingSettings
-    metrics: RecorderMetrics
-    streams: Callable[[str], LiveStream | None]
-
-
 class Recording:
-    """Runs as one task, which owns all of its state; ``state`` may be read from the same event loop, and ``trouble``:
-    a warning's code while the disk refuses what is recorded."""
+    """Runs as one task, which owns all of its state; ``state`` and ``trouble`` may be read from the same event loop."""
 
     def __init__(self, plan: RecordingPlan, start: ResumePoint, tools: RecordingTools) -> None:
         self.plan = plan
@@ -62,14 +44,10 @@ class Recording:
         self._segment: SegmentStart | None = None
         self._segment_parts = 0
         self._refused: GapCause | None = None
-        self.trouble = ""
-        self._trouble_at_ns = 0
-        self._heard_at_ns = 0
         self._retry_at_ns = 0
-        self._settled_failures: set[OpenSpoolFile] = set()
         self._resume_cause: GapCause | None = start.cause
         self._hole_cause: GapCause | None = start.cause
-        self._begin = self._media_end = self._durable_end = start.missing_since_utc_ns
+        self._begin = self._media_end = start.missing_since_utc_ns
         self._break = True
         self._since: int | None = None
         self._last_part: int | None = None
@@ -82,7 +60,9 @@ class Recording:
         self._end_reached = asyncio.Event()
         self._reading = asyncio.Event()
         self._reader: Reader[SegmentEvent] | None = None
-        self._closing: dict[asyncio.Future[SpoolFile | None], OpenSpoolFile] = {}
+        self._closing = ClosingObjects(
+            tools, self._book, start.missing_since_utc_ns, self._goes_on_at, self._was_lost_from
+        )
 
     @property
     def state(self) -> RecordingState:
@@ -100,7 +80,12 @@ class Recording:
     @property
     def files(self) -> tuple[OpenSpoolFile, ...]:
         """Objects that are not yet the uploader's: those being closed, and the one in progress."""
-        return (*self._closing.values(), *((self._file,) if self._file is not None else ()))
+        return (*self._closing.files, *((self._file,) if self._file is not None else ()))
+
+    @property
+    def trouble(self) -> str:
+        """A warning's code while the disk refuses what is recorded; else empty."""
+        return self._closing.trouble
 
     @property
     def oldest_utc_ns(self) -> int | None:
@@ -142,8 +127,7 @@ class Recording:
 
     async def stopped(self) -> None:
         """Wait until everything handed to the spool is on disk and queued for upload. After :meth:`run` has ended."""
-        while self._closing:
-            await asyncio.wait(self._closing)
+        await self._closing.through()
 
     async def covered(self, utc_ns: int, limit_s: float) -> None:
         """Wait, for ``limit_s`` at most, until media up to ``utc_ns`` has come: when a meeting ends, its last part is
@@ -320,41 +304,14 @@ class Recording:
         file = self._file
         if file is None or file.failed is None:
             return False
-        # Those before it first, though the loop may not have told of them yet: where it begins is where they end.
-        self._settle()
-        self._lose(file, self._media_end)
+        self._closing.give_up(file, file.failed, self._object_start, self._media_end)
         self._retry_at_ns = self._tools.clock.monotonic_ns() + int(self._settings.disk_retry_s * NS_PER_S)
         self._break = True
         self._segment = None
-        self._has_failed(file, file.failed)
-        self._settled_failures.add(file)
         self._close_object()
         self._refused = self._hole_cause = GapCause.STORAGE_LOST
         self._begin_gap(GapCause.STORAGE_LOST)
-        self._media_end = self._durable_end
-        return True
-
-    def _has_failed(self, file: OpenSpoolFile, error: OSError) -> None:
-        self.trouble = refusal_code(error)
-        self._trouble_at_ns = file.start_utc_ns or self._object_start
-        self._heard_at_ns = self._tools.clock.monotonic_ns()
-
-    def _lose(self, file: OpenSpoolFile, until_utc_ns: int) -> bool:
-        """Put on record what a file took, up to ``until_utc_ns``, and the disk did not keep; whether that is anything.
-        All files before it are settled."""
-        if file.start_utc_ns is None:
-            return False
-        if file.segments:
-            start = self._durable_end = file.segments[-1].facts.end_utc_ns
-        elif 0 <= file.start_utc_ns - self._durable_end <= self._tolerance_ns:
-            start = self._durable_end
-        else:
-            # A longer hole before it has a cause of its own, and so has a step back.
-            start = file.start_utc_ns
-        if start >= until_utc_ns:
-            return False
-        self._book.miss(start, until_utc_ns, GapCause.STORAGE_LOST)
-        self._tools.ledger.changed()
+        self._media_end = self._closing.durable_end
         return True
 
     def _close_object(self) -> None:
@@ -367,45 +324,15 @@ class Recording:
                 file.end_segment(None)
                 self._segments += 1
         self._file, self._before = None, file
-        closing = file.close()
-        self._closing[closing] = file
-        closing.add_done_callback(self._closed)
+        self._closing.add(file, self._object_start)
 
-    def _closed(self, _: "asyncio.Future[SpoolFile | None]") -> None:
-        self._settle()
+    def _goes_on_at(self) -> int:
+        """Where media goes on behind all objects that are closed."""
+        start = self._file.start_utc_ns if self._file is not None else None
+        return self._media_end if start is None else start
 
-    def _settle(self) -> None:
-        """Files that are closed go to the uploader, in their order; what one of them lacks goes on record."""
-        for closing in [item for item in self._closing if item.done()]:
-            file = self._closing.pop(closing)
-            if not closing.cancelled():
-                self._through(file, closing.result())
-
-    def _through(self, file: OpenSpoolFile, spool: SpoolFile | None) -> None:
-        if spool is not None:
-            self._tools.uploader.submit(spool)
-        if file.segments:
-            self._durable_end = file.segments[-1].facts.end_utc_ns
-        # Until a whole object is on disk, and for a while: who looks now and then must see it too, also where the loop
-        # hears of the refusal and of what the disk took after it at once.
-        if file.failed is not None:
-            self._has_failed(file, file.failed)
-        elif spool is not None and (file.start_utc_ns or 0) > self._trouble_at_ns:
-            heard_s = (self._tools.clock.monotonic_ns() - self._heard_at_ns) / NS_PER_S
-            if heard_s >= self._settings.disk_retry_s:
-                self.trouble = ""
-        if file.failed is None or file in self._settled_failures:
-            self._settled_failures.discard(file)
-            return
-        # It was closed before the disk's refusal was known here.
-        end = file.end_utc_ns
-        if end is None:
-            return
-        after = next((item.start_utc_ns for item in self.files if item.start_utc_ns is not None), self._media_end)
-        if 0 <= after - end <= self._tolerance_ns:
-            end = after
-        if self._lose(file, end):
-            self._tell("media-lost", self._durable_end, cause=GapCause.STORAGE_LOST.value)
+    def _was_lost_from(self, utc_ns: int) -> None:
+        self._tell("media-lost", utc_ns, cause=GapCause.STORAGE_LOST.value)
 
     def _look_for_absence(self) -> None:
         """No media for a while: that is on record from now on, not only when it is over."""

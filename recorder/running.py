@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from media.tasks import Failures, cancelled
 from recorder import meetings
+from recorder.closing import RecordingTools
 from recorder.plan import ResumePoint
-from recorder.recording import Recording, RecordingTools
+from recorder.recording import Recording
 from storage import records
 from storage.records import MeetingPlace
 

@@ -12,13 +12,13 @@ from media.stream import LiveStream
 from media.tasks import Failures, kept_running
 from media.unit import NS_PER_S, GapCause
 from recorder import meetings
+from recorder.closing import RecordingTools
 from recorder.cut_off import finish_cut_off, lasting, resume_point, with_torn_marked
 from recorder.errors import MeetingStateError
 from recorder.gaps import Ledger
 from recorder.machine import MachineWatch
 from recorder.plan import ResumePoint
 from recorder.reconcile import Todo, compare, read_rows
-from recorder.recording import RecordingTools
 from recorder.running import RunningRecordings
 from recorder.spool import Spool
 from recorder.spooled import SpooledMedia
