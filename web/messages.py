@@ -1,7 +1,7 @@
 """Sentences for people, by language: message catalogs ``web/locales/*.json``, and which language to answer in.
 
 A catalog has groups: ``errors`` and ``advice`` (code → title and detail), ``fields``, ``gaps``, ``story``, ``audit``,
-``probe``, ``kinds`` (code → text). Texts have ``{param}`` placeholders.
+``probe``, ``kinds`` (code → text), and the ``units`` of time. Texts have ``{param}`` placeholders.
 """
 
 import json
@@ -16,7 +16,13 @@ from web.api.schemas.session import Language
 
 
 class _Lenient(Formatter):
-    """Formatting that leaves out what it is not given: a sentence with a hole is better than none."""
+    """Formatting that leaves out what it is not given: a sentence with a hole is better than none.
+
+    ``{seconds:duration}`` is a length of time as people say it, in the units of a catalog.
+    """
+
+    def __init__(self, units: Mapping[str, str]) -> None:
+        self._units = units
 
     def get_value(self, key: int | str, args: Any, kwargs: Mapping[str, Any]) -> Any:
         return kwargs.get(str(key), "…")
@@ -25,8 +31,22 @@ class _Lenient(Formatter):
         # Attributes and indexes of parameters are never meant; a catalog must not reach into objects.
         return self.get_value(field_name, args, kwargs), field_name
 
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        if format_spec != "duration":
+            return super().format_field(value, format_spec)
+        try:
+            return self._duration(float(value))
+        except (TypeError, ValueError):
+            return str(value)
 
-_FORMATTER = _Lenient()
+    def _duration(self, seconds: float) -> str:
+        if seconds < 60:
+            return self._units["seconds"].format(f"{round(seconds, 1):g}")
+        minutes = round(seconds / 60)
+        if minutes < 60:
+            return self._units["minutes"].format(minutes)
+        hours, minutes = divmod(minutes, 60)
+        return self._units["hours-minutes" if minutes else "hours"].format(hours, minutes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +59,10 @@ class Catalog:
     def text(self, group: str, code: str, params: Mapping[str, object] | None = None) -> str:
         """The text of ``code`` in ``group``; the code itself if there is none."""
         pattern = self.groups.get(group, {}).get(code)
-        return _FORMATTER.vformat(pattern, (), dict(params or {})) if isinstance(pattern, str) else code
+        return self._fill(pattern, params or {}) if isinstance(pattern, str) else code
+
+    def _fill(self, pattern: str, params: Mapping[str, object]) -> str:
+        return _Lenient(self.groups.get("units", {})).vformat(pattern, (), dict(params))
 
     def knows(self, group: str, code: str) -> bool:
         """Whether there is an entry."""
@@ -51,8 +74,8 @@ class Catalog:
         values = {"code": code, **(params or {})}
         return Notice(
             code=code,
-            title=_FORMATTER.vformat(entry["title"], (), values),
-            detail=_FORMATTER.vformat(entry["detail"], (), values),
+            title=self._fill(entry["title"], values),
+            detail=self._fill(entry["detail"], values),
         )
 
 

@@ -47,7 +47,7 @@ def _error_classes() -> Iterator[type[Exception]]:
 
 
 def _placeholders(text: str) -> set[str]:
-    return set(re.findall(r"{(\w+)}", text))
+    return set(re.findall(r"{(\w+(?::\w+)?)}", text))
 
 
 def test_every_error_of_all_packages_has_a_sentence_in_both_languages() -> None:
@@ -108,6 +108,25 @@ def test_a_sentence_survives_a_missing_parameter_and_never_reaches_into_one() ->
         catalog.language,
     ).of("en")
     assert hostile.text("x", "y", {"a": "secret"}) == "… …"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chinese", "english"),
+    [
+        (0.4, "0.4 秒", "0.4 s"),
+        (59, "59 秒", "59 s"),
+        (900, "15 分钟", "15 min"),
+        (5400, "1 小时 30 分", "1 h 30 min"),
+        (7200, "2 小时", "2 h"),
+        (1_234_567, "342 小时 56 分", "342 h 56 min"),
+        (None, "None", "None"),
+    ],
+)
+def test_a_length_of_time_is_said_as_people_say_it(seconds: float | None, chinese: str, english: str) -> None:
+    for language, words in (("zh-CN", chinese), ("en", english)):
+        catalog = load_catalogs().of(language)
+        assert words in catalog.notice("locked-out", {"seconds": seconds}).detail
+        assert words in catalog.text("story", "gap", {"cause": "", "seconds": seconds})
 
 
 @pytest.mark.parametrize(

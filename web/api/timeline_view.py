@@ -138,7 +138,7 @@ def _loss(gap: GapRecord, catalog: Catalog) -> list[ShownEntry]:
         return [ShownEntry(at=start, until=end, kind=StoryKind.LOSS, code="damaged", params=params, text=text)]
     # Rounded up: a gap on record is never told as none.
     seconds = 0 if gap.end_utc_ns is None else math.ceil((gap.end_utc_ns - gap.start_utc_ns) * 10 / NS_PER_S) / 10
-    params = {"cause": cause, "seconds": f"{seconds:g}"}
+    params = {"cause": cause, "seconds": seconds}
     code = "gap-open" if end is None else "gap"
     text = catalog.text("story", code, params)
     entries = [ShownEntry(at=start, until=end, kind=StoryKind.LOSS, code=code, params=params, text=text)]
