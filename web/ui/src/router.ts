@@ -1,8 +1,9 @@
+import { watch } from "vue";
 import { createRouter, createWebHistory } from "vue-router";
 import { api, take, whenSessionLost } from "@/api/client";
 import { whenDoubted } from "@/lib/events";
-import { forget, resume, user } from "@/session";
-import { t } from "@/i18n";
+import { forget, lapse, recognise, resume, user } from "@/session";
+import { language, t } from "@/i18n";
 
 declare module "vue-router" {
   interface RouteMeta {
@@ -91,7 +92,7 @@ export const router = createRouter({
       path: "/:rest(.*)*",
       name: "not-found",
       component: () => import("@/pages/NotFoundPage.vue"),
-      meta: { title: "notFound.title", open: true },
+      meta: { title: "notFound.title" },
     },
   ],
 });
@@ -104,15 +105,19 @@ router.beforeEach(async (to) => {
   return { name: "login", query: to.fullPath === "/now" ? {} : { next: to.fullPath } };
 });
 
-router.afterEach((to) => {
-  document.title = to.meta.title ? `${t(to.meta.title)} · ${t("title")}` : t("title");
-});
+function entitle(): void {
+  const { title } = router.currentRoute.value.meta;
+  document.title = title ? `${t(title)} · ${t("title")}` : t("title");
+}
+router.afterEach(entitle);
+watch(language, entitle);
 
-whenSessionLost(() => {
-  if (!user.value) return;
-  forget();
-  const here = router.currentRoute.value;
-  if (!here.meta.open) void router.replace({ name: "login", query: { next: here.fullPath, expired: "1" } });
+whenSessionLost((code) => {
+  // Another page of the same browser has logged in anew: its token is this page's too.
+  if (code === "csrf-wrong") void recognise().catch(() => undefined);
+  // Over the desk a log-in is asked for on top of the page, which keeps what was typed into it.
+  else if (router.currentRoute.value.meta.open) forget();
+  else lapse();
 });
 
 // A page that is only looked at asks for nothing: its lost socket is the first to know.

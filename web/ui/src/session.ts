@@ -2,14 +2,19 @@ import { computed, readonly, ref } from "vue";
 import { api, setCsrfToken, take } from "@/api/client";
 import type { About, Session, SessionUser } from "@/api/types";
 import { language, setLanguage, type Language } from "@/i18n";
+import { chooseArea } from "@/lib/area";
 import { Problem } from "@/lib/problem";
 
 const current = ref<Session | null>(null);
 let wish: Language | null = null;
+const over = ref(false);
 const about = ref<About | null>(null);
 
 /** Who is logged in. */
 export const user = computed<SessionUser | null>(() => current.value?.user ?? null);
+
+/** Whether the log-in is over while the person's page is still open, with all that was typed into it. */
+export const lapsed = readonly(over);
 
 /** What the service says of itself before anybody is logged in. */
 export const service = readonly(about);
@@ -28,16 +33,35 @@ export function may(scope: string): boolean {
 /** Takes over a session that the service has just given. */
 export function adopt(session: Session): void {
   current.value = session;
+  over.value = false;
   setCsrfToken(session.csrf_token);
   localStorage.setItem(HINT, "1");
   setLanguage(session.user.language);
 }
 
-/** Forgets the session on this page; the service is not told. */
+/** The service knows the session no longer; the person may go on with it after another log-in. */
+export function lapse(): void {
+  over.value = current.value !== null;
+}
+
+/**
+ * Takes over the session that the browser has now: the person may have logged in again on another page. Where it is
+ * somebody else's, this page asks for its own person.
+ */
+export async function recognise(): Promise<void> {
+  const session = await take(api.GET("/session"));
+  if (session.user.id === current.value?.user.id) adopt(session);
+  else lapse();
+}
+
+/** Forgets the session on this page, and the area its person looked at; the service is not told. */
 export function forget(): void {
   current.value = null;
+  over.value = false;
+  resumed = null;
   setCsrfToken("");
   localStorage.removeItem(HINT);
+  chooseArea(null);
 }
 
 export async function loadAbout(): Promise<About> {
@@ -55,7 +79,10 @@ export function resume(): Promise<boolean> {
   if (!localStorage.getItem(HINT)) return Promise.resolve(false);
   resumed ??= (async () => {
     try {
+      // Times are shown in the service's zone, so it is known before the first of them.
+      const zone = about.value ?? loadAbout().catch(() => null);
       adopt(await take(api.GET("/session")));
+      await zone;
       return true;
     } catch (error) {
       if (error instanceof Problem && (error.status === 401 || error.status === 403)) {
@@ -88,6 +115,6 @@ export async function logOut(): Promise<void> {
 /** Changes the language at once, and for the person where somebody is logged in. */
 export async function chooseLanguage(next: Language): Promise<void> {
   setLanguage(next);
-  if (!current.value) wish = next;
-  if (current.value) adopt(await take(api.PUT("/session", { body: { language: next } })));
+  if (!current.value || over.value) wish = next;
+  else adopt(await take(api.PUT("/session", { body: { language: next } })));
 }

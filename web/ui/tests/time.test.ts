@@ -7,6 +7,7 @@ import {
   formatMoment,
   formatPosition,
   formatSince,
+  isDay,
   momentOf,
 } from "@/lib/time";
 
@@ -15,6 +16,11 @@ const zh = { language: "zh-CN", timeZone: ZONE } as const;
 const en = { language: "en", timeZone: ZONE } as const;
 // 21 November 2026, a Saturday, 19:34 in Shanghai.
 const NOW = Date.parse("2026-11-21T11:34:00Z");
+
+it("takes for a day what is one, and nothing else that an address may say", () => {
+  const told = ["2026-11-21", "2024-02-29", "2026-02-30", "2026-13-01", "2026-1-1", "tomorrow", "", undefined, ["x"]];
+  expect(told.filter(isDay)).toEqual(["2026-11-21", "2024-02-29"]);
+});
 
 describe("moments", () => {
   it.each([

@@ -8,15 +8,15 @@ import { language, t } from "@/i18n";
 export type Schemas = components["schemas"];
 
 let csrfToken = "";
-let onSessionLost: (() => void) | null = null;
+let onSessionLost: ((code: string) => void) | null = null;
 
 /** Hands over the token that every change must carry. */
 export function setCsrfToken(token: string): void {
   csrfToken = token;
 }
 
-/** Names who is told when the service says that nobody is logged in any more. */
-export function whenSessionLost(handler: () => void): void {
+/** Names who is told when the service says that nobody is logged in any more, or takes the token no longer. */
+export function whenSessionLost(handler: (code: string) => void): void {
   onSessionLost = handler;
 }
 
@@ -48,7 +48,8 @@ api.use(middleware);
 
 /** Turns an answer that is no success into a {@link Problem}. */
 export function problemOf(response: Response, body: unknown): Problem {
-  if (response.status === 401) onSessionLost?.();
+  const code = isProblemDetails(body) ? body.code : "";
+  if (response.status === 401 || code === "csrf-wrong") onSessionLost?.(code);
   if (isProblemDetails(body)) return new Problem(body);
   return new Problem({
     title: t("problem.unexpected.title"),
@@ -66,6 +67,11 @@ export function networkProblem(): Problem {
     status: 0,
     code: "network",
   });
+}
+
+/** What was thrown, as something to show: what is no {@link Problem} comes from a connection that broke. */
+export function asProblem(error: unknown): Problem {
+  return error instanceof Problem ? error : networkProblem();
 }
 
 interface Answer<T> {

@@ -1,6 +1,6 @@
 import { reactive, ref, type Ref } from "vue";
-import { networkProblem } from "@/api/client";
-import { Problem } from "@/lib/problem";
+import { asProblem } from "@/api/client";
+import type { Problem } from "@/lib/problem";
 
 export interface Form {
   /** Sentence to show at a field, by the field's name as the service knows it. */
@@ -10,6 +10,8 @@ export interface Form {
   sending: Ref<boolean>;
   /** Checks, then sends. What was typed stays where it is, whatever the answer. True where it succeeded. */
   submit: (check: () => Record<string, string>, send: () => Promise<void>) => Promise<boolean>;
+  /** Tells of something else that went wrong: what to choose from did not come, or could not be removed. */
+  fail: (error: unknown) => void;
   reset: () => void;
 }
 
@@ -37,18 +39,24 @@ export function useForm(fields: readonly string[]): Form {
       await send();
       return true;
     } catch (error) {
-      const raised = error instanceof Problem ? error : networkProblem();
+      const raised = asProblem(error);
+      // A log-in that is over is asked for anew on top of the page: nothing is wrong with what was typed.
+      if (raised.code === "not-logged-in") return false;
       const elsewhere = raised.errors.filter((entry) => {
         const field = fields.find((name) => entry.field === name || entry.field.startsWith(`${name}.`));
         if (field) errors[field] = entry.title;
         return !field;
       });
-      if (raised.errors.length === 0 || elsewhere.length > 0) problem.value = raised;
+      if (raised.errors.length === 0 || elsewhere.length > 0) problem.value = raised.about(elsewhere);
       return false;
     } finally {
       sending.value = false;
     }
   }
 
-  return { errors, problem, sending, submit, reset };
+  function fail(error: unknown): void {
+    problem.value = asProblem(error);
+  }
+
+  return { errors, problem, sending, submit, fail, reset };
 }

@@ -9,9 +9,9 @@ import {
   type Ref,
   type ShallowRef,
 } from "vue";
-import { networkProblem } from "@/api/client";
+import { asProblem } from "@/api/client";
 import { eventsConnected } from "@/lib/events";
-import { Problem } from "@/lib/problem";
+import type { Problem } from "@/lib/problem";
 
 export interface Load<T> {
   /** The last answer; kept while later ones fail. */
@@ -44,7 +44,7 @@ export function useLoad<T>(load: () => Promise<T>): Load<T> {
       problem.value = null;
     } catch (error) {
       if (mine !== round) return;
-      problem.value = error instanceof Problem ? error : networkProblem();
+      problem.value = asProblem(error);
     } finally {
       if (mine === round) waiting.value = false;
     }

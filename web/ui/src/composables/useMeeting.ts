@@ -1,10 +1,10 @@
 import { computed, onScopeDispose, ref, shallowRef, watch } from "vue";
-import { api, networkProblem, take } from "@/api/client";
+import { api, asProblem, take } from "@/api/client";
 import type { Meeting, MeetingNow, Note, Timeline } from "@/api/types";
 import { useTopic } from "@/composables/useTopic";
 import { now } from "@/lib/clock";
 import type { TopicEvent } from "@/lib/events";
-import { Problem } from "@/lib/problem";
+import type { Problem } from "@/lib/problem";
 import type { Interval } from "@/lib/timeline";
 
 /** Events that come together lead to one request. Milliseconds. */
@@ -40,7 +40,7 @@ export function useMeeting(id: () => string) {
       problem.value = null;
     } catch (error) {
       if (mine !== round) return;
-      problem.value = error instanceof Problem ? error : networkProblem();
+      problem.value = asProblem(error);
       // What cannot be had now is asked for again; what is not there, or not for this person, is not.
       if (problem.value.status === 0 || problem.value.status >= 500) soon(true, RETRY_MS);
     } finally {

@@ -1,5 +1,5 @@
 import { computed, onScopeDispose, readonly, ref, watch } from "vue";
-import { commonHeaders, networkProblem } from "@/api/client";
+import { commonHeaders, asProblem } from "@/api/client";
 import { t } from "@/i18n";
 import { Problem } from "@/lib/problem";
 import { canRtc, openRtc, type RtcOptions, type RtcSession } from "@/lib/whep";
@@ -74,7 +74,7 @@ export function useTalk(url: () => string | null, speaker: () => string = () => 
         queuedAt = "";
       } else opened.close();
     } catch (error) {
-      if (mine === round) fail(error instanceof Problem ? error : networkProblem());
+      if (mine === round) fail(asProblem(error));
     }
   }
 

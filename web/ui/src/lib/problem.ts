@@ -34,6 +34,12 @@ export class Problem extends Error {
     this.incident = details.incident ?? null;
     this.retryAfterS = details.retry_after_s ?? null;
   }
+
+  /** The same with these of its errors: the others are told elsewhere. */
+  about(errors: FieldError[]): Problem {
+    const { title, detail, status, code, incident, retryAfterS } = this;
+    return new Problem({ title, detail, status, code, errors, incident, retry_after_s: retryAfterS });
+  }
 }
 
 /** True for a body that has the shape of RFC 9457 problem details as our service sends them. */

@@ -63,6 +63,13 @@ export function dayOf(moment: number, timeZone: string): string {
   return `${year}-${String(month).padStart(2, "0")}-${String(day).padStart(2, "0")}`;
 }
 
+/** Whether an address names a day that there is, such as `2026-11-21`. */
+export function isDay(text: unknown): text is string {
+  if (typeof text !== "string" || !/^\d{4}-\d{2}-\d{2}$/.test(text)) return false;
+  const moment = Date.parse(`${text}T00:00:00Z`);
+  return !Number.isNaN(moment) && new Date(moment).toISOString().startsWith(text);
+}
+
 /** The day `count` days after `day` (`YYYY-MM-DD`); calendar arithmetic, no zone involved. */
 export function addDays(day: string, count: number): string {
   const date = new Date(`${day}T00:00:00Z`);
@@ -104,11 +111,11 @@ export function formatDate(day: string, today: string, language: Locale["languag
   return `${weekday} ${date} ${MONTHS_EN[month - 1]}${otherYear ? ` ${year}` : ""}`;
 }
 
-/** 今天 19:02, 11月21日 周六 19:02. */
-export function formatMoment(moment: number, now: number, locale: Locale): string {
+/** 今天 19:02, 11月21日 周六 19:02; 今天 19:02:45 with seconds. */
+export function formatMoment(moment: number, now: number, locale: Locale, seconds = false): string {
   const day = dayOf(moment, locale.timeZone);
   const today = dayOf(now, locale.timeZone);
-  return `${formatDay(day, today, locale.language)} ${formatClock(moment, locale.timeZone)}`;
+  return `${formatDay(day, today, locale.language)} ${formatClock(moment, locale.timeZone, seconds)}`;
 }
 
 /** As {@link formatMoment}, without the day where it is today: 19:02. */
