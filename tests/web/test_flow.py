@@ -97,7 +97,7 @@ async def test_a_meeting_from_the_address_to_the_download(
         "planned_end": (now + timedelta(hours=1)).isoformat(),
     }
     meeting = await official.json("POST", "/meetings", 201, json=plan)
-    assert (meeting["title"], meeting["camera"]["id"]) == ("支委会", added["id"])
+    assert (meeting["title"], meeting["camera"]["id"]) == ("支部委员会", added["id"])
     path = f"/meetings/{meeting['id']}"
 
     async def recorded() -> Any:
