@@ -22,7 +22,8 @@ _REPORT_BLOCK: Final = struct.Struct("!IIIIII")
 
 @dataclass(frozen=True, slots=True)
 class SenderReport:
-    """An SR: at ``utc_ns`` (the sender's wall clock, Unix nanoseconds) its RTP clock showed ``rtp_timestamp``.
+    """An SR: at ``utc_ns`` (the sender's wall clock, Unix nanoseconds; 0 where it says that it has none, RFC 3550,
+    6.4.1) its RTP clock showed ``rtp_timestamp``.
 
     ``ntp_middle`` is the middle 32 bits of its NTP time, which a receiver report gives back (LSR).
     """
@@ -108,7 +109,8 @@ def _sender_report(body: bytes, count: int) -> list[RtcpItem]:
         return []
     ssrc, seconds, fraction, rtp_timestamp, packets, octets = _SENDER_INFO.unpack_from(body)
     middle = ((seconds & 0xFFFF) << 16) | (fraction >> 16)
-    report = SenderReport(ssrc, unix_from_ntp(seconds, fraction), rtp_timestamp, packets, octets, middle)
+    utc_ns = unix_from_ntp(seconds, fraction) if seconds or fraction else 0
+    report = SenderReport(ssrc, utc_ns, rtp_timestamp, packets, octets, middle)
     return [report, *_report_blocks(body[_SENDER_INFO.size :], count)]
 
 

@@ -46,6 +46,7 @@ _FAST_SLEW_DIVISOR: Final = 32
 _FAST_SLEW_NS: Final = 60_000_000
 _MAX_BEHIND: Final = 17
 _ODD_UNITS: Final = 5
+_CONTRADICTIONS: Final = 4
 _REPORT_TOLERANCE_NS: Final = NS_PER_S
 _SEPARATE_NS: Final = 60_000_000
 
@@ -247,6 +248,7 @@ class TrackTimeline:
         self._origin_ns = origin_utc_ns
         self._report: int | None = None
         self._unconfirmed: int | None = None
+        self._contradictions = 0
         self._bucket_min: int | None = None
         self._bucket_end_ns = 0
         self._minima: deque[int] = deque(maxlen=_BUCKETS)
@@ -276,15 +278,23 @@ class TrackTimeline:
     def sender_report(self, camera_utc_ns: int, ticks: int) -> None:
         """The camera's clock showed ``camera_utc_ns`` at ``ticks``.
 
-        A report that contradicts the one before by more than a second is used only when a second one confirms it.
+        A report that contradicts the one before by more than a second is used only when a second one confirms it; where
+        each contradicts all others, the clock stands or means nothing, and none is used any more.
         """
+        if self._contradictions >= _CONTRADICTIONS:
+            return
         report = camera_utc_ns - ticks * NS_PER_S // self._rate
         if self._report is not None and abs(report - self._report) > _REPORT_TOLERANCE_NS:
             if self._unconfirmed is None or abs(report - self._unconfirmed) > _REPORT_TOLERANCE_NS:
                 self._unconfirmed = report
+                self._contradictions += 1
+                if self._contradictions >= _CONTRADICTIONS:
+                    self.forget_reports()
+                    self._retarget()
                 return
             self.session.report(self._number, None)
         self._report, self._unconfirmed = report, None
+        self._contradictions = 0
         self._retarget()
 
     def forget_reports(self) -> None:

@@ -308,7 +308,7 @@ class TrackReceiver(ABC):
             return
         self._last_report, self._last_report_ns = report, arrival_ns
         ticks = self.ticks_at(report.rtp_timestamp)
-        if ticks is not None:
+        if ticks is not None and report.utc_ns:
             self.timeline.sender_report(report.utc_ns, ticks)
 
     def reception_report(self, now_ns: int) -> ReceptionReport | None:

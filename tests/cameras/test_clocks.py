@@ -149,6 +149,27 @@ async def test_sender_reports_that(clock: Callable[[float, int, int], int | None
     in_place(kept, within_ns=NS_PER_S)
 
 
+@pytest.mark.parametrize(("ntp", "after_s"), [(0, 0), (0xE000_0000_0000_0000, 60)], ids=["none", "one that stands"])
+async def test_a_camera_without_a_wall_clock_whose_reports_of_sound_and_picture_come_apart(
+    ntp: int, after_s: float
+) -> None:
+    """Zero says that there is no such clock (RFC 3550, 6.4.1)."""
+
+    def without(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
+        for arrival in arrivals:
+            if arrival.is_report:
+                packet = bytearray(arrival.packet)
+                ticks = int.from_bytes(packet[16:20], "big") + (7 * RATES[1] // 10 if arrival.index else 0)
+                packet[8:20] = ntp.to_bytes(8, "big") + (ticks & 0xFFFFFFFF).to_bytes(4, "big")
+                arrival = replace(arrival, packet=bytes(packet))
+            yield arrival
+
+    kept = await keep(BadCamera(looped_hall(SLOW, 180.0), (without, jitter(0.03))))
+    holds(kept, lasted_s=180, decode=False)
+    all_is_kept(kept)
+    in_sync(kept, after_s=after_s)
+
+
 async def test_a_camera_that_begins_with_a_burst_of_old_media() -> None:
     units = list(looped_hall(SLOW, 30.0))
     begun = START_NS + 4 * NS_PER_S
