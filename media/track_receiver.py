@@ -94,6 +94,8 @@ class TrackReceiver(ABC):
         self._lost_now = 0
         self._gap: GapCause | None = None
         self._last_end_ns: int | None = None
+        self._units_seen = -1
+        self._seen_utc_ns = 0
         self.out: list[Unstamped] = []
 
     @property
@@ -110,6 +112,11 @@ class TrackReceiver(ABC):
         """What is missing where nothing has come for a while up to ``utc_ns``, and others went on; the next unit tells
         the rest, or, ``at_end`` of the session, this. Sound that has never come may be none at all, but a picture is
         due from the session's beginning."""
+        # What lags behind the others, and comes all the same, is not missing.
+        if self._units_seen != self.counters.units:
+            self._units_seen, self._seen_utc_ns = self.counters.units, utc_ns
+        if utc_ns - self._seen_utc_ns <= HOLE_NS and not at_end:
+            return None
         start = self._last_end_ns
         if start is None and self._kind == "video":
             start = self.timeline.session.begun_utc_ns
@@ -376,6 +383,8 @@ class TrackReceiver(ABC):
             if utc_ns - start <= HOLE_NS:
                 return None
             cause = GapCause.SILENT
+        elif cause is GapCause.SILENT and utc_ns <= start:
+            return None
         return Gap(start, max(start, utc_ns), cause, unit.packets, self._kind)
 
     def _late_beginning(self, utc_ns: int) -> Gap | None:
