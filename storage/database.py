@@ -12,7 +12,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from storage.errors import DatabaseUnavailableError, MigrationNeededError
-from storage.migrate import head_revision
+from storage.migrate import head_revision, require_known
 from storage.repositories import Repositories
 from storage.repositories.base import typed_errors
 from storage.urls import database_url, safe_url
@@ -83,7 +83,7 @@ class Database:
 
     async def check(self) -> None:
         """Return if the database answers and its schema is this version's. Raises ``DatabaseUnavailableError``,
-        ``MigrationNeededError``."""
+        ``MigrationNeededError``, ``DatabaseNewerError``."""
         if self._engine is None:
             raise DatabaseUnavailableError("the database is not open", database=self.name)
         needed = head_revision()
@@ -91,6 +91,7 @@ class Database:
             async with asyncio.timeout(_POOL_TIMEOUT_S), self._engine.connect() as connection:
                 found = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
         if found != needed:
+            require_known(found)
             raise MigrationNeededError("the schema is not the one needed", found=str(found), needed=needed)
 
     @contextlib.asynccontextmanager

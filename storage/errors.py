@@ -12,6 +12,7 @@ StorageError
 │   ├── DatabaseAbsentError       there is no database where it should be
 │   ├── DatabaseUnavailableError  the database does not answer: worth trying again
 │   ├── MigrationNeededError      the schema is not the one this version needs
+│   ├── DatabaseNewerError        the schema is one that this version does not know
 │   ├── RecordNotFoundError       no such row
 │   └── ConflictError             the row breaks a rule: a name taken, a row still in use
 └── SecretError                 a stored secret that no key at hand opens
@@ -102,6 +103,12 @@ class MigrationNeededError(DatabaseError):
     """The schema is not the one this version needs. ``params``: ``found``, ``needed`` (revisions)."""
 
     code = "database-migration-needed"
+
+
+class DatabaseNewerError(DatabaseError):
+    """The schema is one that this version does not know: a newer one made it. ``params``: ``found``, ``needed``."""
+
+    code = "database-newer"
 
 
 class RecordNotFoundError(DatabaseError):

@@ -25,6 +25,11 @@ def database_url(url: str) -> URL:
     raise DatabaseError("the database must be sqlite or postgresql", database=safe_url(parsed))
 
 
+def patience(url: URL) -> dict[str, int]:
+    """``connect_args`` for whoever works on the schema: seconds to wait for a server, or for SQLite's lock."""
+    return {"connect_timeout": 5} if url.get_backend_name() == "postgresql" else {"timeout": 15}
+
+
 def require_file(url: str) -> None:
     """Raise ``DatabaseAbsentError`` for a SQLite database whose file is not there. Blocks."""
     parsed = database_url(url)

@@ -8,6 +8,7 @@ from sqlalchemy import Enum, create_engine, pool, text
 from sqlalchemy.types import TypeDecorator
 
 from storage.models import Base
+from storage.urls import patience
 
 _LOCK = 0x53616E687569  # "Sanhui": one migration at a time
 
@@ -24,8 +25,7 @@ def render_item(kind: str, item: Any, _context: AutogenContext) -> str | Literal
 def run() -> None:
     """Open the database and run what was asked for in one transaction."""
     url = context.config.attributes["url"]
-    options = {"connect_timeout": 5} if url.get_backend_name() == "postgresql" else {"timeout": 15}
-    engine = create_engine(url, poolclass=pool.NullPool, connect_args=options)
+    engine = create_engine(url, poolclass=pool.NullPool, connect_args=patience(url))
     with engine.connect() as connection:
         if connection.dialect.name == "sqlite":
             # Kept in the file. Done here, when nobody else writes: a switch does not wait for a lock, it fails.

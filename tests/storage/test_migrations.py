@@ -18,7 +18,7 @@ from sqlalchemy import text as sa_text
 
 from storage import migrate
 from storage.database import Database
-from storage.errors import DatabaseError, DatabaseUnavailableError, MigrationNeededError
+from storage.errors import DatabaseError, DatabaseNewerError, DatabaseUnavailableError, MigrationNeededError
 from storage.urls import database_url
 from tests.support.rows import NOON, NOON_NS
 
@@ -141,6 +141,21 @@ async def test_the_service_is_told_that_migrations_are_missing(empty_url: str) -
                 await repos.cameras.count()
         await asyncio.to_thread(migrate.upgrade, empty_url)
         await database.check()
+
+
+async def test_a_database_of_a_newer_version_is_left_alone(empty_url: str) -> None:
+    """Somebody went back to the version before an upgrade."""
+    migrate.upgrade(empty_url)
+    with _connection(empty_url) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    with pytest.raises(DatabaseNewerError) as caught:
+        migrate.upgrade(empty_url)
+    assert caught.value.params == {"found": "9999", "needed": migrate.head_revision()}
+    async with Database(empty_url) as database:
+        with pytest.raises(DatabaseNewerError):
+            await database.check()
+    assert migrate.current_revision(empty_url) == "9999"
 
 
 def test_a_database_that_is_away() -> None:
