@@ -127,6 +127,7 @@ async def test_a_log_in_on_another_page_is_that_of_this_one_too(house: House, tm
 
 async def test_another_person_does_not_find_the_area_of_who_was_there_before(house: House, tmp_path: Path) -> None:
     async with visit(house, tmp_path) as page:
+        await expect(page.get_by_role("button", name="查看范围")).to_contain_text("云岭县")
         await page.get_by_role("button", name="查看范围").click()
         await page.get_by_role("menuitem", name="清溪镇党委").click()
         await expect(page.get_by_role("button", name="查看范围")).to_contain_text("清溪镇党委")

@@ -79,7 +79,7 @@ def _fps(facts: Facts, catalog: Catalog) -> str:
 
 
 def _bitrate(facts: Facts, _: Catalog) -> str:
-    return f"{float(facts['bitrate_bps']) / 1e6:.2f} Mbit/s" if facts.get("bitrate_bps") else ""
+    return f"{float(facts['bitrate_bps']) / 1e6:.2f} Mb/s" if facts.get("bitrate_bps") else ""
 
 
 def _loss(facts: Facts, _: Catalog) -> str:
