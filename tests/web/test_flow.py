@@ -136,7 +136,7 @@ async def test_a_meeting_from_the_address_to_the_download(
     assert "#EXTM3U" in await playlist.text()
     download = await official.client.get(ended["playback"]["download_url"])
     assert (await download.read())[4:8] == b"ftyp"
-    assert "%E6%94%AF%E5%A7%94%E4%BC%9A" in download.headers["Content-Disposition"]
+    assert "%E6%94%AF%E9%83%A8%E5%A7%94%E5%91%98%E4%BC%9A" in download.headers["Content-Disposition"]
 
     timeline = await official.json("GET", f"{path}/timeline")
     codes = [entry["code"] for entry in timeline["story"]]
