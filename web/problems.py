@@ -59,6 +59,7 @@ STATUS: Mapping[str, int] = {
     "webrtc-offer-broken": 400,
     "webrtc-offer-unsuitable": 400,
     "webrtc-picture-unplayable": 406,
+    "webrtc-picture-unsendable": 406,
     "webrtc-session-changed": 412,
     "webrtc-session-gone": 404,
     "webrtc-session-unnamed": 428,

@@ -5,6 +5,7 @@ StreamingError
     ├── OfferBrokenError      an offer that is no session description, or one beyond the bounds
     ├── OfferUnsuitableError  an offer that WebRTC's own rules refuse (no ICE, no fingerprint, no bundle)
     ├── CodecMismatchError    no codec that both sides know
+    ├── PictureUnsendableError a sender whose picture is in no codec that is kept
     ├── PictureUnplayableError pictures that this viewer could not show as they are
     ├── StreamAwayError       no such stream, or it brings no media now
     ├── SessionGoneError      a session that is over, or never was
@@ -39,6 +40,12 @@ class CodecMismatchError(WebRtcError):
     """No codec in common. ``params``: codec (ours), offered."""
 
     code = "webrtc-no-codec"
+
+
+class PictureUnsendableError(WebRtcError):
+    """A sender's picture is in no codec that is kept. ``params``: offered."""
+
+    code = "webrtc-picture-unsendable"
 
 
 class PictureUnplayableError(WebRtcError):

@@ -17,7 +17,7 @@ from media.description import MediaDescription
 from media.unit import NS_PER_S
 from streaming.pushed_session import PushedFeed, PushedSession
 from streaming.webrtc.dtls import Certificates
-from streaming.webrtc.errors import CodecMismatchError
+from streaming.webrtc.errors import CodecMismatchError, PictureUnsendableError
 from streaming.webrtc.feedback import FeedbackSettings, RateAdvice, TrackFeedback, nack, picture_loss, remb
 from streaming.webrtc.peer import CloseReason, Peer, PeerSettings
 from streaming.webrtc.port import WebRtcPort
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.03
 _VIDEO = ("H264", "H265")
 _AUDIO = ("OPUS", "PCMA", "PCMU")
+_NO_PICTURE = frozenset({"RTX", "RED", "ULPFEC", "FLEXFEC-03"})
 _FEEDBACK = frozenset({NACK, PLI, REMB})
 
 
@@ -57,7 +58,11 @@ class _Medium:
 
 
 def choose(offer: Offer, settings: IngestSettings) -> tuple[dict[str, Choice], tuple[MediaDescription, ...]]:
-    """What is taken of an offer: one codec of picture and sound each. Raises CodecMismatchError."""
+    """What is taken of an offer: one codec of picture and sound each.
+
+    Raises CodecMismatchError, PictureUnsendableError: sound alone, taken from who believes to be seen, would be a
+    meeting without a picture of which nobody in the room knows.
+    """
     choices: dict[str, Choice] = {}
     media: list[MediaDescription] = []
     for kind, names in (("video", _VIDEO), ("audio", _AUDIO)):
@@ -65,7 +70,12 @@ def choose(offer: Offer, settings: IngestSettings) -> tuple[dict[str, Choice], t
             continue
         section = offer.first(kind, receives=False)
         codec = _codec(section, names[:1] if settings.sound_only else names) if section is not None else None
-        if section is None or codec is None:
+        if section is None:
+            continue
+        if codec is None:
+            if kind == "video":
+                told = ", ".join(sorted({item.name[:20] for item in section.codecs} - _NO_PICTURE)[:8])
+                raise PictureUnsendableError("no picture that is kept here", offered=told or "-")
             continue
         choices[section.mid] = Choice(
             (codec,), "recvonly", feedback=_FEEDBACK, parameters={codec.payload_type: _parameters(codec, settings)}
@@ -118,7 +128,7 @@ class Publisher:
         clock: Clock,
         settings: IngestSettings | None = None,
     ) -> None:
-        """Raises OfferBrokenError, OfferUnsuitableError, CodecMismatchError."""
+        """Raises OfferBrokenError, OfferUnsuitableError, CodecMismatchError, PictureUnsendableError."""
         self.settings = settings or IngestSettings()
         self.offer = parse_offer(offer_text)
         self._choices, self._media = choose(self.offer, self.settings)

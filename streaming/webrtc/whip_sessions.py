@@ -101,7 +101,7 @@ class WhipSessions:
         """Begin a session: answer an offer. A session that ``owner`` left behind on this stream ends.
 
         Raises StreamAwayError for a stream that is not sent, PublisherThereError, OfferBrokenError,
-        OfferUnsuitableError, CodecMismatchError, TooManySessionsError.
+        OfferUnsuitableError, CodecMismatchError, PictureUnsendableError, TooManySessionsError.
         """
         with self._admission.opening():
             target = self._pushed(stream_id)

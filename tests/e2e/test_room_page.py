@@ -31,6 +31,8 @@ BRIGHT = """() => {
   return sum / (pixels.length / 4);
 }"""
 
+# No scroll bar takes its strip of a TV. Whoever drives Chromium from here does not see them, Firefox shows them.
+SCROLLS = "() => getComputedStyle(document.documentElement).overflowY"
 UNPLUG = """() => {
   const stream = document.querySelector("video.own").srcObject;
   for (const track of stream.getTracks()) {
@@ -106,6 +108,7 @@ async def test_a_room_sends_itself_and_is_guided(room: Room, tmp_path: Path) -> 
         await tv.page.goto(f"{room.service.url}/room")
         await pair(tv.page, room)
         await expect(tv.page.locator(".what")).to_contain_text("支部党员大会", timeout=PATIENCE_MS)
+        assert await tv.page.evaluate(SCROLLS) == "hidden"
         await tv.page.keyboard.press("1")
         await county.recorded(room.person, room.meeting, 3)
         await expect(tv.page.locator(".status")).to_contain_text("正在录制", timeout=PATIENCE_MS)

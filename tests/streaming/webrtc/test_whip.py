@@ -17,7 +17,7 @@ from streaming.cameras import CameraSource, CameraState, CameraSupervisor
 from streaming.errors import PublisherThereError
 from streaming.pushed_session import PUSHED_URL, PushedSession
 from streaming.webrtc.dtls import Certificates
-from streaming.webrtc.errors import CodecMismatchError
+from streaming.webrtc.errors import CodecMismatchError, PictureUnsendableError
 from streaming.webrtc.peer import CloseReason
 from streaming.webrtc.port import PortSettings, WebRtcPort
 from streaming.webrtc.whip import IngestSettings, Publisher
@@ -202,6 +202,10 @@ async def test_silence_ends_a_session() -> None:
 async def test_an_offer_without_our_codecs() -> None:
     async with room() as (_, session, port), WebRtcClient() as client:
         text = client.offer(direction="sendonly", video=(VP8,), audio=())
+        with pytest.raises(PictureUnsendableError) as unsendable:
+            Publisher(text, session, port, Certificates(CLOCK), CLOCK)
+        assert unsendable.value.params["offered"] == "VP8"
+        text = client.offer(direction="sendonly", video=(), audio=(("G722/8000", ""),))
         with pytest.raises(CodecMismatchError) as caught:
             Publisher(text, session, port, Certificates(CLOCK), CLOCK)
-        assert caught.value.params["offered"] == "VP8"
+        assert caught.value.params["offered"] == "G722"

@@ -1,18 +1,33 @@
 import { onMounted, onScopeDispose, ref, shallowRef } from "vue";
+import { t } from "@/i18n";
+import { Problem } from "@/lib/problem";
+import { sendingTrouble, sendsNoPicture, type SendTrouble } from "@/lib/sending";
 import { canRtc, openRtc, type RtcSession } from "@/lib/whep";
 
 /** `lost` is sending that broke off and is being taken up again. */
 export type PublishState = "idle" | "starting" | "sending" | "lost";
 
 const CHOICE = "sanhui.room.sends";
+/** What somebody has to mend is tried again so seldom: Firefox asks for the camera each time. Milliseconds. */
+const MENDED_MS = 15_000;
+/** So often it is looked whether a picture leaves: an encoder that fails says nothing. Milliseconds. */
+const LOOK_MS = 5_000;
+
+function sentence(trouble: SendTrouble): string {
+  if (!(trouble instanceof Problem)) return t(`room.sendTrouble.${trouble}`);
+  return t("room.sendTrouble.refused", { title: trouble.title, detail: trouble.detail });
+}
 
 /** Sends the picture and sound of this device's own camera, for as long as it is wanted, over every loss of network. */
 export function usePublish(url: () => string | null) {
   const state = ref<PublishState>("idle");
   const hasCamera = ref(false);
   const preview = shallowRef<MediaStream | null>(null);
+  /** Why nothing is sent, in a sentence; empty where it is the network. */
+  const trouble = ref("");
   let session: RtcSession | null = null;
   let timer = 0;
+  let looking = 0;
   let round = 0;
   let failures = 0;
 
@@ -45,15 +60,27 @@ export function usePublish(url: () => string | null) {
           if (mine !== round) return;
           if (now === "connected") {
             failures = 0;
+            trouble.value = "";
             state.value = "sending";
           } else if (now === "lost") again();
         },
       });
-      if (mine === round) session = opened;
-      else opened.close();
-    } catch {
-      if (mine === round) again();
+      if (mine === round) {
+        session = opened;
+        looking = window.setInterval(() => void lookAtPicture(opened), LOOK_MS);
+      } else opened.close();
+    } catch (error) {
+      if (mine !== round) return;
+      const found = sendingTrouble(error);
+      again(found ? MENDED_MS : null);
+      trouble.value = found ? sentence(found) : "";
     }
+  }
+
+  async function lookAtPicture(of: RtcSession): Promise<void> {
+    const report = await of.peer.getStats();
+    if (of !== session || state.value !== "sending") return;
+    trouble.value = sendsNoPicture(report.values()) ? t("room.sendTrouble.noPicture") : "";
   }
 
   /** The camera's stream, taken anew where it has ended: a camera that was plugged out comes back as another. */
@@ -85,15 +112,15 @@ export function usePublish(url: () => string | null) {
     preview.value = null;
   }
 
-  function again(): void {
+  function again(wait: number | null = null): void {
     round++;
     window.clearTimeout(timer);
-    session?.close();
-    session = null;
+    leave();
+    trouble.value = "";
     state.value = "lost";
     timer = window.setTimeout(
       () => void start(),
-      Math.min(15_000, 500 * 2 ** failures++) * (0.7 + 0.6 * Math.random()),
+      (wait ?? Math.min(15_000, 500 * 2 ** failures++)) * (0.7 + 0.6 * Math.random()),
     );
   }
 
@@ -104,10 +131,16 @@ export function usePublish(url: () => string | null) {
     end();
   }
 
-  function end(): void {
+  function leave(): void {
+    window.clearInterval(looking);
     session?.close();
     session = null;
+  }
+
+  function end(): void {
+    leave();
     rest();
+    trouble.value = "";
     state.value = "idle";
   }
 
@@ -122,5 +155,5 @@ export function usePublish(url: () => string | null) {
     end();
   });
 
-  return { state, hasCamera, preview, start, stop };
+  return { state, hasCamera, preview, trouble, start, stop };
 }
