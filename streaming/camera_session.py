@@ -38,12 +38,15 @@ class _NobodyReadsError(Exception):
 @dataclass(frozen=True, slots=True)
 class ReconnectSettings:
     """Waits between tries, in seconds. The wait doubles from ``first_s`` to ``longest_s``; ``slow_s`` is for states
-    in which waiting is all that is left to do. A connection that lasted ``steady_s`` starts the waits anew. A stream on
-    demand is let go after ``unread_s`` without a reader."""
+    in which waiting is all that is left to do. Where the log-in is refused it doubles from there to ``refused_s``: a
+    camera that locks the account for half an hour after a handful of wrong tries would otherwise stay locked when the
+    password is right again. A connection that lasted ``steady_s`` starts the waits anew. A stream on demand is let go
+    after ``unread_s`` without a reader."""
 
     first_s: float = 1.0
     longest_s: float = 30.0
     slow_s: float = 60.0
+    refused_s: float = 1800.0
     steady_s: float = 20.0
     unread_s: float = 15.0
 
@@ -58,18 +61,23 @@ class Backoff:
         self._settings = settings
         self._uniform = uniform
         self._failures = 0
+        self._refusals = 0
 
     def succeeded(self) -> None:
-        """A connection has been steady."""
-        self._failures = 0
+        """A connection has been steady, or there is reason to hope anew."""
+        self._failures = self._refusals = 0
 
-    def next_s(self, *, slow: bool) -> float:
-        """Seconds to wait after one more failure: between half of the full wait and all of it."""
+    def next_s(self, state: CameraState) -> float:
+        """Seconds to wait after one more failure, which has led to a state: between half of the full wait and all of
+        it."""
         settings = self._settings
         # The exponent is bounded so that years of failures do not overflow it.
         full = min(settings.longest_s, settings.first_s * 2.0 ** min(self._failures, 16))
         self._failures += 1
-        if slow:
+        if state is CameraState.REFUSED:
+            full = max(full, min(settings.refused_s, settings.slow_s * 2.0 ** min(self._refusals, 16)))
+            self._refusals += 1
+        elif state in SLOW_STATES:
             full = max(full, settings.slow_s)
         return self._uniform(full / 2, full)
 
@@ -216,7 +224,7 @@ class CameraSession(StreamSession):
             raise WallClockSteppedError("our wall clock was set", seconds=round(step_ns / NS_PER_S, 1))
 
     async def _wait(self) -> None:
-        seconds = self._backoff.next_s(slow=self._state in SLOW_STATES)
+        seconds = self._backoff.next_s(self._state)
         self._next_try_utc_ns = self._clock.utc_ns() + int(seconds * NS_PER_S)
         self._retry.clear()
         with contextlib.suppress(TimeoutError):

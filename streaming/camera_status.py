@@ -88,4 +88,4 @@ def state_after(error: StreamingError | MediaError) -> CameraState:
 
 
 SLOW_STATES = frozenset({CameraState.REFUSED, CameraState.UNSUPPORTED, CameraState.MISCONFIGURED})
-"""States in which trying again soon cannot help, or (a refused password) does harm: cameras lock accounts."""
+"""States in which trying again soon cannot help."""

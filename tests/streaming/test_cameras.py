@@ -327,17 +327,29 @@ async def test_leaving_ends_everything() -> None:
 
 def test_waits_double_to_a_bound_with_jitter_below() -> None:
     longest = Backoff(ReconnectSettings(), lambda low, high: high)
-    assert [longest.next_s(slow=False) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert [longest.next_s(CameraState.OFFLINE) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
     longest.succeeded()
-    assert longest.next_s(slow=False) == 1
-    assert longest.next_s(slow=True) == 60
+    assert longest.next_s(CameraState.OFFLINE) == 1
+    assert longest.next_s(CameraState.MISCONFIGURED) == 60
     for failures in (0, 5, 100_000):
         backoff = Backoff(ReconnectSettings())
         for _ in range(min(failures, 50)):
-            backoff.next_s(slow=False)
-        waits = [backoff.next_s(slow=True) for _ in range(20)]
+            backoff.next_s(CameraState.OFFLINE)
+        waits = [backoff.next_s(CameraState.UNSUPPORTED) for _ in range(20)]
         assert all(30 <= wait <= 60 for wait in waits)
         assert len(set(waits)) > 10
+
+
+def test_a_refused_password_is_tried_ever_less_often_until_there_is_hope() -> None:
+    longest = Backoff(ReconnectSettings(), lambda low, high: high)
+    for _ in range(8):
+        longest.next_s(CameraState.OFFLINE)
+    refused = [longest.next_s(CameraState.REFUSED) for _ in range(7)]
+    assert refused == [60, 120, 240, 480, 960, 1800, 1800]
+    # Many cameras lock an account for half an hour after a handful of wrong log-ins within as long.
+    assert sum(refused[:5]) > 1800
+    longest.succeeded()
+    assert longest.next_s(CameraState.REFUSED) == 60
 
 
 async def test_the_directory_answers_local_remote_or_nowhere() -> None:
