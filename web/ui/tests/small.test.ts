@@ -116,7 +116,7 @@ describe("catalogs", () => {
   it("speak Chinese in the Chinese interface", () => {
     // Names of protocols and their fields, of browsers, players and of the other language may stay as they are.
     const allowed =
-      /rtsp|RTSP|WHEP|Bearer Token|GStreamer|OBS|VLC|TCP|UDP|https|SHA-256|OK|\/room|Safari|Edge|English|Streaming|Channels|cam|realmonitor|channel|subtype|[FM](?= )|km|H\.\d+/g;
+      /rtsp|RTSP|WHEP|Bearer Token|GStreamer|OBS|VLC|TCP|UDP|https|SHA-256|OK|\/room|Safari|Edge|Chrome|English|Streaming|Channels|cam|realmonitor|channel|subtype|[FM](?= )|km|H\.\d+/g;
     for (const key of keysOf(zhCN)) {
       const text = textOf(zhCN, key)
         .replaceAll(/\{\w+\}/g, "")
