@@ -229,7 +229,9 @@ async def test_another_language_is_that_of_everything_on_the_page(house: House, 
         state = page.locator(".row", has_text="后门").locator(".state")
         await expect(state).to_contain_text("自")
         await page.get_by_role("button", name="账号").click()
-        await page.get_by_role("menuitem", name="English").click()
+        # The page is opened anew: what the service has written on it is of its opening.
+        async with page.expect_navigation():
+            await page.get_by_role("menuitem", name="English").click()
         await expect(state).to_contain_text("since")
         await state.locator("[tabindex]").focus()
         try:
