@@ -275,4 +275,5 @@ def _bandwidth(recorded: Recorded) -> tuple[int, int]:
         if lasts_ns >= NS_PER_S:
             peak = max(peak, bits * NS_PER_S // lasts_ns)
     average = size * NS_PER_S // duration_ns
-    return (peak or average) + 1, average + 1
+    # Where the short ones are many, or the busiest, they make the average.
+    return max(peak, average) + 1, average + 1

@@ -117,6 +117,15 @@ async def test_a_camera_without_sound_has_no_sound_rendition(tmp_path: Path) -> 
         assert len(await fetched(playback, made.meeting.id, "video")) == 200
 
 
+async def test_short_segments_may_be_the_busiest(tmp_path: Path) -> None:
+    async with archive(tmp_path) as home:
+        parts = [stretch(100.0, 4.0, sound=None), *(stretch(110.0 + n, 0.2, sound=None, epoch=n + 1) for n in range(4))]
+        made = await record(home.database, home.store, home.county, parts)
+        # Its rules have that no average is above the peak.
+        master = playlist_rules.check(await home.playback().master_playlist(made.meeting.id))
+        assert master.variants
+
+
 async def test_sound_that_starts_later_is_silence_before(tmp_path: Path) -> None:
     async with archive(tmp_path) as home:
         parts = [stretch(100.0, 8.0, sound=None), stretch(108.0, 8.0, epoch=1)]
