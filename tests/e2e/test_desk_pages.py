@@ -1,5 +1,6 @@
 """The desk in a real browser: every page at both sizes and in both languages, and what an official does with it."""
 
+import asyncio
 import contextlib
 import json
 import re
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, Route, async_playwright, expect
 
 from tests.e2e import county
 from tests.support.service import PASSWORD, Person, running_service
@@ -212,6 +213,26 @@ async def test_camera_form_shows_errors_at_fields_and_loses_nothing(house: House
         await expect(form.get_by_label("视频地址", exact=True)).to_have_value("rtsp://169.254.169.254/latest")
         # The browser itself writes each refused request to the console.
         desk.errors[:] = [error for error in desk.errors if "Failed to load resource" not in error]
+
+
+async def test_a_slow_answer_to_the_log_in_page_takes_nobody_back(house: House) -> None:
+    async with visit(house) as desk:
+        page, answered = desk.page, asyncio.Event()
+
+        async def slowly(route: Route) -> None:
+            await answered.wait()
+            await route.continue_()
+
+        await page.route("**/api/v1/about", slowly)
+        await desk.go("/login")
+        await desk.log_in()
+        await page.wait_for_url("**/now")
+        await page.get_by_role("link", name="摄像机", exact=True).click()
+        await page.wait_for_url("**/cameras")
+        async with page.expect_response("**/api/v1/about"):
+            answered.set()
+        await page.wait_for_timeout(300)
+        assert page.url.endswith("/cameras")
 
 
 async def test_probe_shows_each_step_and_the_picture(house: House) -> None:
