@@ -235,6 +235,21 @@ async def test_a_slow_answer_to_the_log_in_page_takes_nobody_back(house: House) 
         assert page.url.endswith("/cameras")
 
 
+async def test_who_types_while_a_form_still_opens_is_not_taken_elsewhere(house: House) -> None:
+    async with visit(house) as desk:
+        await desk.go("/login?next=/cameras")
+        await desk.log_in()
+        page = desk.page
+        button = page.get_by_role("button", name="添加摄像机")
+        await expect(button).to_be_visible()
+        await page.add_style_tag(content="* { transition-duration: 1s !important; animation-duration: 1s !important; }")
+        await button.click()
+        field = page.get_by_role("dialog", name="添加摄像机").get_by_label("用户名", exact=True)
+        await field.focus()
+        await page.wait_for_timeout(2_000)
+        await expect(field).to_be_focused()
+
+
 async def test_probe_shows_each_step_and_the_picture(house: House) -> None:
     async with visit(house) as desk:
         await desk.go("/login?next=/cameras")
