@@ -54,6 +54,11 @@ document.addEventListener("securitypolicyviolation", event =>
   console.error(`CSP: ${event.effectiveDirective} refused ${event.blockedURI} in ${event.sourceFile}`));
 """
 _IS_TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+_SLOWLY = """() => {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync("* { transition-duration: 1s !important; animation-duration: 1s !important }");
+    document.adoptedStyleSheets.push(sheet);
+}"""
 _POSITION = "() => document.querySelector('video').currentTime"
 
 
@@ -242,7 +247,7 @@ async def test_who_types_while_a_form_still_opens_is_not_taken_elsewhere(house: 
         page = desk.page
         button = page.get_by_role("button", name="添加摄像机")
         await expect(button).to_be_visible()
-        await page.add_style_tag(content="* { transition-duration: 1s !important; animation-duration: 1s !important; }")
+        await page.evaluate(_SLOWLY)
         await button.click()
         field = page.get_by_role("dialog", name="添加摄像机").get_by_label("用户名", exact=True)
         await field.focus()
