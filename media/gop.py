@@ -6,7 +6,7 @@ from media.unit import VIDEO_TRACK_ID, AccessUnit, Track
 class GopCache:
     """Units since the newest keyframe, sound included. Bounded: a GOP past ``max_bytes`` keeps only its keyframe.
 
-    Without video, the newest sound units up to ``max_audio_units``.
+    Without video, the newest sound units up to ``max_audio_units``. Nothing where pictures come and no keyframe has.
     """
 
     def __init__(self, max_bytes: int = 24 * 1024 * 1024, max_audio_units: int = 50) -> None:
@@ -17,6 +17,7 @@ class GopCache:
         self._tracks: dict[int, Track] = {}
         self._epoch = 0
         self._too_long = False
+        self._begun = False
         self.last_keyframe: AccessUnit | None = None
 
     @property
@@ -44,10 +45,16 @@ class GopCache:
             if unit.keyframe:
                 self.last_keyframe = unit
                 self._restart()
-            elif not self._units or VIDEO_TRACK_ID not in self._tracks:
+                self._begun = True
+            elif not self._begun:
+                # Sound that came before is no beginning either: there are pictures.
+                self._restart()
                 return
-        elif VIDEO_TRACK_ID not in self._tracks and len(self._units) >= self._max_audio_units:
-            self._units.pop(0)
+        elif not self._begun:
+            if VIDEO_TRACK_ID in self._tracks:
+                return
+            if len(self._units) >= self._max_audio_units:
+                self._bytes -= len(self._units.pop(0).data)
         if self._too_long:
             return
         if self._bytes + len(unit.data) > self._max_bytes:
@@ -62,3 +69,4 @@ class GopCache:
         self._units.clear()
         self._bytes = 0
         self._too_long = False
+        self._begun = False
