@@ -69,13 +69,13 @@ def _crc32(data: bytes) -> bytes:
     return value.to_bytes(4, "big")
 
 
-def _section(table_id: int, number: int, body: bytes) -> bytes:
+def _section(table_id: int, number: int, body: bytes, version: int = 0) -> bytes:
     """A PAT or PMT section as one packet's payload, pointer field included."""
-    section = struct.pack(">BHHBBB", table_id, 0xB000 | len(body) + 9, number, 0xC1, 0, 0) + body
+    section = struct.pack(">BHHBBB", table_id, 0xB000 | len(body) + 9, number, 0xC1 | version << 1, 0, 0) + body
     return (b"\0" + section + _crc32(section)).ljust(_PAYLOAD, b"\xff")
 
 
-def _tables(video: VideoTrack | None, audio: AudioTrack | None) -> tuple[bytes, bytes]:
+def _tables(video: VideoTrack | None, audio: AudioTrack | None, clock_pid: int) -> tuple[bytes, bytes]:
     pat = _section(0, 1, struct.pack(">HH", 1, 0xE000 | PMT_PID))
     streams = b""
     if video is not None:
@@ -84,8 +84,9 @@ def _tables(video: VideoTrack | None, audio: AudioTrack | None) -> tuple[bytes, 
         streams += descriptor
     if audio is not None:
         streams += struct.pack(">BHH", _AAC_STREAM_TYPE, 0xE000 | AUDIO_PID, 0xF000)
-    clock_pid = AUDIO_PID if video is None else VIDEO_PID
-    return pat, _section(2, 1, struct.pack(">HH", 0xE000 | clock_pid, 0xF000) + streams)
+    # Another table than that of the segments with pictures, which players must not take for known.
+    version = int(video is not None and clock_pid == AUDIO_PID)
+    return pat, _section(2, 1, struct.pack(">HH", 0xE000 | clock_pid, 0xF000) + streams, version)
 
 
 def _timestamp(mark: int, ticks: int) -> bytes:
@@ -188,13 +189,14 @@ def mux_segment(
         raise UnsupportedCodecError("a transport stream takes AAC only", codec=str(audio.codec))
     pictures = list(_video_pes(video, video_samples)) if video is not None else []
     sounds = list(_audio_pes(audio, audio_samples)) if audio is not None else []
-    clock_pid = AUDIO_PID if video is None else VIDEO_PID
-    for pes in sounds if video is None else pictures:
+    # Where pictures stand still for a whole segment the sound keeps the clock.
+    clock_pid = VIDEO_PID if pictures else AUDIO_PID
+    for pes in pictures or sounds:
         pes.pcr = pes.at - _PCR_DELAY
     for group in (pictures, sounds):
         _share_out(group)
     order = sorted([*pictures, *sounds], key=lambda pes: pes.at)
-    return _Writer(_tables(video, audio), clock_pid).write(order)
+    return _Writer(_tables(video, audio, clock_pid), clock_pid).write(order)
 
 
 def _share_out(group: list[_Pes]) -> None:

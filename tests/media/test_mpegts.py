@@ -107,6 +107,24 @@ def test_times_wrap_at_33_bits() -> None:
     assert times == [3_600 * (number - 25) for number in range(50)]
 
 
+def test_sound_keeps_the_clock_where_pictures_stand_still() -> None:
+    """A segment without pictures, between two that have some."""
+    video, sound = video_units(frames=100, gop=25), sound_units(Codec.AAC, rate=16_000, seconds=4)
+    samples, frames = to_samples(video), to_samples(sound)
+    pieces = []
+    for second in range(4):
+        seen = samples[25 * second : 25 * second + 25] if second != 1 else []
+        heard = [frame for frame in frames if 100 + second <= frame.dts / 16_000 < 101 + second]
+        pieces.append(mux_segment(tracks_of(video), seen, aac_of(sound), heard))
+    assert examine(pieces[1]).pids == {0, PMT_PID, AUDIO_PID}
+    for piece in pieces:
+        assert len(examine(piece).clock_references) >= 4
+        assert problems(piece) == []
+    assert examine(b"".join(pieces)).problems == []
+    with av.open(io.BytesIO(b"".join(pieces)), "r") as container:
+        assert len(list(container.decode(container.streams.video[0]))) == 75
+
+
 def test_same_input_same_output() -> None:
     video = video_units(frames=30, gop=10)
     samples = to_samples(video)
