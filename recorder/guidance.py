@@ -10,11 +10,12 @@ from concurrent.futures import Executor
 
 from media.fmp4 import Sample, fragment, init_segment
 from media.fmp4_read import read_fragments
-from media.playlist import InitMap, MediaPlaylist, PlaylistType, SegmentEntry, media_playlist
+from media.playlist import InitMap, SegmentEntry
 from media.transcode import AAC_FRAME, AacSettings, aac_track, encode_stretch, frame_range, margin_ticks
 from media.unit import AUDIO_TRACK_ID, NS_PER_S, AudioTrack, Codec
 from recorder.errors import NothingRecordedError, SegmentGoneError
 from recorder.recorded import Recorded, RecordedMeetings
+from recorder.recorded_playlist import recorded_playlist
 from recorder.recorded_segments import RecordedSegment
 
 _RATE = 48_000
@@ -46,19 +47,11 @@ class GuidanceSound:
                 start_utc_ns=recorded.segments[place].facts.start_utc_ns,
                 map=InitMap("guidance/init.mp4"),
                 discontinuity=place > 0 and not recorded.joins[place],
+                gap=not self._frames(recorded, place),
             )
             for place in recorded.playable
         ]
-        return media_playlist(
-            MediaPlaylist(
-                segments=entries,
-                playlist_type=PlaylistType.VOD if recorded.over else PlaylistType.EVENT,
-                ended=recorded.over,
-                independent_segments=False,
-                target_duration_s=None if recorded.over else max((10, *(round(entry.duration_s) for entry in entries))),
-                start_offset_s=None if recorded.over else 0.0,
-            )
-        )
+        return recorded_playlist(entries, over=recorded.over)
 
     def init(self) -> bytes:
         """The init segment: the same for all."""

@@ -5,30 +5,21 @@ true time. While the meeting runs the playlist is of type EVENT and grows; after
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import Executor
-from dataclasses import replace
 from typing import Literal
 
 from media.clock import Clock, SystemClock
 from media.fmp4 import codec_string, fragment, init_segment
 from media.fmp4_read import read_fragments
 from media.mpegts import mux_segment
-from media.playlist import (
-    AudioRendition,
-    InitMap,
-    MediaPlaylist,
-    PlaylistType,
-    SegmentEntry,
-    Variant,
-    master_playlist,
-    media_playlist,
-)
+from media.playlist import AudioRendition, InitMap, SegmentEntry, Variant, master_playlist
 from media.transcode import AAC_FRAME, AacSettings, aac_track
 from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, AudioTrack, Codec, VideoTrack
 from recorder.errors import SegmentGoneError
 from recorder.guidance import GuidanceSound
 from recorder.recorded import Recorded, RecordedMeetings, RecordedPeriod, RecordedSegment, Spooled
+from recorder.recorded_playlist import recorded_playlist
 from recorder.sound import RecordedSound
 from storage.database import Database
 from storage.objects import ObjectStore
@@ -100,7 +91,7 @@ class Playback:
         recorded = await self.meetings.load(meeting_id, camera_id=camera_id)
         places = recorded.span(start_utc_ns, end_utc_ns)
         entries = (self._video_entries if name == "video" else self._sound_entries)(recorded, places)
-        return self._text(recorded, entries, end_utc_ns)
+        return recorded_playlist(entries, over=recorded.ends_with(places))
 
     async def ts_playlist(
         self,
@@ -122,32 +113,17 @@ class Playback:
             )
             for place in places
         ]
-        return self._text(recorded, entries, end_utc_ns)
-
-    def _text(self, recorded: Recorded, entries: Sequence[SegmentEntry], end_utc_ns: int | None) -> str:
-        over = recorded.over or end_utc_ns is not None
-        entries = _dated(entries)
-        return media_playlist(
-            MediaPlaylist(
-                segments=entries,
-                playlist_type=PlaylistType.VOD if over else PlaylistType.EVENT,
-                ended=over,
-                independent_segments=False,
-                # A growing playlist's target should stay as it is (RFC 8216, 6.2.1).
-                target_duration_s=None if over else max((10, *(round(entry.duration_s) for entry in entries))),
-                start_offset_s=None if over else 0.0,
-            )
-        )
+        return recorded_playlist(entries, over=recorded.ends_with(places))
 
     def _video_entries(self, recorded: Recorded, places: range) -> list[SegmentEntry]:
-        maps = _maps("video", recorded)
+        maps = _maps("video", [period.number for period in recorded.periods if period.video is not None])
         segments, joins = recorded.segments, recorded.joins
         return [
             SegmentEntry(
                 f"video/{segment.sequence}.m4s",
                 _shown_s(segment),
                 segment.facts.start_utc_ns,
-                maps[segment.period.number],
+                maps.get(segment.period.number),
                 None,
                 place != places.start and not joins[place],
                 segment.video is None,
@@ -156,18 +132,17 @@ class Playback:
         ]
 
     def _sound_entries(self, recorded: Recorded, places: range) -> list[SegmentEntry]:
-        maps = _maps("sound", recorded)
         derives = {period.number: self._derives(period) for period in recorded.periods}
+        maps = _maps("sound", derives)
         rate, entries = self._aac.rate, []
         for place in places:
             segment = recorded.segments[place]
-            derived = derives[segment.period.number]
-            if derived:
-                numbers = self.sound.frame_numbers(recorded, place)
-                start, duration = numbers.start * AAC_FRAME / rate, len(numbers) * AAC_FRAME / rate
-            else:
-                start = segment.sound_start / segment.sound_rate
-                duration = segment.audio.duration / segment.sound_rate if segment.audio else _shown_s(segment)
+            start, duration, gap = segment.sound_start / segment.sound_rate, _shown_s(segment), True
+            # One picture between two losses may be shorter than a frame of sound.
+            if derives[segment.period.number] and (numbers := self.sound.frame_numbers(recorded, place)):
+                start, duration, gap = numbers.start * AAC_FRAME / rate, len(numbers) * AAC_FRAME / rate, False
+            elif segment.audio is not None and not derives[segment.period.number]:
+                duration, gap = segment.audio.duration / segment.sound_rate, False
             entries.append(
                 SegmentEntry(
                     f"sound/{segment.sequence}.m4s",
@@ -176,7 +151,7 @@ class Playback:
                     maps[segment.period.number],
                     None,
                     place != places.start and not recorded.joins[place],
-                    not derived and segment.audio is None,
+                    gap,
                 )
             )
         return entries
@@ -241,19 +216,9 @@ class Playback:
         return track if track.codec is Codec.AAC else aac_track(self._aac)
 
 
-def _dated(entries: Sequence[SegmentEntry]) -> Sequence[SegmentEntry]:
-    """Without dates that run backwards, where a clock was set back: players count on from the last one."""
-    newest, found = 0, []
-    for entry in entries:
-        start = entry.start_utc_ns or 0
-        found.append(entry if start >= newest - NS_PER_S else replace(entry, start_utc_ns=None))
-        newest = max(newest, start)
-    return found
-
-
-def _maps(name: RenditionName, recorded: Recorded) -> dict[int, InitMap]:
-    """Where each period's init segment is, by the period's number."""
-    return {period.number: InitMap(f"{name}/init-{period.number}.mp4") for period in recorded.periods}
+def _maps(name: RenditionName, periods: Iterable[int]) -> dict[int, InitMap]:
+    """Where the init segments of these periods are, by the period's number."""
+    return {number: InitMap(f"{name}/init-{number}.mp4") for number in periods}
 
 
 def _shown_s(segment: RecordedSegment) -> float:

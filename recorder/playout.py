@@ -93,7 +93,8 @@ class Playout:
                 return
             await asyncio.sleep(_WAIT_S)
             sequence = self._segment(place - 1).sequence
-            self._recorded = await self._meetings.load(self._meeting_id)
+            camera = self._recorded.recording.camera_id
+            self._recorded = await self._meetings.load(self._meeting_id, camera_id=camera)
             self._starts = _play_starts(self._recorded)
             place = self._recorded.place(sequence) + 1
 

@@ -125,20 +125,24 @@ class RecordedMeetings:
 
     async def _load(self, meeting_id: str, camera_id: str | None) -> Recorded:
         async with self._database.read() as repositories:
-            found = await repositories.recordings.of_meeting(meeting_id)
-            recordings = [item for item in found if camera_id in (None, item.camera_id)]
+            rows = await repositories.recordings.of_meeting(meeting_id)
+            recordings = [item for item in rows if camera_id in (None, item.camera_id)]
             if not recordings:
                 raise NothingRecordedError("nothing is recorded", meeting=meeting_id)
             # A complete recording has nothing in the spool: all of it is read in one go, while somebody waits.
             settled = await _rows(repositories, recordings[0]) if _is_complete(recordings[0]) else None
+        found: list[Recorded] = []
         for recording in recordings:
             if settled is not None and recording is recordings[0]:
                 recorded = await _made(settled, ())
             else:
                 recorded = await self._read_index(recording.id)
             if recorded.playable:
-                return recorded
-        raise NothingRecordedError("nothing is recorded yet", meeting=meeting_id)
+                found.append(recorded)
+        if not found:
+            raise NothingRecordedError("nothing is recorded yet", meeting=meeting_id)
+        # Not the first in the book: while that camera is away another one is played, which must not change midway.
+        return min(found, key=lambda recorded: recorded.segments[0].facts.start_utc_ns)
 
     async def _read_index(self, recording_id: str) -> Recorded:
         # Spool first: what leaves it in between is in the rows then.

@@ -113,6 +113,10 @@ class Recorded:
         """Places of the segments that can be played."""
         return range(len(self.segments) if self.over else max(0, len(self.segments) - 1))
 
+    def ends_with(self, places: range) -> bool:
+        """Whether nothing can come any more behind these places, which a span has picked."""
+        return self.over or places.stop < self.playable.stop
+
     @cached_property
     def periods(self) -> tuple[RecordedPeriod, ...]:
         """The periods in order of their first segment."""
