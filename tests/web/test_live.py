@@ -204,6 +204,26 @@ async def test_a_download_goes_on_where_it_broke(tmp_path: Path) -> None:
                 assert (answer.status, len(await answer.read())) == (200, len(data))
 
 
+async def test_pieces_of_a_download_are_never_of_two_files(tmp_path: Path) -> None:
+    """Browsers that fetch several pieces at a time ask for them by If-Match: a meeting that runs grows meanwhile."""
+    async with recorded_site(tmp_path) as (site, made), aiohttp.ClientSession(headers=ALLOWED) as session:
+        address = f"{site.url}/meetings/{made.meeting.id}/download.mp4"
+        segment = f"{site.url}/meetings/{made.meeting.id}/vod/video/{made.segments[0].sequence}.m4s"
+        for url in (address, segment):
+            async with session.head(url, headers={"Range": "bytes=0-9"}) as answer:
+                # No method but GET has ranges (RFC 9110, 14.2).
+                assert answer.status == 200
+                etag = answer.headers["ETag"]
+            for condition, status in (
+                ({"If-Match": etag}, 206), ({"If-Match": f'"older", {etag}'}, 206), ({"If-Match": "*"}, 206),
+                ({"If-Match": '"older"'}, 412), ({"If-Match": f"W/{etag}"}, 412),
+                ({"If-None-Match": f'"older", W/{etag}'}, 304), ({"If-None-Match": "*"}, 304),
+                ({"If-None-Match": '"older"'}, 206),
+            ):  # fmt: skip
+                async with session.get(url, headers={"Range": "bytes=10-19"} | condition) as answer:
+                    assert answer.status == status, condition
+
+
 async def test_a_download_is_named_in_the_peoples_language(tmp_path: Path) -> None:
     async with recorded_site(tmp_path) as (site, made), aiohttp.ClientSession(headers=ALLOWED) as session:
         async with session.head(f"{site.url}/meetings/{made.meeting.id}/download.mp4") as answer:

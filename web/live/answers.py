@@ -41,12 +41,12 @@ def playlist(text: str, *, cached_s: int = 0) -> web.Response:
 def media(request: web.Request, data: bytes, content_type: str) -> web.Response:
     """A piece of media that never changes, or the range of it that is asked for.
 
-    Raises HTTPRequestRangeNotSatisfiable.
+    Raises HTTPPreconditionFailed, HTTPRequestRangeNotSatisfiable.
     """
     # The address alone names the bytes; hashing megabytes for each viewer would hold up everyone's packets.
     etag = f'"{hashlib.sha256(f"{request.path} {len(data)}".encode()).hexdigest()[:32]}"'
     headers = {"Cache-Control": IMMUTABLE, "Accept-Ranges": "bytes", "ETag": etag}
-    if etag in request.headers.get("If-None-Match", ""):
+    if is_known(request, etag):
         return web.Response(status=304, headers=headers)
     span = requested_span(request, len(data), etag)
     if span is not None:
@@ -55,13 +55,27 @@ def media(request: web.Request, data: bytes, content_type: str) -> web.Response:
     return web.Response(body=data, content_type=content_type, headers=headers)
 
 
+def is_known(request: web.Request, etag: str) -> bool:
+    """Whether the asker has what ``etag`` is of, and 304 is the answer (RFC 9110, 13.2.2).
+
+    Raises HTTPPreconditionFailed where another version is wanted than the one that there is now: who fetches a file in
+    several pieces at a time must not get pieces of two.
+    """
+    wanted, known = request.if_match, request.if_none_match
+    names = ("*", etag.strip('"'))
+    if wanted is not None and not any(tag.value in names and not tag.is_weak for tag in wanted):
+        raise web.HTTPPreconditionFailed(headers={"ETag": etag})
+    return known is not None and any(tag.value in names for tag in known)
+
+
 def requested_span(request: web.Request, size: int, etag: str) -> Span | None:
-    """The one range that is asked for; None for all. Several ranges, or another unit, count as all (RFC 9110, 14.2).
+    """The one range that is asked for; None for all. Several ranges, another unit, or another method than GET count as
+    all (RFC 9110, 14.2).
 
     Raises HTTPRequestRangeNotSatisfiable.
     """
     header = request.headers.get("Range")
-    if header is None or request.method not in ("GET", "HEAD"):
+    if header is None or request.method != "GET":
         return None
     condition = request.headers.get("If-Range")
     if condition is not None and condition.strip() != etag:
