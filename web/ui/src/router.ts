@@ -1,6 +1,6 @@
 import { watch } from "vue";
 import { createRouter, createWebHistory } from "vue-router";
-import { api, take, whenSessionLost } from "@/api/client";
+import { api, take, whenSessionLost, whenTokenRefused } from "@/api/client";
 import { whenDoubted } from "@/lib/events";
 import { forget, lapse, recognise, resume, user } from "@/session";
 import { language, t } from "@/i18n";
@@ -112,11 +112,12 @@ function entitle(): void {
 router.afterEach(entitle);
 watch(language, entitle);
 
-whenSessionLost((code) => {
-  // Another page of the same browser has logged in anew: its token is this page's too.
-  if (code === "csrf-wrong") void recognise().catch(() => undefined);
+// Another page of the same browser has logged in anew: its token is this page's too.
+whenTokenRefused(recognise);
+
+whenSessionLost(() => {
   // Over the desk a log-in is asked for on top of the page, which keeps what was typed into it.
-  else if (router.currentRoute.value.meta.open) forget();
+  if (router.currentRoute.value.meta.open) forget();
   else lapse();
 });
 

@@ -46,12 +46,15 @@ export function lapse(): void {
 
 /**
  * Takes over the session that the browser has now: the person may have logged in again on another page. Where it is
- * somebody else's, this page asks for its own person.
+ * somebody else's, this page asks for its own person. True if it was taken over.
  */
-export async function recognise(): Promise<void> {
+export async function recognise(): Promise<boolean> {
+  if (!current.value) return false;
   const session = await take(api.GET("/session"));
-  if (session.user.id === current.value?.user.id) adopt(session);
+  const isOurs = session.user.id === current.value.user.id;
+  if (isOurs) adopt(session);
   else lapse();
+  return isOurs;
 }
 
 /** Forgets the session on this page, and the area its person looked at; the service is not told. */

@@ -1,4 +1,4 @@
-import { BASE, commonHeaders, networkProblem, problemOf } from "@/api/client";
+import { BASE, commonHeaders, networkProblem, problemOf, send } from "@/api/client";
 import type { ProbeEvent, ProbeRequest } from "@/api/types";
 import { readNdjson } from "@/lib/ndjson";
 
@@ -10,13 +10,15 @@ import { readNdjson } from "@/lib/ndjson";
 export async function* probe(request: ProbeRequest, signal: AbortSignal): AsyncGenerator<ProbeEvent> {
   let response: Response;
   try {
-    response = await fetch(`${BASE}/cameras/probe`, {
-      method: "POST",
-      headers: { ...commonHeaders("POST"), "Content-Type": "application/json", Accept: "application/x-ndjson" },
-      body: JSON.stringify(request),
-      credentials: "same-origin",
-      signal,
-    });
+    response = await send(
+      new Request(`${BASE}/cameras/probe`, {
+        method: "POST",
+        headers: { ...commonHeaders("POST"), "Content-Type": "application/json", Accept: "application/x-ndjson" },
+        body: JSON.stringify(request),
+        credentials: "same-origin",
+        signal,
+      }),
+    );
   } catch (error) {
     if (signal.aborted) throw error;
     throw networkProblem();

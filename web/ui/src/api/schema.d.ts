@@ -1303,6 +1303,10 @@ export interface components {
             /** Since */
             since: string | null;
             problem: components["schemas"]["Notice"] | null;
+            /** @description What to change of a camera that works all the same */
+            advice: components["schemas"]["Notice"] | null;
+            /** @description How its media comes now; null while none comes, and where the room sends its picture itself */
+            transport: components["schemas"]["CameraTransport"] | null;
             video: components["schemas"]["VideoFacts"] | null;
             audio: components["schemas"]["AudioFacts"] | null;
             /** Bitrate Bps */

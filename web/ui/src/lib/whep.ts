@@ -1,5 +1,5 @@
 /** WHEP (draft-ietf-wish-whep) and WHIP (RFC 9725) from a page: one offer, one answer, one session to be deleted. */
-import { commonHeaders, networkProblem, problemOf } from "@/api/client";
+import { commonHeaders, networkProblem, problemOf, send } from "@/api/client";
 
 /** How long a connection may take from the answer to the first packet. Milliseconds. */
 const CONNECT_MS = 4000;
@@ -75,13 +75,15 @@ async function exchange(
 ): Promise<{ answer: string; location: string | null }> {
   let response: Response;
   try {
-    response = await fetch(url, {
-      method: "POST",
-      body: offer,
-      headers: { ...commonHeaders("POST"), "Content-Type": "application/sdp" },
-      credentials: "same-origin",
-      signal: signal ?? null,
-    });
+    response = await send(
+      new Request(url, {
+        method: "POST",
+        body: offer,
+        headers: { ...commonHeaders("POST"), "Content-Type": "application/sdp" },
+        credentials: "same-origin",
+        signal: signal ?? null,
+      }),
+    );
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw networkProblem();
