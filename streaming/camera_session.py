@@ -14,12 +14,18 @@ from media.receiver import StreamReceiver
 from media.stream import LiveStream, Pace
 from media.unit import NS_PER_S
 from streaming.addresses import AddressGuard
-from streaming.camera_status import SLOW_STATES, CameraState, CameraStatus
-from streaming.errors import InternalCameraError, StreamingError, WallClockSteppedError
+from streaming.camera_status import SLOW_STATES, Advice, CameraState, CameraStatus, transport_advice
+from streaming.errors import (
+    DatagramsMissingError,
+    InternalCameraError,
+    StreamingError,
+    TransportRefusedError,
+    WallClockSteppedError,
+)
 from streaming.rtsp.client import RtspClient
 from streaming.rtsp.pacing import ReadPacer
 from streaming.rtsp.settings import RtspSettings
-from streaming.source import CameraSource, TlsTrust
+from streaming.source import CameraSource, TlsTrust, Transport
 from streaming.stream_session import ORIGIN_LEAD_NS, StreamSession
 
 log = logging.getLogger(__name__)
@@ -85,7 +91,8 @@ class Backoff:
 class CameraSession(StreamSession):
     """A camera that is called over RTSP, again and again.
 
-    ``gate`` bounds how many cameras begin a session at the same time.
+    ``gate`` bounds how many cameras begin a session at the same time. A camera that is set to UDP and of which nothing
+    arrives is asked for TCP at once, and from then on, until it is set anew or TCP does not work either.
     """
 
     def __init__(
@@ -112,13 +119,14 @@ class CameraSession(StreamSession):
         self._client: RtspClient | None = None
         self._wall_lead_ns = clock.utc_ns() - clock.monotonic_ns()
         self._read_ns = 0
+        self._datagrams_blocked = False
 
     async def run(self) -> None:
         """Connect and reconnect until cancelled."""
         while True:
             if self.source.on_demand:
                 await self._until_read()
-            started_ns = self._clock.monotonic_ns()
+            started_ns, connections = self._clock.monotonic_ns(), self._connections
             try:
                 await self._connect_and_feed()
             except _NobodyReadsError:
@@ -126,7 +134,12 @@ class CameraSession(StreamSession):
                 self._enter(CameraState.CONNECTING, None)
                 continue
             except (StreamingError, MediaError) as error:
-                self._failed(error)
+                came = self._connections != connections
+                over_tcp = self._goes_on_over_tcp(error, came=came)
+                if came or not over_tcp:
+                    self._failed(error)
+                if over_tcp:
+                    continue
             except Exception:
                 # A fault of ours in one camera's data must not stop its reconnecting, nor a sibling.
                 problem = self.status().problem
@@ -150,21 +163,33 @@ class CameraSession(StreamSession):
         self._read_ns = self._clock.monotonic_ns()
 
     def reconfigure(self, source: CameraSource) -> None:
-        """As :meth:`StreamSession.reconfigure`; the waits begin anew."""
+        """As :meth:`StreamSession.reconfigure`; the waits begin anew, and UDP has its chance."""
         self._backoff.succeeded()
+        self._datagrams_blocked = False
         super().reconfigure(source)
 
     def retry_now(self) -> None:
         """Do not wait any longer."""
         self._retry.set()
 
+    def _goes_on_over_tcp(self, error: StreamingError | MediaError, *, came: bool) -> bool:
+        """Whether the next try is to be over TCP, at once. ``came``: whether the try that has ended brought media."""
+        if self._datagrams_blocked:
+            if not came and (self._playing_ns is not None or isinstance(error, TransportRefusedError)):
+                # TCP is no way either: as it was set, then.
+                self._datagrams_blocked = False
+            return False
+        self._datagrams_blocked = isinstance(error, DatagramsMissingError) and self.source.transport is Transport.UDP
+        return self._datagrams_blocked
+
     async def _connect_and_feed(self) -> None:
         now_ns = self._clock.utc_ns()
         self._wall_lead_ns = now_ns - self._clock.monotonic_ns()
         self._origin_utc_ns = min(self._origin_utc_ns, now_ns - ORIGIN_LEAD_NS)
-        async with RtspClient(self.source, self._clock, self._guard, self._rtsp, self._wanted_pacer()) as client:
+        self._playing_ns = None
+        source = dataclasses.replace(self.source, transport=Transport.TCP) if self._datagrams_blocked else self.source
+        async with RtspClient(source, self._clock, self._guard, self._rtsp, self._wanted_pacer()) as client:
             self._client = client
-            self._playing_ns = None
             self.stream.pace_changed = lambda: client.pace(self._wanted_pacer())
             try:
                 # Outside of the gate: a camera that is away must not hold up one that is there.
@@ -231,6 +256,14 @@ class CameraSession(StreamSession):
             async with asyncio.timeout(seconds):
                 await self._retry.wait()
         self._next_try_utc_ns = None
+
+    def _transport(self) -> Transport | None:
+        return self._client.transport if self._client is not None else None
+
+    def _advice(self) -> Advice | None:
+        if self._datagrams_blocked:
+            return Advice("udp-blocked")
+        return next(iter(transport_advice(self.source, self._transport())), None)
 
     def _receiver(self) -> StreamReceiver | None:
         return self._client.receiver if self._client is not None else None

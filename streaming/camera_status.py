@@ -19,6 +19,7 @@ from streaming.errors import (
     StreamingError,
     UrlInvalidError,
 )
+from streaming.source import CameraSource, Transport
 
 
 class CameraState(StrEnum):
@@ -47,10 +48,26 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    """What a person should change: a code of the list in :mod:`streaming.probe`, and what its sentence needs."""
+
+    code: str
+    params: dict[str, str | int | float] = field(default_factory=dict)
+
+
+def transport_advice(source: CameraSource, taken: Transport | None) -> tuple[Advice, ...]:
+    """What there is to say where a camera takes another transport than the one set."""
+    if taken is None or taken is source.transport:
+        return ()
+    return (Advice("transport-changed", {"asked": source.transport.upper(), "got": taken.upper()}),)
+
+
+@dataclass(frozen=True, slots=True)
 class CameraStatus:
     """One stream of one camera. Times are Unix nanoseconds; rates are of the last few seconds; counters are since the
     supervisor took the camera over. ``clock_offset_ns`` is the camera's clock minus ours. ``tls_pin`` is the SHA-256 of
-    the certificate that alone is taken."""
+    the certificate that alone is taken. ``transport`` is the one in use, None where nothing comes by RTSP; ``advice``
+    is what should be changed of a camera that works all the same."""
 
     camera_id: str
     quality: Quality
@@ -68,6 +85,8 @@ class CameraStatus:
     last_keyframe_utc_ns: int | None = None
     next_try_utc_ns: int | None = None
     tls_pin: str = ""
+    transport: Transport | None = None
+    advice: Advice | None = None
 
 
 def state_after(error: StreamingError | MediaError) -> CameraState:

@@ -17,6 +17,7 @@ StreamingError
 │   ├── CameraTimeoutError      no answer in time
 │   ├── CameraDisconnectedError the connection ended
 │   ├── CameraSilentError       connected, yet no media comes
+│   │   └── DatagramsMissingError   promised over UDP, and nothing of it arrives
 │   ├── WallClockSteppedError   our own wall clock was set to another time
 │   ├── CredentialsRefusedError user name or password is wrong
 │   ├── CredentialsMissingError a log-in is asked for and none is set
@@ -146,6 +147,12 @@ class CameraSilentError(CameraError):
     """Connected, yet no media came for ``seconds``."""
 
     code = "camera-silent"
+
+
+class DatagramsMissingError(CameraSilentError):
+    """The camera promised its media over UDP, and in ``seconds`` nothing of it has arrived: a firewall's doing."""
+
+    code = "camera-datagrams-missing"
 
 
 class WallClockSteppedError(CameraError):

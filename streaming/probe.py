@@ -4,6 +4,7 @@ Each step is yielded when it begins (``running``) and when it ends, so that a pa
 in between, while it is still being measured. A step that fails is the last one. Codes of advice, with parameters:
 
     transport-changed   {asked, got}           the camera took another transport than the one set
+    udp-blocked         {}                     nothing arrived over UDP, so TCP was taken
     gop-long            {gop_s, advised_s}     a viewer waits that long for the first picture
     smart-codec         {gop_s}                H.264+/H.265+ ("smart codec") stretches keyframes apart: turn it off
     no-picture          {}                     the camera sends sound alone
@@ -30,12 +31,12 @@ from media.errors import MediaError
 from media.picture import still
 from media.unit import NS_PER_S, AccessUnit, AudioTrack, Codec, StreamItem, VideoTrack
 from streaming.addresses import AddressGuard
-from streaming.camera_status import Problem
-from streaming.errors import CameraSilentError, InternalCameraError, StreamingError
+from streaming.camera_status import Advice, Problem, transport_advice
+from streaming.errors import CameraSilentError, DatagramsMissingError, InternalCameraError, StreamingError
 from streaming.rtsp.client import RtspClient
 from streaming.rtsp.sdp import SdpMedia
 from streaming.rtsp.settings import RtspSettings
-from streaming.source import CameraSource
+from streaming.source import CameraSource, Transport
 
 log = logging.getLogger(__name__)
 
@@ -62,14 +63,6 @@ class Outcome(StrEnum):
     WARNING = "warning"
     FAILED = "failed"
     SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """What a person should change: a code of the list above, and what its sentence needs."""
-
-    code: str
-    params: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,16 +199,44 @@ class _Prober:
             yield self._begin(ProbeStage.DESCRIBE)
             await client.play(self._watch.publish, origin_utc_ns=self._clock.utc_ns())
             yield self._described(client)
-            running = asyncio.create_task(client.run(), name=f"probe {source.camera_id}")
             try:
-                async with contextlib.aclosing(self._media_steps(client, running)) as steps:
+                async with contextlib.aclosing(self._play_steps(client)) as steps:
                     async for step in steps:
                         yield step
-            finally:
-                running.cancel()
-                await asyncio.wait((running,))
-                if not running.cancelled():
-                    running.exception()
+            except DatagramsMissingError:
+                if source.transport is not Transport.UDP:
+                    raise
+            else:
+                return
+        async with contextlib.aclosing(self._steps_over_tcp()) as steps:
+            async for step in steps:
+                yield step
+
+    async def _steps_over_tcp(self) -> AsyncGenerator[ProbeStep, None]:
+        """What a camera's session does where nothing comes over UDP: the same again, over TCP."""
+        source = dataclasses.replace(self._source, transport=Transport.TCP)
+        self._watch = _Watch(self._clock)
+        async with RtspClient(source, self._clock, self._guard, self._settings.rtsp) as client:
+            yield self._begin(ProbeStage.DESCRIBE)
+            await client.connect()
+            await client.describe()
+            await client.play(self._watch.publish, origin_utc_ns=self._clock.utc_ns())
+            yield self._described(client, Advice("udp-blocked"))
+            async with contextlib.aclosing(self._play_steps(client)) as steps:
+                async for step in steps:
+                    yield step
+
+    async def _play_steps(self, client: RtspClient) -> AsyncGenerator[ProbeStep, None]:
+        running = asyncio.create_task(client.run(), name=f"probe {self._source.camera_id}")
+        try:
+            async with contextlib.aclosing(self._media_steps(client, running)) as steps:
+                async for step in steps:
+                    yield step
+        finally:
+            running.cancel()
+            await asyncio.wait((running,))
+            if not running.cancelled():
+                running.exception()
 
     async def _media_steps(self, client: RtspClient, running: "asyncio.Task[None]") -> AsyncGenerator[ProbeStep, None]:
         settings, watch = self._settings, self._watch
@@ -280,15 +301,12 @@ class _Prober:
             if running.done():
                 running.result()
 
-    def _described(self, client: RtspClient) -> ProbeStep:
+    def _described(self, client: RtspClient, *advice: Advice) -> ProbeStep:
         facts: Facts = {"transport": str(client.transport)}
         for media in client.description.media if client.description is not None else ():
             if media.description is not None:
                 facts.setdefault(media.kind, media.description.encoding)
-        asked = self._source.transport
-        if client.transport is not None and client.transport is not asked:
-            return self._done(facts, Advice("transport-changed", {"asked": str(asked), "got": str(client.transport)}))
-        return self._done(facts)
+        return self._done(facts, *(advice or transport_advice(self._source, client.transport)))
 
     async def _picture(self) -> ProbeStep:
         keyframe = self._watch.keyframe

@@ -14,10 +14,10 @@ from media.errors import MediaError
 from media.receiver import StreamReceiver
 from media.stream import LiveStream
 from media.unit import NS_PER_S, AccessUnit, Gap, GapCause
-from streaming.camera_status import CameraState, CameraStatus, Problem, state_after
+from streaming.camera_status import Advice, CameraState, CameraStatus, Problem, state_after
 from streaming.errors import CameraSilentError, StreamingError, WallClockSteppedError
 from streaming.publishing import Publisher
-from streaming.source import CameraSource
+from streaming.source import CameraSource, Transport
 
 ORIGIN_LEAD_NS = 3600 * NS_PER_S
 """The timeline's zero lies this long before the stream's first use: a camera may begin with pictures it took before
@@ -88,6 +88,14 @@ class StreamSession(ABC):
     def _pictures(self) -> int:
         """Pictures that :meth:`_receiver` has put together."""
 
+    def _transport(self) -> Transport | None:
+        """How RTP comes; None where it does not come by RTSP."""
+        return None
+
+    def _advice(self) -> Advice | None:
+        """What should be changed of a camera that works."""
+        return None
+
     def reconfigure(self, source: CameraSource) -> None:
         """Use another source for the same stream. Only while :meth:`run` is not running."""
         self.source = source
@@ -117,6 +125,8 @@ class StreamSession(ABC):
             last_keyframe_utc_ns=keyframe.utc_ns if keyframe is not None else None,
             next_try_utc_ns=self._next_try_utc_ns,
             tls_pin=self.source.tls_pin,
+            transport=self._transport() if online else None,
+            advice=self._advice() if online else None,
         )
 
     def sample(self) -> None:

@@ -163,14 +163,14 @@ class RtspClient:
     async def run(self, on_tick: Callable[[], None] | None = None) -> None:
         """Keep the session alive until it ends; always raises. ``on_tick`` is called about once a second.
 
-        Raises CameraSilentError, CameraDisconnectedError, SessionLostError, the credential errors, and whatever the
-        camera's bytes have set off.
+        Raises CameraSilentError, DatagramsMissingError, CameraDisconnectedError, SessionLostError, the credential
+        errors, and whatever the camera's bytes have set off.
         """
         connection, settings = self._line.connection, self._settings
         if self._intake is None:
             raise RuntimeError("run before play")
         reported = kept_alive = self._clock.monotonic_ns()
-        vigil = Vigil(self._intake, settings, reported)
+        vigil = Vigil(self._intake, settings, reported, datagrams=self.transport is Transport.UDP)
         while True:
             await asyncio.wait((connection.closed,), timeout=settings.tick_s)
             if connection.failure is not None:

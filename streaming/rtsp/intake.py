@@ -2,7 +2,7 @@
 
 from media.receiver import StreamReceiver, TrackCounters
 from media.unit import NS_PER_S
-from streaming.errors import CameraSilentError, SessionLostError
+from streaming.errors import CameraSilentError, DatagramsMissingError, SessionLostError
 from streaming.rtsp.sdp import SessionDescription
 from streaming.rtsp.settings import RtspSettings
 
@@ -41,24 +41,28 @@ class Intake:
 
 
 class Vigil:
-    """Notices that a camera has fallen silent. Times are nanoseconds of one monotonic clock."""
+    """Notices that a camera has fallen silent. Times are nanoseconds of one monotonic clock. ``datagrams``: whether
+    media comes over UDP, where a firewall may let nothing of it through."""
 
-    def __init__(self, intake: Intake, settings: RtspSettings, now_ns: int) -> None:
+    def __init__(self, intake: Intake, settings: RtspSettings, now_ns: int, *, datagrams: bool) -> None:
         self._intake = intake
         self._settings = settings
+        self._datagrams = datagrams
         self._heard_ns = self._seen_ns = now_ns
         self._packets = -1
         self._pictures = 0
 
     def look(self, now_ns: int, *, forgotten: bool) -> None:
         """Called about once a second: counting then costs nothing per packet. ``forgotten``: the camera says that it
-        knows no such session. Raises CameraSilentError, SessionLostError."""
+        knows no such session. Raises CameraSilentError, DatagramsMissingError, SessionLostError."""
         intake, settings = self._intake, self._settings
         quiet_ns = now_ns - self._heard_ns
         if (packets := intake.main_packets) != self._packets:
             self._packets, self._heard_ns = packets, now_ns
         elif forgotten and quiet_ns >= settings.forgotten_s * NS_PER_S:
             raise SessionLostError("the camera forgot the session")
+        elif self._datagrams and not packets and quiet_ns >= min(settings.datagrams_s, settings.silence_s) * NS_PER_S:
+            raise DatagramsMissingError("no datagram", seconds=round(quiet_ns / NS_PER_S, 1))
         elif quiet_ns >= settings.silence_s * NS_PER_S:
             raise CameraSilentError("no media", seconds=round(quiet_ns / NS_PER_S, 1))
         if (pictures := intake.pictures) != self._pictures:

@@ -83,7 +83,7 @@ async def test_a_long_gop_a_low_rate_and_another_transport_are_said() -> None:
     async with fake_camera(behaviour) as camera:
         steps = await steps_of(source(camera.url, transport=Transport.UDP), slow)
     given = advice(steps)
-    assert given["transport-changed"] == {"asked": "udp", "got": "tcp"}
+    assert given["transport-changed"] == {"asked": "UDP", "got": "TCP"}
     assert given["fps-low"]["fps"] == pytest.approx(5, abs=1)
     assert given["gop-long"]["gop_s"] == pytest.approx(5, abs=0.6)
     assert given["gop-long"]["advised_s"] == 2.0

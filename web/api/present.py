@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from media.unit import NS_PER_S, AudioTrack, VideoTrack
 from recorder.state import LiveState
 from storage.records import Camera as CameraRecord
-from storage.records import CameraPlace, MediaObject, Organization, Site
+from storage.records import CameraPlace, CameraTransport, MediaObject, Organization, Site
 from storage.records import Meeting as MeetingRecord
 from storage.records import Recording as RecordingRecord
 from storage.records import RecordingState as StoredState
@@ -189,6 +189,8 @@ def camera_status(
             state=state,
             since=None,
             problem=problem,
+            advice=None,
+            transport=None,
             video=None,
             audio=None,
             bitrate_bps=0,
@@ -208,6 +210,8 @@ def camera_status(
         state=state,
         since=at(status.since_utc_ns),
         problem=problem,
+        advice=catalog.notice(status.advice.code, status.advice.params, "advice") if status.advice else None,
+        transport=CameraTransport(status.transport.value) if status.transport else None,
         video=video_facts(status),
         audio=audio_facts(status),
         bitrate_bps=status.bitrate_bps,

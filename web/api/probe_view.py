@@ -49,6 +49,10 @@ def _text(name: str) -> Callable[[Facts, Catalog], str]:
     return lambda facts, _: _CODECS.get(str(facts.get(name, "")), str(facts.get(name, "")))
 
 
+def _transport(facts: Facts, _: Catalog) -> str:
+    return str(facts.get("transport", "")).upper()
+
+
 def _size(facts: Facts, _: Catalog) -> str:
     return f"{facts['width']} × {facts['height']}" if "width" in facts and "height" in facts else ""
 
@@ -100,7 +104,7 @@ def _clock(facts: Facts, catalog: Catalog) -> str:
 _SAYERS: Mapping[str, Callable[[Facts, Catalog], str]] = {
     "address": _text("url"),
     "certificate": _certificate,
-    "transport": _text("transport"),
+    "transport": _transport,
     "offered-video": _text("video"),
     "offered-sound": _text("audio"),
     "codec": _codec,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from media.unit import NS_PER_S
 from storage.records import CameraPlace, Meeting
-from streaming.camera_status import CameraState
+from streaming.camera_status import CameraState, CameraStatus
 from web.api import camera_view, present
 from web.api.schemas import events as messages
 from web.api.schemas.cameras import CameraStanding
@@ -14,6 +14,13 @@ from web.services import Services
 from web.trends import STEP_S
 
 CAMERAS, CAMERA, ALL = "cameras", "camera", "all"
+
+
+def _standing_of(status: CameraStatus | None) -> object:
+    """What a page is told of anew when it is another."""
+    if status is None:
+        return None
+    return status.state, status.since_utc_ns, status.problem, status.tracks, status.transport, status.advice
 
 
 class CameraTopics:
@@ -68,8 +75,7 @@ class CameraTopics:
         found: dict[str, object] = {}
         for camera_id in picture.cameras:
             status = services.supervisor.status(camera_id)
-            shown = (status.state, status.since_utc_ns, status.problem, status.tracks) if status is not None else None
-            found[camera_id] = (shown, services.wanted.is_unreadable(camera_id), running.get(camera_id))
+            found[camera_id] = (_standing_of(status), services.wanted.is_unreadable(camera_id), running.get(camera_id))
         self._keys = found
         return found
 

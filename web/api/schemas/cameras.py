@@ -64,6 +64,10 @@ class CameraStatus(ResponseModel):
     state: CameraState
     since: Time | None
     problem: Notice | None
+    advice: Notice | None = Field(description="What to change of a camera that works all the same")
+    transport: CameraTransport | None = Field(
+        description="How its media comes now; null while none comes, and where the room sends its picture itself"
+    )
     video: VideoFacts | None
     audio: AudioFacts | None
     bitrate_bps: int
