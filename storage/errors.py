@@ -133,3 +133,9 @@ class SecretKeyError(SecretError):
     """A key file that cannot be used: it is none, or others may read it. ``params``: ``path``."""
 
     code = "secret-key-unusable"
+
+
+class SecretKeyLostError(SecretError):
+    """There is no key file, yet the database holds what was sealed. ``params``: ``path``, ``count`` (of secrets)."""
+
+    code = "secret-key-lost"

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from storage.migrate import current_revision, upgrade
-from web import cli_tools
+from web import cli_secrets, cli_tools
 from web.api.session import make_setup_token
 from web.config import Settings
 from web.demo import run_demo
@@ -116,7 +116,7 @@ def demo(data: Path, port: int, fresh: bool) -> None:
     run(lambda: run_demo(console, data, port, fresh=fresh), read_settings(None))
 
 
-for _command in cli_tools.COMMANDS:
+for _command in (*cli_tools.COMMANDS, cli_secrets.secrets):
     main.add_command(_command)
 
 if __name__ == "__main__":

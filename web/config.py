@@ -345,6 +345,11 @@ class Settings(BaseModel):
         return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{parts.netloc.rpartition('@')[2]}").geturl()
 
     @property
+    def key_file(self) -> Path:
+        """File of the keys that camera passwords are encrypted with."""
+        return self.secret_key_file or self.data_dir / "secret.key"
+
+    @property
     def spool_path(self) -> Path:
         """Folder of the spool."""
         return self.spool_dir or self.data_dir / "spool"

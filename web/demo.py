@@ -34,11 +34,12 @@ from storage.records import (
     new_id,
 )
 from storage.repositories import Repositories
-from storage.secrets import SecretBox, SecretKeys
+from storage.secrets import SecretBox
 from web.access.scopes import FIRST_ADMINISTRATOR_EXTRA
 from web.config import LogFormat, LogLevel, Settings
 from web.errors import WebError
 from web.logging import configure_logging
+from web.secret_keys import first_keys, read_keys
 from web.serving import Running, serve
 from web.settings_source import load_settings
 
@@ -212,17 +213,17 @@ async def simulated_cameras(count: int, password: str) -> AsyncIterator[list[tup
 
 async def fill(settings: Settings, addresses: list[tuple[str, str]], password: str) -> None:
     """Make the county if it is not there; point its cameras to ``addresses``; plan today's meetings."""
-    key_file = settings.secret_key_file or settings.data_dir / "secret.key"
-    keys = await asyncio.to_thread(SecretKeys.load_or_create, key_file)
-    box = SecretBox(keys)
     now = datetime.now(UTC)
     password_hash = await asyncio.to_thread(PasswordHasher().hash, PASSWORD)
-    async with Database(settings.database_address) as database, database.transaction() as repos:
-        if await repos.users.by_username("county") is None:
-            await _add_county(repos, password_hash, now)
-        for village, (address, sub) in zip(VILLAGES, addresses, strict=True):
-            await _put_camera(repos, village, address, sub, box.seal(password, f"cam-{village.id}"), now)
-        await _plan(repos, now)
+    async with Database(settings.database_address) as database:
+        keys = await asyncio.to_thread(read_keys, settings.key_file) or await first_keys(settings.key_file, database)
+        box = SecretBox(keys)
+        async with database.transaction() as repos:
+            if await repos.users.by_username("county") is None:
+                await _add_county(repos, password_hash, now)
+            for village, (address, sub) in zip(VILLAGES, addresses, strict=True):
+                await _put_camera(repos, village, address, sub, box.seal(password, f"cam-{village.id}"), now)
+            await _plan(repos, now)
 
 
 async def _add_county(repos: Repositories, password_hash: str, now: datetime) -> None:

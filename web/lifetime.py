@@ -64,6 +64,7 @@ from web.messages import Catalogs
 from web.metrics import Metrics
 from web.notices import Notices
 from web.readiness import Readiness
+from web.secret_keys import first_keys, read_keys
 from web.services import SERVICES, Services
 from web.stills import Stills, StillSettings
 from web.store_watch import StoreWatch
@@ -172,11 +173,12 @@ class _Ground:
 async def _lay_ground(settings: Settings, seams: Seams, stack: contextlib.AsyncExitStack) -> _Ground:
     # For its owner alone: hashes of passwords and pictures of people are in it.
     await asyncio.to_thread(settings.data_dir.mkdir, 0o700, parents=True, exist_ok=True)
-    key_file = settings.secret_key_file or settings.data_dir / "secret.key"
-    keys = await asyncio.to_thread(SecretKeys.load_or_create, key_file)
-    secrets = SecretBox(keys)
+    # A key file that cannot be used is told before the database is touched; one that is missing is a question for it.
+    keys = await asyncio.to_thread(read_keys, settings.key_file)
     await _migrate(settings.database_address)
     database = await stack.enter_async_context(Database(settings.database_address))
+    keys = keys or await first_keys(settings.key_file, database)
+    secrets = SecretBox(keys)
     store = await stack.enter_async_context(open_store_of(database, store_settings(settings)))
     failures = Failures(seams.clock)
     metrics = Metrics()

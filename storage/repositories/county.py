@@ -134,6 +134,15 @@ class CameraRepository(Repository):
         """How many there are."""
         return await self._number(select(func.count()).select_from(CameraRow))
 
+    async def count_sealed(self) -> int:
+        """How many have a password on record."""
+        return await self._number(select(func.count()).select_from(CameraRow).where(CameraRow.password_encrypted != ""))
+
+    async def reseal(self, camera_id: str, before: str, after: str) -> bool:
+        """Put another sealed password in the place of ``before``. False if somebody has put one there meanwhile."""
+        statement = update(CameraRow).where(CameraRow.id == camera_id, CameraRow.password_encrypted == before)
+        return await self._changed(statement.values(password_encrypted=after)) == 1
+
 
 def _places() -> Select[CameraRow, SiteRow, OrganizationRow]:
     return (

@@ -1,0 +1,118 @@
+"""Commands for the key file that camera passwords are sealed with. For a service that does not run."""
+
+import asyncio
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from media.clock import SystemClock
+from storage.errors import SecretError
+from storage.records import AuditEntry, CameraPlace
+from storage.repositories import Repositories
+from storage.secrets import SecretBox, SecretKeys
+from web.access.audit import Audit
+from web.config import Settings
+from web.secret_keys import read_keys
+from web.terminal import Refusal, config_option, console, opened_database, quiet_log, read_settings, run
+
+
+@click.group()
+def secrets() -> None:
+    """The key that camera passwords are encrypted with."""
+
+
+@secrets.command("new-key")
+@config_option
+def new_key(config: Path | None) -> None:
+    """Go on without a lost key file: make a new one, and tell whose passwords have to be entered again.
+
+    What the lost key sealed stays as it is: if the file is found after all, add its line to the new one.
+    """
+    settings = read_settings(config)
+    quiet_log()
+    places = run(lambda: _make_new(settings), settings)
+    console.print(f"[green]✓[/] {settings.key_file}")
+    if places:
+        _tell(places, "请在“摄像机”页重新填写这些摄像机的密码 · enter the passwords of these cameras again")
+
+
+async def _make_new(settings: Settings) -> list[CameraPlace]:
+    path = settings.key_file
+    async with opened_database(settings) as database:
+        await database.check()
+        if await asyncio.to_thread(path.exists):
+            raise Refusal(
+                f"密钥文件 {path} 还在，没有改动；要更换密钥请运行 sanhui secrets rotate。\n"
+                f"  The key file {path} is there and was left alone; sanhui secrets rotate changes the key."
+            )
+        keys = await asyncio.to_thread(SecretKeys.load_or_create, path)
+        async with database.transaction() as repos:
+            _, lost = _opened(await repos.cameras.places(), SecretBox(keys))
+            await repos.audit.add(_entry("secrets.new-key", len(lost)))
+    return lost
+
+
+@secrets.command()
+@config_option
+def rotate(config: Path | None) -> None:
+    """Make a new key and encrypt all passwords with it. Stop the service first, or restart it right after.
+
+    The old key stays in the file, below the new one: it opens backups of the database from before. Stream passwords of
+    decoders are other ones from the next start on.
+    """
+    settings = read_settings(config)
+    quiet_log()
+    count, lost = run(lambda: _rotate(settings), settings)
+    console.print(f"[green]✓[/] {settings.key_file}  {count} 个密码已重新加密 · passwords encrypted anew")
+    if lost:
+        _tell(lost, "这些摄像机的密码没有密钥能读，请重新填写 · no key opens these, enter them again")
+
+
+async def _rotate(settings: Settings) -> tuple[int, list[CameraPlace]]:
+    path = settings.key_file
+    async with opened_database(settings) as database:
+        await database.check()
+        keys = await asyncio.to_thread(read_keys, path)
+        if keys is None:
+            raise Refusal(f"没有密钥文件 {path} · there is no key file {path}")
+        # The new key is on disk before anything is sealed with it, beside the one that opens what is not yet.
+        rotated = keys.rotated()
+        await asyncio.to_thread(lambda: rotated.save(path, replace=True))
+        box = SecretBox(rotated)
+        async with database.transaction() as repos:
+            texts, lost = _opened(await repos.cameras.places(), box)
+            count = sum([await _reseal(repos, place, text, box) for place, text in texts])
+            await repos.audit.add(_entry("secrets.rotate", count))
+    return count, lost
+
+
+async def _reseal(repos: Repositories, place: CameraPlace, text: str, box: SecretBox) -> bool:
+    camera = place.camera
+    return await repos.cameras.reseal(camera.id, camera.password_encrypted, box.seal(text, camera.id))
+
+
+def _opened(places: tuple[CameraPlace, ...], box: SecretBox) -> tuple[list[tuple[CameraPlace, str]], list[CameraPlace]]:
+    """Cameras with their passwords, and those whose password no key opens."""
+    texts: list[tuple[CameraPlace, str]] = []
+    lost: list[CameraPlace] = []
+    for place in places:
+        if not place.camera.password_encrypted:
+            continue
+        try:
+            texts.append((place, box.open(place.camera.password_encrypted, place.camera.id)))
+        except SecretError:
+            lost.append(place)
+    return texts, lost
+
+
+def _tell(places: list[CameraPlace], what: str) -> None:
+    console.print(f"[yellow]![/] {what}")
+    table = Table("组织 organization", "场所 site", "摄像机 camera")
+    for place in places:
+        table.add_row(place.organization.name, place.site.name, place.camera.name)
+    console.print(table)
+
+
+def _entry(action: str, count: int) -> AuditEntry:
+    return Audit(SystemClock()).entry(None, action, "secrets", "terminal", username="sanhui", detail={"count": count})
