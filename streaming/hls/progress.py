@@ -8,11 +8,15 @@ class Progress:
     """Used from one event loop. Whoever changes the state calls :meth:`advance`; others wait for a predicate on it."""
 
     def __init__(self) -> None:
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: dict[asyncio.Future[None], None] = {}
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiters)
 
     def advance(self) -> None:
         """The state has changed."""
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -25,8 +29,12 @@ class Progress:
             async with asyncio.timeout(timeout_s):
                 while not predicate():
                     waiter = asyncio.get_running_loop().create_future()
-                    self._waiters.append(waiter)
-                    await waiter
+                    self._waiters[waiter] = None
+                    try:
+                        await waiter
+                    finally:
+                        # Who gives up while nothing changes, a camera that is away for days, must leave nothing behind.
+                        self._waiters.pop(waiter, None)
         except TimeoutError:
             return False
         return True

@@ -234,9 +234,15 @@ class Rendition:
         return self.segments[index] if 0 <= index < len(self.segments) else None
 
     def has(self, msn: int, part: int | None) -> bool:
-        """Whether the playlist holds this segment (``part`` None: whole) or part, or something after it."""
+        """Whether the playlist holds this segment (``part`` None: whole) or part, or something after it. A part past
+        the last one of a whole segment counts as the first of the segment after it (RFC 8216bis, 6.2.5.2)."""
         if msn < self.next_msn:
-            return True
+            segment = self.find(msn)
+            if part is None or segment is None or not segment.parts or part < len(segment.parts):
+                return True
+            msn, part = msn + 1, 0
+            if msn < self.next_msn:
+                return True
         return part is not None and msn == self.next_msn and part < self.next_part
 
     def listed(self) -> list[WindowSegment]:

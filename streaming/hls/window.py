@@ -77,7 +77,8 @@ class LiveWindow:
         self._settings = settings
         self._executor = executor
         self._progress = Progress()
-        self._ended = False
+        # Closed, for whatever reason; over: the stream itself is.
+        self._ended = self._over = False
         self._asked_ns = clock.monotonic_ns()
         self._waiting = 0
         self._sound_asked_ns: int | None = None
@@ -133,6 +134,7 @@ class LiveWindow:
                     self._stop_idle_sound()
                     self._progress.advance()
             self._intake.end_segment()
+            self._over = True
         except Exception as error:  # noqa: BLE001 - whatever it was, the next request opens a new window
             self._failures.note("hls window", error, self._stream.id.camera)
         finally:
@@ -228,7 +230,10 @@ class LiveWindow:
         rendition = await self._playing(name)
         if (msn, part) in ((rendition.next_msn, rendition.next_part), (rendition.next_msn + 1, 0)):
             settings = self._settings
-            done = await self._wait(lambda: rendition.has(msn, part), 3.0 * settings.target_s)
+            # The segment may end without it.
+            done = await self._wait(
+                lambda: rendition.next_msn > msn or rendition.has(msn, part), 3.0 * settings.target_s
+            )
             if not done:
                 raise WindowTimeoutError("the part did not come in time")
         segment = rendition.find(msn)
@@ -264,13 +269,17 @@ class LiveWindow:
         self._asked_ns = self._clock.monotonic_ns()
 
     async def _wait(self, predicate: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait for ``predicate`` or the window's end; False if neither comes in time."""
+        """Wait for ``predicate`` or the stream's end; False if neither comes in time. Raises StreamAwayError where the
+        window alone is closed: who asks again gets another one, who was told of an end would not."""
         self._waiting += 1
         try:
-            return await self._progress.until(lambda: self._ended or predicate(), timeout_s)
+            came = await self._progress.until(lambda: self._ended or predicate(), timeout_s)
         finally:
             self._waiting -= 1
             self._asked()
+        if self._ended and not self._over:
+            raise StreamAwayError("the window is closed")
+        return came
 
     async def _opened_up(self) -> None:
         self._asked()
