@@ -44,6 +44,7 @@ from storage.objects import (
     decoded_metadata,
     encoded_metadata,
 )
+from storage.s3_connection import patient_pools
 
 T = TypeVar("T")
 
@@ -54,6 +55,7 @@ _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 3.0
 _CHECK_TIMEOUT_S = 6.0
 _MIN_PART = 5 * 1024 * 1024
+_INSUFFICIENT_STORAGE = 507
 _NOT_FOUND = {"NoSuchKey", "NoSuchObject", "NotFound"}
 _TRY_AGAIN = {
     "InternalError",
@@ -302,7 +304,7 @@ class S3Store:
             if code == "NoSuchBucket":
                 self._bucket_ready = False
         refused = status is not None and status < 500 and status not in (408, 429) and code not in _TRY_AGAIN
-        if refused or code == "XMinioStorageFull" or _bad_certificate(error):
+        if refused or status == _INSUFFICIENT_STORAGE or _bad_certificate(error):
             reason = code or (f"HTTP {status}" if status else "certificate")
             return StoreRefusedError("the store refuses", store=self.name, reason=reason)
         return StoreUnavailableError("the store does not answer", store=self.name)
@@ -323,6 +325,7 @@ def _make_client(settings: S3StoreSettings) -> tuple[urllib3.PoolManager, Minio]
         retries=urllib3.Retry(total=0, redirect=0),
         ssl_context=ssl.create_default_context(cafile=settings.ca_file) if secure else None,
     )
+    http.pool_classes_by_scheme = patient_pools(settings.read_timeout_s)
     client = Minio(
         address.netloc,
         access_key=settings.access_key,

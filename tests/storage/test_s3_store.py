@@ -1,7 +1,9 @@
 """What only S3 can do wrong: a server that is away, slow, lies, or refuses."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -170,6 +172,46 @@ async def test_a_server_that_is_not_s3(status: str, error: type[Exception] | Non
         async with open_store(replace(impatient(endpoint), create_bucket=True)) as store:
             with pytest.raises(error or IntegrityError):
                 await store.put(KEY, b"thirteen bytes")
+
+
+async def test_a_line_that_is_thin_costs_time_and_no_object() -> None:
+    """All of it takes longer than a server may take to be connected; no part of it takes longer than it may."""
+    data = os.urandom(24 * 1024 * 1024)
+    taken: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError), contextlib.closing(writer):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"PUT"):
+                    taken.append(0)
+                    while taken[-1] < len(data):
+                        taken[-1] += len(await reader.readexactly(1024 * 1024))
+                        await asyncio.sleep(0.05)
+                digest = base64.b64encode(hashlib.sha256(data).digest())
+                length = b"0" if head.startswith(b"PUT") else str(len(data)).encode()
+                writer.write(
+                    b'HTTP/1.1 200 OK\r\nETag: "0"\r\nx-amz-checksum-sha256: %b\r\nContent-Length: %b\r\n\r\n'
+                    % (digest, length)
+                )
+                await writer.drain()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1024 * 1024)
+    async with server:
+        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        settings = replace(impatient(endpoint), connect_timeout_s=0.3, read_timeout_s=30.0, attempts=1)
+        async with open_store(settings) as store:
+            assert (await store.put(KEY, data)).size == len(data)
+        server.close()
+    assert taken == [len(data)]
+
+
+async def test_a_server_without_room_says_so_in_whatever_words() -> None:
+    refusal = b"HTTP/1.1 507 Insufficient Storage\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n"
+    async with scripted(lambda _head, w: w.write(refusal)) as endpoint, open_store(impatient(endpoint)) as store:
+        with pytest.raises(StoreRefusedError) as caught:
+            await store.put(KEY, b"x")
+        assert caught.value.params["reason"] == "HTTP 507"
 
 
 async def test_attempts_are_counted_and_end() -> None:
