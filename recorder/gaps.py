@@ -249,7 +249,7 @@ class Ledger:
                 entry = self._story[0]
                 try:
                     async with self._database.transaction() as repos:
-                        await repos.story.add(entry)
+                        await repos.story.add_once(entry)
                 except (ConflictError, RecordNotFoundError) as error:
                     # Its meeting is gone, most likely; keeping it would hold up all others.
                     _log.warning("story line %s is not kept: %s", entry.kind, error.code)

@@ -117,6 +117,8 @@ async def begin(database: Database, meeting_id: str, utc_ns: int, by: str, *, la
             raise MeetingStateError(
                 f"a meeting that is {meeting.state} cannot be started", meeting=meeting_id, state=meeting.state.value
             )
+        # From here on nobody changes its plan; until here somebody may have, and have refused to be recorded.
+        place = await repos.meetings.place(meeting_id)
         await repos.story.add(
             StoryEntry(meeting_id=meeting_id, at_utc_ns=utc_ns, kind="meeting-started", params={"by": by})
         )
@@ -134,7 +136,7 @@ async def begin(database: Database, meeting_id: str, utc_ns: int, by: str, *, la
             recording = _new_recording(place, start)
             await repos.recordings.add(recording)
         else:
-            reason = "refused" if not meeting.record else "camera-off"
+            reason = "refused" if not place.meeting.record else "camera-off"
             await repos.story.add(
                 StoryEntry(meeting_id=meeting_id, at_utc_ns=utc_ns, kind="not-recorded", params={"reason": reason})
             )

@@ -7,7 +7,7 @@ from media.unit import NS_PER_S
 from recorder.meetings import datetime_of, ends_at, utc_ns_of
 from recorder.state import RecorderSettings
 from storage.database import Database
-from storage.records import Meeting, RecordingKind, RecordingState, RunningMeeting, UnfinishedRecording
+from storage.records import Meeting, MeetingState, RecordingKind, RecordingState, RunningMeeting, UnfinishedRecording
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,11 @@ def compare(
     running = {meeting.id for meeting in rows.running}
     # Without a planned end a meeting cannot be overdue by plan; yet nobody expects last week's to begin now.
     oldest = utc_ns - int(settings.longest_s * NS_PER_S)
-    stale = tuple(meeting for meeting in rows.due if utc_ns_of(meeting.planned_start) < oldest)
+    stale = tuple(
+        meeting
+        for meeting in rows.due
+        if meeting.state is MeetingState.PLANNED and utc_ns_of(meeting.planned_start) < oldest
+    )
     due = tuple(meeting for meeting in rows.due if utc_ns_of(meeting.planned_start) >= oldest)
     finish = tuple(
         recording.id

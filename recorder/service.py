@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from media.clock import Clock
 from media.stream import LiveStream
@@ -32,6 +33,7 @@ from storage.objects import ObjectStore
 from storage.records import MeetingPlace
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _LAST_WORDS_S = 3.0
 
@@ -164,7 +166,8 @@ class RecorderService:
         Raises MeetingStateError unless the meeting is running, RecordNotFoundError, DatabaseError.
         """
         async with self._deciding:
-            completions = await self._end(meeting_id, self._clock.utc_ns(), by or meetings.BY_PLAN)
+            now = self._clock.utc_ns()
+            completions = await self._close(meeting_id, await self._end(meeting_id, now, by or meetings.BY_PLAN), now)
         if completions:
             await asyncio.wait(completions, timeout=self._settings.end_wait_s)
 
@@ -201,17 +204,42 @@ class RecorderService:
             for recording_id in todo.stop:
                 await self._recordings.stop(recording_id)
             for meeting in todo.miss:
-                await _apart(meetings.miss(self._database, meeting, now))
+                await self._apart(meetings.miss(self._database, meeting, now))
                 self._tell(meeting.id)
-            for meeting_id, end in todo.end:
-                await _apart(self._end(meeting_id, end, meetings.BY_PLAN))
-            for meeting in todo.start:
-                await _apart(self._start(meeting.id, meetings.BY_PLAN))
-            for meeting_id, known in todo.record:
-                await _apart(self._record(meeting_id, known, now))
-            for recording_id in todo.finish:
-                await _apart(self._finish_over(recording_id))
+            # Side by side: a county's meetings end in the same minute, others begin in it, and each recording takes its
+            # time to have its last part on disk.
+            closing: list[asyncio.Task[object]] = []
+            try:
+                for meeting_id, end in todo.end:
+                    ended = await self._apart(self._end(meeting_id, end, meetings.BY_PLAN))
+                    if ended is not None:
+                        closing.append(asyncio.create_task(self._apart(self._close(meeting_id, ended, end))))
+                for meeting in todo.start:
+                    await self._apart(self._start(meeting.id, meetings.BY_PLAN))
+                for meeting_id, known in todo.record:
+                    await self._apart(self._record(meeting_id, known, now))
+                for recording_id in todo.finish:
+                    await self._apart(self._finish_over(recording_id))
+            finally:
+                closed = await asyncio.gather(*closing, return_exceptions=True)
+            for error in closed:
+                if isinstance(error, BaseException):
+                    raise error
         return todo
+
+    async def _apart(self, step: Awaitable[T]) -> T | None:
+        """One meeting's step of a reconciliation: what is wrong with it alone does not hold up the others. Raises
+        StorageError if it concerns all."""
+        try:
+            return await step
+        except (MeetingStateError, ConflictError, RecordNotFoundError) as error:
+            # Somebody else moved the meeting between our look and our step; the next look sees it.
+            _log.info("a meeting changed meanwhile: %s", error)
+        except Exception as error:
+            if isinstance(error, StorageError) and error.retryable:
+                raise
+            self._failures.note("reconciliation", error)
+        return None
 
     def live_state(self, meeting_id: str) -> LiveState | None:
         """What a running meeting's page shows; None if it is not being recorded here."""
@@ -270,10 +298,15 @@ class RecorderService:
             self._ledger.tell(place.meeting.id, self._clock.utc_ns(), "recording-resumed", {"camera": row.camera_id})
         self._recordings.launch(place, row, point)
 
-    async def _end(self, meeting_id: str, utc_ns: int, by: str) -> list[asyncio.Future[None]]:
-        # The row first: if the database refuses, the meeting goes on as if nothing had been asked.
+    async def _end(self, meeting_id: str, utc_ns: int, by: str) -> tuple[records.Recording, ...]:
+        """The row first: if the database refuses, the meeting goes on as if nothing had been asked. Its recordings."""
         rows = await meetings.finish(self._database, meeting_id, utc_ns, by)
         self._tell(meeting_id)
+        return rows
+
+    async def _close(
+        self, meeting_id: str, rows: Sequence[records.Recording], utc_ns: int
+    ) -> list[asyncio.Future[None]]:
         await self._last_words(meeting_id)
         return [await self._finish(row, utc_ns) for row in rows]
 
@@ -333,12 +366,3 @@ class RecorderService:
                 await self._uploader.drained()
         except TimeoutError:
             _log.warning("%d objects stay in the spool for the next start", self._uploader.queued)
-
-
-async def _apart(step: Awaitable[object]) -> None:
-    """One meeting's step of a reconciliation: what is wrong with it alone does not hold up the others."""
-    try:
-        await step
-    except (MeetingStateError, ConflictError, RecordNotFoundError) as error:
-        # Somebody else moved the meeting between our look and our step; the next look sees it.
-        _log.info("a meeting changed meanwhile: %s", error)

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TypeVar
@@ -282,7 +282,7 @@ class Uploader:
                 if self._periods.get(header.recording) != header.period:
                     await repos.recordings.add_period(period)
                 await repos.objects.add(row)
-            for gap in spool.gaps:
+            for gap in _latest(spool.gaps):
                 await repos.gaps.save(gap)
         if row is not None:
             self._periods[header.recording] = header.period
@@ -371,6 +371,12 @@ def _assembled(spool: SpoolFile) -> tuple[SpoolFile, Assembled]:
             raise
         # Gaps that are known already have their rows, and are found again by their times.
         return found, assemble(found)
+
+
+def _latest(gaps: Sequence[GapRecord]) -> Iterable[GapRecord]:
+    """Each gap as it was last known, without its row's id: a database that was brought back from a backup has other
+    rows under the ids of today."""
+    return {(gap.cause, gap.start_utc_ns): replace(gap, id=0) for gap in gaps}.values()
 
 
 def trouble_of(error: StorageError | OSError) -> str:

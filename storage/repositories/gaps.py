@@ -32,6 +32,10 @@ class GapRepository(Repository):
         A closed row never gets shorter: it may be several gaps in one, of which the writer knows only its own.
         """
         if not gap.id:
+            # One look after the other: two that write the same gap at once, a recording's book and its upload, would
+            # both find none. (SQLite has one writer anyway.)
+            owner = select(RecordingRow.id).where(RecordingRow.id == gap.recording_id)
+            await self._execute(owner.with_for_update(key_share=True))
             alike = GapRow.cause == gap.cause
             query = select(GapRow).where(
                 GapRow.recording_id == gap.recording_id,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, and_, delete, func, insert, or_, select, update
@@ -21,6 +21,8 @@ from storage.records import (
 )
 from storage.repositories.base import Repository, record_of, subtree, values_of
 
+_LONGEST = timedelta(days=1)
+"""No meeting is looked for longer after it should have begun, once it is called missed."""
 _RUNNING_NOW = (
     select(
         MeetingRow.id,
@@ -61,10 +63,11 @@ class MeetingRepository(Repository):
         """Raises ``RecordNotFoundError``."""
         return await self._one(Meeting, select(MeetingRow).where(MeetingRow.id == meeting_id), meeting_id)
 
-    async def update(self, meeting: Meeting) -> None:
-        """Write what a person plans; state and times held are written by :meth:`start` and its like only."""
+    async def replan(self, meeting: Meeting) -> bool:
+        """Write what a person plans; state and times held are written by :meth:`start` and its like only. False if it
+        is not planned any more: what it began as is what is recorded."""
         values = values_of(meeting, without=("id", "created_at", "created_by", *_HELD))
-        await self._changed_one(update(MeetingRow).where(MeetingRow.id == meeting.id).values(values), meeting.id)
+        return await self._move(meeting.id, (MeetingState.PLANNED,), **values)
 
     async def delete(self, meeting_id: str) -> None:
         """Raises ``ConflictError`` if it has recordings."""
@@ -139,12 +142,18 @@ class MeetingRepository(Repository):
         return tuple(RunningMeeting(*row) for row in await self._execute(_RUNNING_NOW))
 
     async def due(self, now: datetime) -> tuple[Meeting, ...]:
-        """Planned meetings whose time has come and not yet passed."""
-        query = select(MeetingRow).where(
+        """Planned meetings whose time has come and not yet passed. One that is called missed though it has not passed
+        is planned all the same: the machine's clock was ahead for a while."""
+        missed = and_(
+            MeetingRow.state == MeetingState.MISSED,
+            MeetingRow.planned_end > now,
+            MeetingRow.planned_start > now - _LONGEST,
+        )
+        planned = and_(
             MeetingRow.state == MeetingState.PLANNED,
-            MeetingRow.planned_start <= now,
             or_(MeetingRow.planned_end.is_(None), MeetingRow.planned_end > now),
         )
+        query = select(MeetingRow).where(MeetingRow.planned_start <= now, or_(planned, missed))
         return await self._all(Meeting, query.order_by(MeetingRow.planned_start, MeetingRow.id))
 
     async def overdue(self, now: datetime) -> tuple[Meeting, ...]:
@@ -219,6 +228,12 @@ class StoryRepository(Repository):
         """The entry with its id."""
         statement = insert(StoryRow).values(values_of(entry, without=("id",))).returning(StoryRow.id)
         return replace(entry, id=(await self._execute(statement)).scalar_one())
+
+    async def add_once(self, entry: StoryEntry) -> None:
+        """The same, for who may have written it already and not have heard that it is committed."""
+        same = [getattr(StoryRow, name) == value for name, value in values_of(entry, without=("id",)).items()]
+        if (await self._execute(select(StoryRow.id).where(*same).limit(1))).first() is None:
+            await self.add(entry)
 
     async def of_meeting(self, meeting_id: str) -> tuple[StoryEntry, ...]:
         """All entries in order of time."""

@@ -194,6 +194,23 @@ async def test_while_the_database_is_away_gaps_and_story_wait(tmp_path: Path) ->
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_story_line_whose_commit_is_not_heard_of_is_told_once(tmp_path: Path) -> None:
+    def unheard(name: str, count: int) -> None:
+        if name == "after commit" and count == 2:
+            raise DatabaseUnavailableError("the answer is lost")
+
+    async with house(tmp_path) as home:
+        meeting = await home.plan()
+        database = FaultyDatabase(home.database, Faults(strike=unheard))
+        ledger = Ledger(database, RecorderMetrics(), Told(FakeClock()), merge_gaps_s=2, retry_s=0.01)
+        ledger.tell(meeting, START_NS, "media-lost", {"camera": "cam", "cause": "silent"})
+        ledger.tell(meeting, START_NS, "media-back", {"camera": "cam", "missing_ns": 5})
+        with pytest.raises(DatabaseUnavailableError):
+            await ledger.save()
+        await ledger.save()
+        assert await home.story(meeting) == ["media-lost", "media-back"]
+
+
 async def test_a_database_that_comes_and_goes_is_one_line_of_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -120,14 +120,38 @@ async def test_a_meeting_starts_once_and_ends_once(database: Database, county: S
     assert found.ended_by == "wang"
 
 
-async def test_a_changed_plan_leaves_what_was_held_alone(database: Database, county: SampleCounty) -> None:
+async def test_a_plan_is_changed_until_the_meeting_begins(database: Database, county: SampleCounty) -> None:
     meeting = county.meeting()
     async with database.transaction() as repos:
         await repos.meetings.add(meeting)
-        await repos.meetings.start(meeting.id, NOON_NS, "plan")
-        await repos.meetings.update(replace(meeting, title="改了名", state=MeetingState.CANCELLED))
+        assert await repos.meetings.replan(replace(meeting, title="改了名", state=MeetingState.CANCELLED))
         found = await repos.meetings.get(meeting.id)
-    assert (found.title, found.state, found.started_utc_ns) == ("改了名", MeetingState.RUNNING, NOON_NS)
+        assert (found.title, found.state) == ("改了名", MeetingState.PLANNED)
+        await repos.meetings.start(meeting.id, NOON_NS, "plan")
+        assert not await repos.meetings.replan(replace(meeting, title="太晚了", record=False))
+        assert not await repos.meetings.replan(county.meeting())
+        found = await repos.meetings.get(meeting.id)
+    assert (found.title, found.record, found.started_utc_ns) == ("改了名", True, NOON_NS)
+
+
+async def test_a_meeting_called_missed_before_its_time_is_due_all_the_same(
+    database: Database, county: SampleCounty
+) -> None:
+    """A machine whose hardware clock shows local time is hours ahead until NTP has set it."""
+    soon, over, endless = (
+        county.meeting(0, planned_end=NOON + HOUR),
+        county.meeting(1, planned_end=NOON),
+        county.meeting(2),
+    )
+    last_week = county.meeting(0, planned_start=NOON - 7 * 24 * HOUR, planned_end=NOON + HOUR)
+    async with database.transaction() as repos:
+        for meeting in (soon, over, endless, last_week):
+            await repos.meetings.add(meeting)
+            assert await repos.meetings.miss(meeting.id)
+        assert await repos.meetings.due(NOON - HOUR) == ()
+        (found,) = await repos.meetings.due(NOON + HOUR / 2)
+        assert await repos.meetings.due(NOON + HOUR) == ()
+    assert found.id == soon.id
 
 
 async def test_a_meeting_with_recordings_stays(database: Database, county: SampleCounty) -> None:

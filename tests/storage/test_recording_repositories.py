@@ -1,5 +1,6 @@
 """Recordings, periods, objects, gaps: on SQLite and PostgreSQL."""
 
+import asyncio
 import json
 import struct
 import zlib
@@ -251,3 +252,21 @@ async def test_the_segment_index_is_compact_and_readable_without_sanhui(
     assert [sequence, start, duration, discontinuity] == [first.sequence, first.start_utc_ns, first.duration_ns, 1]
     assert hashes[:96].hex() == first.chain + "".join(part.sha256 for part in first.ranges)
     assert ranges == [[1, 1000, 900_000, 0, 360_000, 100], [2, 901_000, 32_000, 0, 32_000, 100]]
+
+
+async def test_a_gap_that_two_write_at_the_same_moment_is_one_row(database: Database, running: Recording) -> None:
+    """As a recording's book and its upload do, once a database is back."""
+    lost = gap(running, 5, 9)
+
+    async def save() -> None:
+        async with database.transaction() as repos:
+            await repos.gaps.save(lost)
+
+    async with database.transaction() as repos:
+        await repos.gaps.save(lost)
+        second = asyncio.create_task(save())
+        # Time enough for it, if nothing holds it up.
+        await asyncio.wait({second}, timeout=0.5)
+    await second
+    async with database.read() as repos:
+        assert len(await repos.gaps.of_recording(running.id)) == 1

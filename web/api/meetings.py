@@ -113,10 +113,9 @@ async def update_meeting(call: Call, meeting_id: str, body: MeetingInput) -> Mee
         raise StateConflictError(what="meeting")
     changed = _planned(call, body, place.meeting)
     async with call.services.database.transaction() as repos:
-        if (await repos.meetings.get(meeting_id)).state is not MeetingState.PLANNED:
+        if not await repos.meetings.replan(changed):
             # It has begun meanwhile.
             raise StateConflictError(what="meeting")
-        await repos.meetings.update(changed)
         await repos.story.add(_told(call, meeting_id, "meeting-changed"))
         await repos.audit.add(call.entry("meeting.update", f"meeting/{meeting_id}", name=changed.title))
     call.request.app[BOARD].meeting_changed(meeting_id)
