@@ -10,7 +10,7 @@ from pathlib import Path
 
 from media.clock import Clock
 from media.unit import NS_PER_S
-from storage.directory_store import free_bytes
+from storage.files import free_bytes
 
 _STEP_NS = 2 * NS_PER_S
 _LOOK_S = 2.0

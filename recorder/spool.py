@@ -34,7 +34,7 @@ from recorder.spool_writer import (
     SyncOp,
 )
 from recorder.state import SpoolSettings
-from storage.directory_store import make_folders
+from storage.files import make_folders
 from storage.records import GapRecord
 
 _log = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ _log = logging.getLogger(__name__)
 _MAY_BE_TORN: Final = 64 * 1024
 """A file with nothing whole in it and no more than this behind it was cut off while it was begun; more is kept."""
 _STILL_FULL: Final = 0.9
+_LOST_AND_FOUND: Final = "lost+found"
+"""What a disk of its own has at its top."""
 _SEGMENT_BYTES: Final = 1024
 """What the frames at a segment's start and end take, or somewhat less."""
 _OVERHEAD: Final = FRAME.size + CHUNK.size + PLACE.size
@@ -280,7 +282,7 @@ def _locked(directory: Path) -> int:
 def _recover_all(directory: Path) -> list[SpoolFile]:
     found = []
     for folder in sorted(directory.iterdir()):
-        if not folder.is_dir() or folder.name == DAMAGED:
+        if not folder.is_dir() or folder.name in (DAMAGED, _LOST_AND_FOUND):
             continue
         for path in sorted(folder.glob("*.spool")):
             try:

@@ -10,6 +10,7 @@ from typing import Final
 
 from recorder.spool_format import SegmentBuilder, SpooledSegment, SpoolHeader, media_path
 from recorder.spool_object import rebuilt_path
+from storage.files import make_folders, sync_directory
 from storage.records import GapRecord
 
 DAMAGED: Final = "damaged"
@@ -215,15 +216,6 @@ def _write_all(fd: int, buffers: list[bytes]) -> None:
                 vectors[0] = memoryview(vectors[0])[done:]
 
 
-def sync_directory(directory: Path) -> None:
-    """Make the names in it last. Blocks. Raises OSError."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def spool_size(path: Path) -> int:
     """Bytes of a journal and its media. Blocks. Raises OSError."""
     return sum([item.stat().st_size for item in (path, media_path(path)) if item.exists()])
@@ -243,7 +235,7 @@ def set_aside_file(path: Path, directory: Path) -> None:
     """Move it below ``damaged``, for a person to look at; media that a store has as its own stays there alone. Blocks.
     Raises OSError."""
     target = directory / DAMAGED / path.parent.name
-    target.mkdir(parents=True, exist_ok=True)
+    make_folders(target, FOLDER_MODE)
     rebuilt_path(path).unlink(missing_ok=True)
     aside = _free_name(target / path.name, of_media=not path.exists())
     for item, place in ((path, aside), (media_path(path), media_path(aside))):

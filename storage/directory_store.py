@@ -1,9 +1,10 @@
 """Objects as files: the embedded default, and what a county without servers keeps its archive in.
 
 An object ``a/b.mp4`` is the file ``a/b.mp4``, playable as it lies there. Its facts are beside it in ``a/.b.mp4.json``.
-Both are written to ``.tmp`` first, fsynced, then renamed into place, facts before data: a file that is there is whole
-and has its facts. Directories are fsynced after each rename, so that the name survives a power cut too. What lies in a
-file of its own on the same disk is not copied: the object is a link to it.
+Both are written to ``.tmp`` first, fsynced, then renamed into place, facts before data; where an object is replaced the
+old facts go first and the new ones come last. So a file that is there is whole, and its facts are its own, or none.
+Directories are fsynced after each rename, so that the name survives a power cut too. What lies in a file of its own on
+the same disk is not copied: the object is a link to it.
 
 ``.sanhui-store``, the marker, is made with the folder and has an id of its own. Where it is missing, or another's, the
 disk is not mounted or is another one: nothing is read or written there.
@@ -17,7 +18,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +35,7 @@ from storage.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
+from storage.files import make_folders, sync_directory, write_synced
 from storage.objects import (
     CHUNK_BYTES,
     DirectoryStoreSettings,
@@ -110,7 +111,7 @@ class DirectoryStore:
 
         def look() -> StoredObject:
             found = _head(key, path)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
             return found
 
         return await self._run(look, key)
@@ -171,7 +172,7 @@ class DirectoryStore:
             self._require_marker()
             path = self._temporary()
             try:
-                _write_synced(path, b"sanhui")
+                write_synced(path, b"sanhui")
             finally:
                 path.unlink(missing_ok=True)
 
@@ -243,9 +244,9 @@ class DirectoryStore:
 
     def _write_marker(self) -> None:
         new = self._temporary()
-        _write_synced(new, _MARKER_TEXT.format(id=self._id).encode())
+        write_synced(new, _MARKER_TEXT.format(id=self._id).encode())
         os.replace(new, self._root / _MARKER)
-        _sync_directory(self._root)
+        sync_directory(self._root)
 
     def _temporary(self) -> Path:
         folder = self._root / _TEMPORARY
@@ -271,14 +272,19 @@ class DirectoryStore:
                     found = _hash_of(file)
                 if found != sha256:
                     raise IntegrityError("the directory holds other bytes", key=key, expected=sha256, found=found)
-            _write_synced(new_facts, json.dumps(facts, ensure_ascii=False, indent=1).encode())
+            write_synced(new_facts, json.dumps(facts, ensure_ascii=False, indent=1).encode())
             make_folders(path.parent)
-            os.replace(new_facts, _facts_path(path))
-            os.replace(new_data, path)
+            renames = [(new_facts, _facts_path(path)), (new_data, path)]
+            if path.exists():
+                # Whatever cuts this off: the new facts must not speak for what is still there.
+                _facts_path(path).unlink(missing_ok=True)
+                renames.reverse()
+            for new, name in renames:
+                os.replace(new, name)
         finally:
             new_data.unlink(missing_ok=True)
             new_facts.unlink(missing_ok=True)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
         return StoredObject(key=key, size=body.size, sha256=sha256, content_type=content_type, metadata=metadata)
 
     def _delete(self, path: Path) -> None:
@@ -288,7 +294,7 @@ class DirectoryStore:
             _facts_path(path).unlink(missing_ok=True)
         folder = path.parent
         if folder.is_dir():
-            _sync_directory(folder)
+            sync_directory(folder)
         while folder != self._root:
             try:
                 folder.rmdir()
@@ -317,20 +323,6 @@ class DirectoryStore:
                     yield StoredObject(key=key, size=entry.stat().st_size, sha256="")
 
 
-def make_folders(folder: Path) -> None:
-    """Make ``folder`` and those above it, so that their names survive a power cut. Blocks. Raises OSError."""
-    if folder.is_dir():
-        return
-    make_folders(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync_directory(folder.parent)
-
-
-def free_bytes(path: Path) -> int:
-    """Bytes that are free on the disk of ``path``."""
-    return shutil.disk_usage(path).free
-
-
 def _facts_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.json")
 
@@ -352,13 +344,6 @@ def _head(key: str, path: Path) -> StoredObject:
     except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError):
         # Put there by hand, or its facts were damaged: the bytes still count, and a check will hash them.
         return StoredObject(key=key, size=size, sha256="")
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _link_synced(path: Path, source: Path, size: int) -> bool:
@@ -392,11 +377,3 @@ def _hash_of(file: RawIOBase) -> str:
     while count := file.readinto(view):
         digest.update(view[:count])
     return digest.hexdigest()
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from storage.errors import SecretError, SecretKeyError
+from storage.files import sync_directory
 
 _VERSION = "v1"
 _NONCE_BYTES = 12
@@ -97,7 +98,8 @@ class SecretKeys:
             raise SecretKeyError("this is not a key file", path=str(path)) from None
 
     def save(self, path: Path, *, replace: bool = False) -> None:
-        """Write the key file, mode 0600, whole or not at all. Raises ``FileExistsError`` unless ``replace``."""
+        """Write the key file, mode 0600, whole or not at all. Raises ``FileExistsError`` unless ``replace``. Once this
+        returns, a power cut does not bring the file of before back."""
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -109,6 +111,8 @@ class SecretKeys:
                 os.replace(temporary, path)
             else:
                 os.link(temporary, path)
+            # Passwords that only this key opens are about to be committed.
+            sync_directory(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy import Enum, create_engine, pool, text
+from sqlalchemy import Connection, Enum, create_engine, event, pool, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.types import TypeDecorator
 
 from storage.models import Base
@@ -22,18 +23,34 @@ def render_item(kind: str, item: Any, _context: AutogenContext) -> str | Literal
     return False
 
 
+def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
+    # The driver begins no transaction before tables are changed: cut off there, they would be half of this revision
+    # and half of the next for good. So transactions are begun by hand below.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    try:
+        # Kept in the file. Done here, when nobody else writes: a switch does not wait for a lock, it fails.
+        cursor.execute("PRAGMA journal_mode=WAL")
+    finally:
+        cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
 def run() -> None:
-    """Open the database and run what was asked for in one transaction."""
+    """Open the database and run what was asked for in one transaction: all of it, or nothing."""
     url = context.config.attributes["url"]
     engine = create_engine(url, poolclass=pool.NullPool, connect_args=patience(url))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
     with engine.connect() as connection:
-        if connection.dialect.name == "sqlite":
-            # Kept in the file. Done here, when nobody else writes: a switch does not wait for a lock, it fails.
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            connection.rollback()
         context.configure(
             connection=connection,
             target_metadata=Base.metadata,
+            transactional_ddl=True,
             render_as_batch=connection.dialect.name == "sqlite",
             compare_type=True,
             render_item=render_item,

@@ -296,8 +296,19 @@ async def test_damaged_file_is_set_aside(tmp_path: Path) -> None:
         await spool.set_aside(result)
         assert (tmp_path / DAMAGED / "rec1" / "000001.spool").exists()
         assert (tmp_path / DAMAGED / "rec1" / "000001.mp4").exists()
+        assert (tmp_path / DAMAGED).stat().st_mode & 0o777 == 0o700, "as the folder that it came from"
         assert spool.bytes == 0
         assert await spool.recover() == []
+
+
+async def test_what_a_disk_of_its_own_has_at_its_top_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "lost+found").mkdir(mode=0o700)
+    async with Spool(tmp_path, SpoolSettings()) as spool:
+        assert await spool.recover() == []
+    assert (tmp_path / "lost+found").is_dir()
+    assert caplog.records == []
 
 
 async def test_a_number_that_is_still_taken_gets_a_name_beside_it(tmp_path: Path) -> None:

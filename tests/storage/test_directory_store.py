@@ -101,6 +101,34 @@ async def test_the_facts_of_what_was_to_replace_an_object_do_not_speak_for_it(tm
         assert (await store.head(KEY)).sha256 == ""
 
 
+@pytest.mark.parametrize("renames", [0, 1])
+async def test_replacing_that_is_cut_off_leaves_nothing_that_says_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    """A manifest that says another minute is as long as the one it replaces."""
+    before, after = b"ends at 09:59", b"ends at 10:01"
+    real, done = os.replace, 0
+
+    def replace(source: Path, target: Path) -> None:
+        nonlocal done
+        if done == renames:
+            raise OSError(errno.EIO, "Input/output error")
+        done += 1
+        real(source, target)
+
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path)) as store:
+        await store.put(KEY, before)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", replace)
+            with pytest.raises(StoreUnavailableError):
+                await store.put(KEY, after)
+        found = await store.head(KEY)
+        assert found.sha256 in ("", hashlib.sha256(await store.get(KEY)).hexdigest())
+        await store.put(KEY, after)
+        assert (await store.head(KEY)).sha256 == hashlib.sha256(after).hexdigest()
+        assert await store.get(KEY) == after
+
+
 async def test_what_is_found_lasts_though_its_put_was_killed_before_it_could_see_to_that(tmp_path: Path) -> None:
     disk = WatchedDisk(tmp_path)
     async with DirectoryStore(DirectoryStoreSettings(tmp_path)) as store:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy import text as sa_text
 
 from storage import migrate
@@ -104,6 +104,37 @@ async def test_an_index_of_before_is_read_and_counted(empty_url: str) -> None:
     assert item.segments[0].chain == item.segments[0].ranges[0].sha256 == digest.hex()
     assert (item.segments[0].sequence, item.segments[0].ranges[0].size) == (7, 900)
     assert (totals.objects, totals.bytes, totals.first_utc_ns) == (1, 5000, NOON_NS)
+
+
+class CutOffError(BaseException):
+    """The process is gone."""
+
+
+def test_an_upgrade_that_is_cut_off_is_none_and_the_next_one_is_whole(tmp_path: Path) -> None:
+    """At each of its statements in turn: the next start must not meet half of a revision."""
+    url = f"sqlite:///{tmp_path}/sanhui.db"
+    statements = 0
+
+    def strike(_connection: Any, _cursor: Any, _statement: str, *_: Any) -> None:
+        nonlocal statements
+        statements += 1
+        if statements == cut_at:
+            raise CutOffError
+
+    cut_at, found = 0, set()
+    event.listen(Engine, "before_cursor_execute", strike)
+    try:
+        while statements >= cut_at:
+            cut_at, statements = cut_at + 7, 0
+            with contextlib.suppress(CutOffError):
+                migrate.upgrade(url)
+            if statements >= cut_at:
+                found.add(migrate.current_revision(url))
+    finally:
+        event.remove(Engine, "before_cursor_execute", strike)
+    assert found == {None}
+    assert cut_at > 50
+    migrate.check_models(url)
 
 
 def test_no_file_in_the_working_directory_matters(

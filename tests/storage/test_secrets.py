@@ -8,6 +8,7 @@ import pytest
 
 from storage.errors import SecretError
 from storage.secrets import SecretBox, SecretKeys
+from tests.support.faults_disk import WatchedDisk
 
 PASSWORD = "p@ss:w/o rd汉字%"
 
@@ -73,6 +74,16 @@ def test_the_key_file_is_its_owners_alone_and_is_made_once(tmp_path: Path) -> No
     assert SecretKeys.load(path) == rotated
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert os.listdir(path.parent) == ["secret.key"]
+
+
+def test_the_key_file_is_there_after_a_power_cut(tmp_path: Path) -> None:
+    disk = WatchedDisk(tmp_path)
+    with disk.watching():
+        SecretKeys.load_or_create(tmp_path / "secret.key")
+    made = [done.what for done in disk.log]
+    assert made.index("sync") < made.index("sync-folder"), "the key, then its name"
+    named = max(index for index, done in enumerate(disk.log) if done.what == "link")
+    assert named < made.index("sync-folder")
 
 
 def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
