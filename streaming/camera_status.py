@@ -67,7 +67,8 @@ class CameraStatus:
     """One stream of one camera. Times are Unix nanoseconds; rates are of the last few seconds; counters are since the
     supervisor took the camera over. ``clock_offset_ns`` is the camera's clock minus ours. ``tls_pin`` is the SHA-256 of
     the certificate that alone is taken. ``transport`` is the one in use, None where nothing comes by RTSP; ``advice``
-    is what should be changed of a camera that works all the same."""
+    is what should be changed of a camera that works all the same. ``picture_missing``: it has been online for a while,
+    and no picture comes; what comes is sound."""
 
     camera_id: str
     quality: Quality
@@ -87,6 +88,7 @@ class CameraStatus:
     tls_pin: str = ""
     transport: Transport | None = None
     advice: Advice | None = None
+    picture_missing: bool = False
 
 
 def state_after(error: StreamingError | MediaError) -> CameraState:

@@ -8,6 +8,7 @@ in between, while it is still being measured. A step that fails is the last one.
     gop-long            {gop_s, advised_s}     a viewer waits that long for the first picture
     smart-codec         {gop_s}                H.264+/H.265+ ("smart codec") stretches keyframes apart: turn it off
     no-picture          {}                     the camera sends sound alone
+    sound-only          {}                     the same, of one that is being recorded or watched
     h265-players        {}                     old set-top boxes and browsers do not play H.265
     fps-low             {fps, advised_fps}
     bitrate-high        {bitrate_mbps, advised_mbps}

@@ -18,9 +18,18 @@ PUSHED_URL = "whip:"
 class PushedFeed:
     """One publisher's packets on their way into the stream. Used from the event loop only."""
 
-    def __init__(self, session: "PushedSession", receiver: StreamReceiver) -> None:
+    def __init__(
+        self, session: "PushedSession", receiver: StreamReceiver, media: Sequence[MediaDescription | None]
+    ) -> None:
         self.receiver = receiver
+        self._media = tuple(media)
         self._session = session
+
+    @property
+    def pictures(self) -> int:
+        """Pictures put together so far."""
+        pairs = zip(self._media, self.receiver.counters, strict=True)
+        return sum(counters.units for item, counters in pairs if item and counters and item.kind == "video")
 
     def rtp(self, index: int, packet: bytes, arrival_ns: int) -> None:
         """Take an RTP packet of medium ``index``; ``arrival_ns`` in Unix nanoseconds."""
@@ -69,7 +78,7 @@ class PushedSession(StreamSession):
             after_utc_ns=min(self._publisher.newest_utc_ns, now_ns),
         )
         self._epoch += 1
-        self._feed = PushedFeed(self, receiver)
+        self._feed = PushedFeed(self, receiver, media)
         try:
             yield self._feed
         finally:
@@ -89,7 +98,4 @@ class PushedSession(StreamSession):
         return self._feed.receiver if self._feed is not None else None
 
     def _pictures(self) -> int:
-        receiver = self._receiver()
-        if receiver is None:
-            return 0
-        return sum(counters.units for counters in receiver.counters[:1] if counters is not None)
+        return self._feed.pictures if self._feed is not None else 0

@@ -23,6 +23,10 @@ ORIGIN_LEAD_NS = 3600 * NS_PER_S
 """The timeline's zero lies this long before the stream's first use: a camera may begin with pictures it took before
 it was asked, and decode times must not be negative (ISO/IEC 14496-12, 8.8.12)."""
 
+NO_PICTURE_NS = 8 * NS_PER_S
+"""A stream that brings sound and, for this long, no picture is one of sound alone. Not before: a camera may begin its
+sound at once, and its picture with the next keyframe."""
+
 _CAUSES: dict[type[Exception], GapCause] = {
     CameraSilentError: GapCause.SILENT,
     WallClockSteppedError: GapCause.CLOCK_JUMP,
@@ -71,6 +75,8 @@ class StreamSession(ABC):
         self._next_try_utc_ns: int | None = None
         self._before = _Totals()
         self._rates = _Rates()
+        self._pictures_seen = 0
+        self._pictured_ns = 0
 
     @abstractmethod
     async def run(self) -> None:
@@ -108,6 +114,8 @@ class StreamSession(ABC):
         totals = self._totals()
         keyframe = self.stream.last_keyframe
         online = self._state is CameraState.ONLINE
+        picture_missing = online and self._picture_missing(totals)
+        advice = Advice("sound-only") if picture_missing else self._advice()
         return CameraStatus(
             camera_id=self.source.camera_id,
             quality=self.source.quality,
@@ -126,13 +134,15 @@ class StreamSession(ABC):
             next_try_utc_ns=self._next_try_utc_ns,
             tls_pin=self.source.tls_pin,
             transport=self._transport() if online else None,
-            advice=self._advice() if online else None,
+            advice=advice if online else None,
+            picture_missing=picture_missing,
         )
 
     def sample(self) -> None:
         """Work out the rates since the last sample."""
         now_ns = self._clock.monotonic_ns()
         totals = self._totals()
+        self._picture_missing(totals)
         last = self._rates
         elapsed_s = (now_ns - last.at_ns) / NS_PER_S
         if last.at_ns and elapsed_s > 0:
@@ -141,6 +151,13 @@ class StreamSession(ABC):
             self._rates = _Rates(now_ns, totals, max(bitrate, 0), max(fps, 0.0))
         else:
             self._rates = _Rates(now_ns, totals)
+
+    def _picture_missing(self, totals: _Totals) -> bool:
+        """Whether pictures have not come for a while. Looked at often: it is how the last one's time is known."""
+        now_ns = self._clock.monotonic_ns()
+        if totals.pictures != self._pictures_seen:
+            self._pictures_seen, self._pictured_ns = totals.pictures, now_ns
+        return now_ns - self._pictured_ns >= NO_PICTURE_NS
 
     def _came(self, first: AccessUnit) -> None:
         if self._publisher.newest_utc_ns:
@@ -171,6 +188,7 @@ class StreamSession(ABC):
         if state is not self._state:
             self._state = state
             self._publisher.online = state is CameraState.ONLINE
+            self._pictured_ns = self._clock.monotonic_ns()
             self._since_utc_ns = self._clock.utc_ns()
         if changed:
             self._changed(self.status())

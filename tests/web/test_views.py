@@ -94,6 +94,18 @@ def test_a_room_without_sound_says_so() -> None:
     assert "no-sound" in [chip.kind for chip in shown.chips]
 
 
+def test_a_room_of_sound_alone_is_a_problem_of_its_meeting_and_a_mark_on_its_card() -> None:
+    dark = replace(status(), tracks=(SOUND,), picture_missing=True)
+    shown = card(Room(place(), dark, meeting(), live=live()), PICTURE, CHINESE, NOW_NS)
+    assert (shown.group, shown.recording) == ("problem", "recording")
+    assert shown.problem is not None
+    assert shown.problem.title == "只有声音、没有画面"
+    idle = card(Room(place(), dark), PICTURE, CHINESE, NOW_NS)
+    assert (idle.group, idle.problem) == ("idle", None)
+    for one in (shown, idle):
+        assert "no-picture" in [chip.kind for chip in one.chips]
+
+
 @pytest.mark.parametrize(
     ("room", "code"),
     [

@@ -32,6 +32,7 @@ class CameraFacts:
     state: CameraState
     since_utc_ns: int | None
     has_audio: bool | None
+    has_picture: bool | None
     problem: Problem | None
     unreadable: bool
 
@@ -81,6 +82,7 @@ def camera_facts(place: CameraPlace, status: CameraStatus | None, *, unreadable:
         state=state,
         since_utc_ns=status.since_utc_ns if status is not None else None,
         has_audio=any(isinstance(track, AudioTrack) for track in status.tracks) if online and status else None,
+        has_picture=not status.picture_missing if online and status else None,
         problem=status.problem if status is not None and place.camera.enabled else None,
         unreadable=unreadable,
     )
@@ -98,6 +100,7 @@ def camera_now(facts: CameraFacts, catalog: Catalog) -> CameraNow:
         state=facts.state,
         since=present.at_or_none(facts.since_utc_ns),
         has_audio=facts.has_audio,
+        has_picture=facts.has_picture,
         problem=problem,
     )
 
@@ -194,6 +197,7 @@ def room(facts: RoomFacts, catalog: Catalog, utc_ns: int, *, device: str | None,
         cameras=[camera_now(camera, catalog) for camera in facts.cameras],
         meeting=present.brief(meeting, catalog) if meeting is not None else None,
         recording=recording_now(facts.recording) if facts.recording is not None else None,
+        picture_missing=meeting is not None and any(_is_dark(item, meeting) for item in facts.cameras),
         next_meeting=present.brief(facts.next, catalog) if facts.next is not None else None,
         offices=_offices(facts.presence),
         viewers=facts.viewers,
@@ -206,6 +210,10 @@ def room(facts: RoomFacts, catalog: Catalog, utc_ns: int, *, device: str | None,
 
 def _is_sent(camera: CameraFacts) -> bool:
     return camera.place.camera.url == PUSHED_URL
+
+
+def _is_dark(camera: CameraFacts, meeting: Meeting) -> bool:
+    return camera.place.camera.id == meeting.camera_id and camera.has_picture is False
 
 
 def _offices(entries: Iterable[AttendanceRecord]) -> list[Office]:

@@ -112,6 +112,8 @@ def _chips(room: Room, recording: RecordingState, *, online: bool) -> list[Chip]
         chips.append(Chip(kind=ChipKind.RECORDING, since=present.at_or_none(room.live.recording_since_utc_ns)))
     if status is not None and online and _is_mute(status):
         chips.append(Chip(kind=ChipKind.NO_SOUND))
+    if status is not None and status.picture_missing:
+        chips.append(Chip(kind=ChipKind.NO_PICTURE))
     if room.viewers:
         chips.append(Chip(kind=ChipKind.WATCHED, count=room.viewers))
     return chips
@@ -127,9 +129,11 @@ def _problem(room: Room, catalog: Catalog, recording: RecordingState, now_ns: in
     if camera is not None and (room.status is None or room.status.state is not CameraState.ONLINE):
         return camera
     meeting = room.meeting
-    if meeting is None or not meeting.record:
+    if meeting is None:
         return None
     began_ns = meeting.started_utc_ns or int(meeting.planned_start.timestamp() * NS_PER_S)
-    if recording is not RecordingState.RECORDING and now_ns - began_ns > _PATIENCE_NS:
+    if meeting.record and recording is not RecordingState.RECORDING and now_ns - began_ns > _PATIENCE_NS:
         return catalog.notice("meeting-not-recorded")
+    if room.status is not None and room.status.picture_missing:
+        return catalog.notice("sound-only", group="advice")
     return None

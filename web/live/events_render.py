@@ -52,7 +52,7 @@ def card_key(room: Room, now_ns: int) -> object:
         began = meeting.started_utc_ns or int(meeting.planned_start.timestamp() * NS_PER_S)
     return (
         room.place,
-        (status.state, status.since_utc_ns, status.problem, status.tracks) if status is not None else None,
+        (status.state, status.since_utc_ns, status.problem, status.tracks, status.picture_missing) if status else None,
         meeting,
         room.next,
         recording_state((), live, running=running) if running else None,

@@ -70,6 +70,9 @@ class CameraStatus(ResponseModel):
     )
     video: VideoFacts | None
     audio: AudioFacts | None
+    has_picture: bool | None = Field(
+        description="False where it has sent sound alone for a while; null while it is away"
+    )
     bitrate_bps: int
     bitrate_history_bps: list[int] = Field(description="Newest last, one value per ``bitrate_step_s``")
     bitrate_step_s: int

@@ -9,11 +9,12 @@ from web.api.schemas.meetings import MeetingBrief, RecordingState
 
 
 class ChipKind(StrEnum):
-    """Small marks on a card: 直播, 录制中, 无声, 断线, 连接中, 上级列席."""
+    """Small marks on a card: 直播, 录制中, 无声, 没有画面, 断线, 连接中, 上级列席."""
 
     LIVE = "live"
     RECORDING = "recording"
     NO_SOUND = "no-sound"
+    NO_PICTURE = "no-picture"
     OFFLINE = "offline"
     CONNECTING = "connecting"
     WATCHED = "watched"

@@ -79,6 +79,9 @@ class CameraNow(ResponseModel):
     state: CameraState
     since: Time | None
     has_audio: bool | None = Field(description="Null while the camera is away")
+    has_picture: bool | None = Field(
+        description="False where it has sent sound alone for a while; null while it is away"
+    )
     problem: Notice | None
 
 
@@ -109,6 +112,7 @@ class Room(ResponseModel):
     cameras: list[CameraNow]
     meeting: MeetingBrief | None = Field(description="The meeting that runs here")
     recording: RecordingNow | None
+    picture_missing: bool = Field(description="The meeting's camera has sent sound alone for a while")
     next_meeting: MeetingBrief | None = Field(description="The next one planned here today")
     offices: list[Office] = Field(description="上级列席中: offices above the village that look in now")
     viewers: int = Field(description="All who look in now, those of ``offices`` among them")

@@ -1207,6 +1207,11 @@ export interface components {
              * @description Null while the camera is away
              */
             has_audio: boolean | null;
+            /**
+             * Has Picture
+             * @description False where it has sent sound alone for a while; null while it is away
+             */
+            has_picture: boolean | null;
             problem: components["schemas"]["Notice"] | null;
         };
         /**
@@ -1309,6 +1314,11 @@ export interface components {
             transport: components["schemas"]["CameraTransport"] | null;
             video: components["schemas"]["VideoFacts"] | null;
             audio: components["schemas"]["AudioFacts"] | null;
+            /**
+             * Has Picture
+             * @description False where it has sent sound alone for a while; null while it is away
+             */
+            has_picture: boolean | null;
             /** Bitrate Bps */
             bitrate_bps: number;
             /**
@@ -1447,10 +1457,10 @@ export interface components {
         };
         /**
          * ChipKind
-         * @description Small marks on a card: 直播, 录制中, 无声, 断线, 连接中, 上级列席.
+         * @description Small marks on a card: 直播, 录制中, 无声, 没有画面, 断线, 连接中, 上级列席.
          * @enum {string}
          */
-        ChipKind: "live" | "recording" | "no-sound" | "offline" | "connecting" | "watched";
+        ChipKind: "live" | "recording" | "no-sound" | "no-picture" | "offline" | "connecting" | "watched";
         /**
          * DayCount
          * @description How many meetings a day has.
@@ -2621,6 +2631,11 @@ export interface components {
             /** @description The meeting that runs here */
             meeting: components["schemas"]["MeetingBrief"] | null;
             recording: components["schemas"]["RecordingNow"] | null;
+            /**
+             * Picture Missing
+             * @description The meeting's camera has sent sound alone for a while
+             */
+            picture_missing: boolean;
             /** @description The next one planned here today */
             next_meeting: components["schemas"]["MeetingBrief"] | null;
             /**

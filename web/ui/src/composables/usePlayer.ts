@@ -4,6 +4,7 @@ import { onScopeDispose, readonly, ref, shallowRef, type Ref } from "vue";
 import { serverNow } from "@/lib/clock";
 import { keepClose } from "@/lib/closeness";
 import { mediaTimeAt, momentAtMediaTime, reaches, type DatedFragment } from "@/lib/mediatime";
+import { playWhatComes } from "@/lib/soundalone";
 import { canRtc, openRtc, type RtcSession } from "@/lib/whep";
 
 /** What the picture is doing. `codec` is a picture that this browser cannot decode. */
@@ -215,8 +216,7 @@ export function usePlayer(video: Ref<HTMLVideoElement | null>) {
         return;
       }
       rtc.value = session;
-      element.srcObject = session.media;
-      void play();
+      leaveBe = playWhatComes(element, session.media, play);
     } catch {
       // Refused (a codec that this browser lacks, say) or unreachable: the playlist says what is wrong, or plays.
       if (mine !== opened) return;
