@@ -137,17 +137,22 @@ class Database:
             **options,
             max_overflow=self._pool_size,
             pool_pre_ping=True,
-            connect_args={
-                "connect_timeout": _CONNECT_TIMEOUT_S,
-                "tcp_user_timeout": 10_000,
-                # A server that has vanished while it owes an answer is missed within half a minute.
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-                "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=utc",
-                "application_name": "sanhui",
-            },
+            connect_args=server_arguments(),
         )
+
+
+def server_arguments(options: str = "") -> dict[str, Any]:
+    """How to connect to PostgreSQL; ``options`` for its session, beside our own."""
+    return {
+        "connect_timeout": _CONNECT_TIMEOUT_S,
+        "tcp_user_timeout": 10_000,
+        # A server that has vanished while it owes an answer is missed within half a minute.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=utc {options}".rstrip(),
+        "application_name": "sanhui",
+    }
 
 
 def _make_folder(url: URL) -> None:

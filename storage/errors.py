@@ -11,6 +11,7 @@ StorageError
 ├── DatabaseError
 │   ├── DatabaseAbsentError       there is no database where it should be
 │   ├── DatabaseUnavailableError  the database does not answer: worth trying again
+│   ├── DatabaseInUseError        another service records with it
 │   ├── MigrationNeededError      the schema is not the one this version needs
 │   ├── DatabaseNewerError        the schema is one that this version does not know
 │   ├── RecordNotFoundError       no such row
@@ -96,6 +97,13 @@ class DatabaseUnavailableError(DatabaseError):
     """The database does not answer. ``params``: ``database`` (its address without password)."""
 
     code = "database-unavailable"
+    retryable = True
+
+
+class DatabaseInUseError(DatabaseError):
+    """Another service records with this database. ``params``: ``database`` (its address without password)."""
+
+    code = "database-in-use"
     retryable = True
 
 

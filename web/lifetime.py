@@ -6,7 +6,7 @@ first, then the recorder closes what it has open while cameras still bring media
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -21,11 +21,12 @@ from recorder.export import Mp4Export
 from recorder.playback import Playback
 from recorder.service import RecorderService
 from storage.database import Database
-from storage.errors import DatabaseUnavailableError
+from storage.errors import DatabaseInUseError, DatabaseUnavailableError
 from storage.migrate import upgrade
 from storage.objects import ObjectStore
 from storage.open_store import open_store_of
 from storage.secrets import SecretBox, SecretKeys
+from storage.sole_service import SoleService
 from streaming.addresses import AddressGuard
 from streaming.cameras import CameraSupervisor
 from streaming.directory import StreamDirectory
@@ -175,12 +176,15 @@ async def _lay_ground(settings: Settings, seams: Seams, stack: contextlib.AsyncE
     await asyncio.to_thread(settings.data_dir.mkdir, 0o700, parents=True, exist_ok=True)
     # A key file that cannot be used is told before the database is touched; one that is missing is a question for it.
     keys = await asyncio.to_thread(read_keys, settings.key_file)
-    await _migrate(settings.database_address)
+    sole = SoleService(settings.database_address)
+    await _once_there(lambda: stack.enter_async_context(sole))
+    await _once_there(lambda: asyncio.to_thread(upgrade, settings.database_address))
     database = await stack.enter_async_context(Database(settings.database_address))
     keys = keys or await first_keys(settings.key_file, database)
     secrets = SecretBox(keys)
     store = await stack.enter_async_context(open_store_of(database, store_settings(settings)))
     failures = Failures(seams.clock)
+    await stack.enter_async_context(kept_running("the only service", sole.keep, failures))
     metrics = Metrics()
     await stack.enter_async_context(metrics.measuring_delay(seams.clock, failures))
     county = County(database, seams.county_refresh_s)
@@ -312,14 +316,14 @@ async def _start_watch(ground: _Ground, media: _Media, players: _Players, catalo
     return trends, notices
 
 
-async def _migrate(url: str) -> None:
-    """Bring the schema up to date; wait a while for a database server that is starting too. Raises DatabaseError."""
+async def _once_there(step: Callable[[], Awaitable[object]]) -> None:
+    """Wait a while for a database server that is starting too, or another service that ends. Raises DatabaseError."""
     deadline = asyncio.get_running_loop().time() + _DATABASE_PATIENCE_S
     wait_s = 0.5
     while True:
         try:
-            await asyncio.to_thread(upgrade, url)
-        except DatabaseUnavailableError as error:
+            await step()
+        except (DatabaseUnavailableError, DatabaseInUseError) as error:
             if asyncio.get_running_loop().time() + wait_s > deadline:
                 raise
             log.warning("waiting for the database", code=error.code, seconds=wait_s)
