@@ -43,7 +43,7 @@ class Call:
         """The time, aware, UTC."""
         return self.services.sessions.now()
 
-    def entry(self, action: str, subject: str, user: User | None = None, **detail: str | int | float) -> AuditEntry:
+    def entry(self, action: str, subject: str, user: User | None = None, /, **detail: str | int | float) -> AuditEntry:
         """An audit entry of this request."""
         who = user or (self.someone.user if self.someone else None)
         return self.services.audit.entry(who, action, subject, self.address, detail=detail)

@@ -11,7 +11,7 @@ from storage.errors import RecordNotFoundError
 from storage.records import TlsTrust
 from streaming.camera_status import CameraState, CameraStatus
 from streaming.cameras import CameraSupervisor
-from web.access.audit import Audit
+from web.access.audit import Audit, camera_detail
 from web.county import County
 
 log = structlog.get_logger("web.cameras")
@@ -48,7 +48,8 @@ class CameraPins:
                 # Somebody has changed it meanwhile: the supervisor follows the register, not the other way round.
                 return
             await repos.cameras.update(replace(camera, tls_pin=status.tls_pin))
-            detail = {"name": camera.name, "fingerprint": status.tls_pin}
+            place = await repos.cameras.place(camera.id)
+            detail = {**camera_detail(place), "fingerprint": status.tls_pin}
             await repos.audit.add(self._audit.entry(None, "camera.pin", f"camera/{camera.id}", "", detail=detail))
         log.info("camera certificate remembered", camera=camera.id, fingerprint=status.tls_pin)
         await self._county.refresh()

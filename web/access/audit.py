@@ -5,7 +5,17 @@ from datetime import UTC, datetime
 
 from media.clock import Clock
 from media.unit import NS_PER_S
-from storage.records import AuditEntry, AuditOutcome, User
+from storage.records import AuditEntry, AuditOutcome, CameraPlace, Meeting, User
+
+
+def camera_detail(place: CameraPlace) -> dict[str, str | int | float]:
+    """What fills a sentence about a camera. Each village has one of the same name, so the village is named too."""
+    return {"name": place.camera.name, "village": place.organization.name}
+
+
+def meeting_detail(meeting: Meeting, village: str) -> dict[str, str | int | float]:
+    """The same of a meeting, which by its title alone, or with none, could be any village's."""
+    return {"name": meeting.title, "kind": meeting.kind.value, "village": village}
 
 
 class Audit:

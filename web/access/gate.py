@@ -1,6 +1,7 @@
 """The door of the media handlers: may the asker watch, and the look put on record (law 5)."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -8,6 +9,7 @@ from media.clock import Clock
 from media.unit import NS_PER_S
 from storage.database import Database
 from storage.records import AuditEntry, MeetingPlace, MeetingState, StoryEntry, User
+from web.access.audit import camera_detail, meeting_detail
 from web.access.identity import demand_login
 from web.access.principal import Principal
 from web.access.scopes import Scope
@@ -61,7 +63,7 @@ class SanhuiGate:
         async with services.database.read() as repos:
             running = [item for item in await repos.meetings.running() if item.camera.id == camera_id]
         meeting = running[0] if running else None
-        await self._look(request, principal, "camera.watch", f"camera/{camera_id}", place.camera.name, meeting)
+        await self._look(request, principal, "camera.watch", f"camera/{camera_id}", camera_detail(place), meeting)
         self._recent.add(principal.session, "live", camera_id, for_ns=_ASK_AGAIN_NS)
 
     async def watch_meeting(self, request: web.Request, meeting_id: str) -> None:
@@ -75,7 +77,8 @@ class SanhuiGate:
             # Who plays what is still being recorded sees the room, some seconds late: the room is told.
             seconds = 2 * _ASK_AGAIN_NS / NS_PER_S
             request.app[SERVICES].viewers.seen(meeting.camera.id, principal.user.id, seconds)
-        await self._look(request, principal, "meeting.play", f"meeting/{meeting_id}", meeting.meeting.title, meeting)
+        detail = meeting_detail(meeting.meeting, meeting.organization.name)
+        await self._look(request, principal, "meeting.play", f"meeting/{meeting_id}", detail, meeting)
         self._recent.add(principal.session, "play", meeting_id, for_ns=_ASK_AGAIN_NS)
 
     async def download_meeting(self, request: web.Request, meeting_id: str) -> None:
@@ -88,9 +91,8 @@ class SanhuiGate:
                 return
         else:
             self._looks.add(principal.session, "meeting.download", meeting_id, for_ns=0)
-        await self._look(
-            request, principal, "meeting.download", f"meeting/{meeting_id}", meeting.meeting.title, meeting
-        )
+        detail = meeting_detail(meeting.meeting, meeting.organization.name)
+        await self._look(request, principal, "meeting.download", f"meeting/{meeting_id}", detail, meeting)
 
     async def _meeting(self, request: web.Request, principal: Principal, meeting_id: str) -> MeetingPlace:
         services = request.app[SERVICES]
@@ -104,14 +106,14 @@ class SanhuiGate:
         principal: Principal,
         action: str,
         subject: str,
-        name: str,
+        detail: Mapping[str, str | int | float],
         meeting: MeetingPlace | None,
     ) -> None:
         meeting_id = meeting.meeting.id if meeting else subject
         if self._looks.holds(principal.session, action, meeting_id):
             return
         services = request.app[SERVICES]
-        entry = services.audit.entry(principal.user, action, subject, request.remote or "", detail={"name": name})
+        entry = services.audit.entry(principal.user, action, subject, request.remote or "", detail=detail)
         await put_on_record(services.database, entry, principal.user, meeting, services.clock.utc_ns())
         self._looks.add(principal.session, action, meeting_id, for_ns=services.sessions.settings.max_s * NS_PER_S)
 

@@ -14,7 +14,7 @@ from storage.records import AuditEntry, CameraPlace, User
 from streaming.rtsp.auth import ServerAuthenticator, Verdict
 from streaming.rtsp.server_url import split_path
 from streaming.secret import Secret
-from web.access.audit import Audit
+from web.access.audit import Audit, camera_detail
 from web.access.rtsp_recordings import RtspRecordings, meeting_of
 from web.access.scopes import Scope, scopes_of
 from web.access.stream_access import StreamPasswords
@@ -60,8 +60,8 @@ class RtspGate(ServerAuthenticator):
         if not self._may_watch(user, place):
             return Verdict(None)
         if method == "PLAY":
-            detail = {"name": place.camera.name}
-            entry = self._audit.entry(user, "stream.rtsp", f"camera/{place.camera.id}", "", detail=detail)
+            subject = f"camera/{place.camera.id}"
+            entry = self._audit.entry(user, "stream.rtsp", subject, "", detail=camera_detail(place))
             if self._looks.full():
                 # Without a record there is no look.
                 return Verdict(None)

@@ -20,7 +20,7 @@ from storage.errors import RecordNotFoundError, StorageError
 from storage.records import MeetingPlace, User
 from streaming.errors import RecordingForbiddenError, RecordingNotFoundError, RecordingUnavailableError
 from streaming.rtsp.server_range import RangeInvalidError, read_npt, read_utc
-from web.access.audit import Audit
+from web.access.audit import Audit, meeting_detail
 from web.access.gate import demand_supervision, meeting_inside, put_on_record
 from web.access.scopes import Scope, scopes_of
 from web.county import County
@@ -70,7 +70,7 @@ class RtspRecordings:
         with _as_recording_errors():
             person, meeting = await self._admitted(meeting_of(path), user)
             subject = f"meeting/{meeting.meeting.id}"
-            detail = {"name": meeting.meeting.title}
+            detail = meeting_detail(meeting.meeting, meeting.organization.name)
             entry = self._audit.entry(person, "meeting.play", subject, address, detail=detail)
             await put_on_record(self._database, entry, person, meeting, self._clock.utc_ns())
 

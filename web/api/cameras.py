@@ -14,6 +14,7 @@ from streaming.probe import Outcome, probe
 from streaming.secret import Secret
 from streaming.source import CameraSource, Transport
 from streaming.source import TlsTrust as SourceTrust
+from web.access.audit import camera_detail
 from web.access.scopes import Scope
 from web.api import camera_view, present, probe_view
 from web.api.schemas.cameras import (
@@ -58,7 +59,7 @@ async def create_camera(call: Call, body: CameraInput) -> Camera:
     record = await _filled(call, blank, body)
     async with call.services.database.transaction() as repos:
         await repos.cameras.add(record)
-        await repos.audit.add(call.entry("camera.create", f"camera/{record.id}", name=record.name))
+        await repos.audit.add(call.entry("camera.create", f"camera/{record.id}", **_named(call, record)))
     return await _refreshed(call, record.id)
 
 
@@ -67,11 +68,11 @@ async def create_camera(call: Call, body: CameraInput) -> Camera:
 )
 async def probe_camera(call: Call, body: ProbeRequest) -> web.StreamResponse:
     """Test a camera step by step. Each line of the answer is one event, sent as it happens."""
-    source, name = await _probed(call, body)
+    source, named = await _probed(call, body)
     services = call.services
     subject = f"camera/{body.camera_id or ''}"
     async with services.database.transaction() as repos:
-        await repos.audit.add(call.entry("camera.probe", subject, name=name))
+        await repos.audit.add(call.entry("camera.probe", subject, **named))
     response = web.StreamResponse(
         headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
@@ -103,7 +104,7 @@ async def update_camera(call: Call, camera_id: str, body: CameraInput) -> Camera
     record = await _filled(call, replace(place.camera, updated_at=call.now()), body)
     async with call.services.database.transaction() as repos:
         await repos.cameras.update(record)
-        await repos.audit.add(call.entry("camera.update", f"camera/{record.id}", name=record.name))
+        await repos.audit.add(call.entry("camera.update", f"camera/{record.id}", **_named(call, record)))
     return await _refreshed(call, camera_id)
 
 
@@ -113,7 +114,7 @@ async def delete_camera(call: Call, camera_id: str) -> CameraDeleted:
     place = call.camera(camera_id)
     async with call.services.database.transaction() as repos:
         await repos.cameras.delete(camera_id)
-        await repos.audit.add(call.entry("camera.delete", f"camera/{camera_id}", name=place.camera.name))
+        await repos.audit.add(call.entry("camera.delete", f"camera/{camera_id}", **camera_detail(place)))
     await call.services.county.refresh()
     return CameraDeleted(camera=present.camera_ref(place.camera))
 
@@ -136,8 +137,9 @@ async def get_still(call: Call, camera_id: str) -> web.StreamResponse:
     return web.Response(body=still.jpeg, content_type="image/jpeg", headers=headers)
 
 
-async def _probed(call: Call, body: ProbeRequest) -> tuple[CameraSource, str]:
-    """What to test. Stored credentials go to the stored address alone, or they could be fished for with another."""
+async def _probed(call: Call, body: ProbeRequest) -> tuple[CameraSource, dict[str, str]]:
+    """What to test, and what it is called in the log. Stored credentials go to the stored address alone, or they could
+    be fished for with another."""
     services = call.services
     if services.probes.locked():
         raise BusyError(seconds=15)
@@ -160,7 +162,13 @@ async def _probed(call: Call, body: ProbeRequest) -> tuple[CameraSource, str]:
         tls_trust=SourceTrust((body.tls_trust or (record.tls_trust if record else TlsTrust.VERIFY)).value),
         tls_pin=record.tls_pin if record is not None and _same_host(pasted.url, record.url) else "",
     )
-    return source, record.name if record else redacted(pasted.url)
+    return source, _named(call, record) if record else {"name": redacted(pasted.url)}
+
+
+def _named(call: Call, record: CameraRecord) -> dict[str, str]:
+    """A camera in the log: by its name alone it could be any village's."""
+    village = call.picture.organizations[call.picture.sites[record.site_id].organization_id]
+    return {"name": record.name, "village": village.name}
 
 
 async def _filled(call: Call, record: CameraRecord, body: CameraInput) -> CameraRecord:

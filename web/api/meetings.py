@@ -7,6 +7,7 @@ from datetime import date, datetime, time, timedelta
 from storage.records import Meeting as MeetingRecord
 from storage.records import MeetingPlace, MeetingState, new_id
 from storage.records import StoryEntry as StoryRecord
+from web.access.audit import meeting_detail
 from web.access.scopes import Scope
 from web.api import meeting_view, present
 from web.api.guidance_story import guidance_story, without_looks
@@ -94,7 +95,7 @@ async def create_meeting(call: Call, body: MeetingInput) -> Meeting:
     async with call.services.database.transaction() as repos:
         await repos.meetings.add(record)
         await repos.story.add(_told(call, record.id, "meeting-planned"))
-        await repos.audit.add(call.entry("meeting.create", f"meeting/{record.id}", name=record.title))
+        await repos.audit.add(call.entry("meeting.create", f"meeting/{record.id}", **_named(call, record)))
     call.request.app[BOARD].meeting_changed(record.id)
     return await _shown(call, record.id)
 
@@ -117,7 +118,7 @@ async def update_meeting(call: Call, meeting_id: str, body: MeetingInput) -> Mee
             # It has begun meanwhile.
             raise StateConflictError(what="meeting")
         await repos.story.add(_told(call, meeting_id, "meeting-changed"))
-        await repos.audit.add(call.entry("meeting.update", f"meeting/{meeting_id}", name=changed.title))
+        await repos.audit.add(call.entry("meeting.update", f"meeting/{meeting_id}", **_named(call, changed)))
     call.request.app[BOARD].meeting_changed(meeting_id)
     return await _shown(call, meeting_id)
 
@@ -128,7 +129,7 @@ async def start_meeting(call: Call, meeting_id: str) -> Meeting:
     place = await call.meeting(meeting_id)
     await call.services.recorder.start_meeting(meeting_id, call.principal.user.id)
     async with call.services.database.transaction() as repos:
-        await repos.audit.add(call.entry("meeting.start", f"meeting/{meeting_id}", name=place.meeting.title))
+        await repos.audit.add(call.entry("meeting.start", f"meeting/{meeting_id}", **_named(call, place.meeting)))
     return await _shown(call, meeting_id)
 
 
@@ -139,7 +140,7 @@ async def end_meeting(call: Call, meeting_id: str) -> Meeting:
     await call.services.recorder.end_meeting(meeting_id, call.principal.user.id)
     call.services.playback.meetings.forget(meeting_id)
     async with call.services.database.transaction() as repos:
-        await repos.audit.add(call.entry("meeting.end", f"meeting/{meeting_id}", name=place.meeting.title))
+        await repos.audit.add(call.entry("meeting.end", f"meeting/{meeting_id}", **_named(call, place.meeting)))
     return await _shown(call, meeting_id)
 
 
@@ -151,7 +152,7 @@ async def cancel_meeting(call: Call, meeting_id: str) -> Meeting:
         if not await repos.meetings.cancel(meeting_id):
             raise StateConflictError(what="meeting")
         await repos.story.add(_told(call, meeting_id, "meeting-cancelled"))
-        await repos.audit.add(call.entry("meeting.cancel", f"meeting/{meeting_id}", name=place.meeting.title))
+        await repos.audit.add(call.entry("meeting.cancel", f"meeting/{meeting_id}", **_named(call, place.meeting)))
     call.request.app[BOARD].meeting_changed(meeting_id)
     return await _shown(call, meeting_id)
 
@@ -204,6 +205,10 @@ def _matches(call: Call, query: MeetingQuery, place: MeetingPlace) -> bool:
         return False
     names = (present.title_of(meeting, call.catalog), place.organization.name, place.site.name)
     return not query.search or any(query.search.lower() in name.lower() for name in names)
+
+
+def _named(call: Call, meeting: MeetingRecord) -> dict[str, str | int | float]:
+    return meeting_detail(meeting, call.picture.organizations[meeting.organization_id].name)
 
 
 def _told(call: Call, meeting_id: str, kind: str) -> StoryRecord:

@@ -2,7 +2,8 @@
 
 from recorder.meetings import utc_ns_of
 from storage.errors import ConflictError
-from storage.records import GuidanceNote, OrganizationLevel, new_id
+from storage.records import GuidanceNote, MeetingPlace, OrganizationLevel, new_id
+from web.access.audit import meeting_detail
 from web.access.scopes import Scope
 from web.api import live_view
 from web.api.schemas.guidance import Note, NoteInput, NoteList, PresenceRecord
@@ -65,10 +66,10 @@ async def write_note(call: Call, meeting_id: str, body: NoteInput) -> Note:
         written_utc_ns=now,
     )
     try:
-        written = await _write(call, note, place.meeting.title)
+        written = await _write(call, note, place)
     except ConflictError:
         # The same note twice at one moment: the other one was written.
-        written = await _write(call, note, place.meeting.title)
+        written = await _write(call, note, place)
     if written.meeting_id != meeting_id:
         raise FieldsInvalidError([WrongField("key", "taken", {})])
     if written.id == note.id:
@@ -76,7 +77,7 @@ async def write_note(call: Call, meeting_id: str, body: NoteInput) -> Note:
     return live_view.shown_note(written, place.meeting.started_utc_ns)
 
 
-async def _write(call: Call, note: GuidanceNote, title: str) -> GuidanceNote:
+async def _write(call: Call, note: GuidanceNote, place: MeetingPlace) -> GuidanceNote:
     written = call.request.app[BOARD].notes_written
     async with call.services.database.transaction() as repos:
         known = await repos.notes.by_key(note.author_id, note.key)
@@ -89,9 +90,9 @@ async def _write(call: Call, note: GuidanceNote, title: str) -> GuidanceNote:
         if await repos.notes.count(note.meeting_id) >= MOST_NOTES:
             raise BusyError(seconds=60)
         await repos.notes.add(note)
-        await repos.audit.add(
-            call.entry("note.write", f"meeting/{note.meeting_id}", name=title, text=note.text, note=note.id)
-        )
+        named = meeting_detail(place.meeting, place.organization.name)
+        subject = f"meeting/{note.meeting_id}"
+        await repos.audit.add(call.entry("note.write", subject, text=note.text, note=note.id, **named))
     written.add(note.author_id)
     return note
 

@@ -99,7 +99,7 @@ async def create_site(call: Call, body: SiteInput) -> Site:
     record = SiteRecord(id=new_id(), organization_id=body.organization_id, name=body.name, address=body.address)
     async with call.services.database.transaction() as repos:
         await repos.sites.add(record)
-        await repos.audit.add(call.entry("site.create", f"site/{record.id}", name=record.name))
+        await repos.audit.add(call.entry("site.create", f"site/{record.id}", **_named(call, record)))
     picture = await call.services.county.refresh()
     return _site(picture, record, 0)
 
@@ -112,7 +112,7 @@ async def update_site(call: Call, site_id: str, body: SiteInput) -> Site:
     record = SiteRecord(id=site_id, organization_id=body.organization_id, name=body.name, address=body.address)
     async with call.services.database.transaction() as repos:
         await repos.sites.update(record)
-        await repos.audit.add(call.entry("site.update", f"site/{record.id}", name=record.name))
+        await repos.audit.add(call.entry("site.update", f"site/{record.id}", **_named(call, record)))
     picture = await call.services.county.refresh()
     return _site(picture, record, sum(place.site.id == site_id for place in picture.cameras.values()))
 
@@ -123,7 +123,7 @@ async def delete_site(call: Call, site_id: str) -> None:
     record = _known_site(call, site_id)
     async with call.services.database.transaction() as repos:
         await repos.sites.delete(site_id)
-        await repos.audit.add(call.entry("site.delete", f"site/{record.id}", name=record.name))
+        await repos.audit.add(call.entry("site.delete", f"site/{record.id}", **_named(call, record)))
     await call.services.county.refresh()
 
 
@@ -131,6 +131,10 @@ async def _refreshed(call: Call, organization_id: str) -> Organization:
     picture = await call.services.county.refresh()
     sites, cameras = _counts(picture)
     return _node(picture, picture.organizations[organization_id], sites, cameras)
+
+
+def _named(call: Call, site: SiteRecord) -> dict[str, str]:
+    return {"name": site.name, "village": call.picture.organizations[site.organization_id].name}
 
 
 def _known_site(call: Call, site_id: str) -> SiteRecord:

@@ -10,6 +10,7 @@ from aiohttp import web
 from storage.errors import RecordNotFoundError
 from storage.records import GuidanceNote, MeetingPlace, RoomDevice, new_id
 from storage.repositories import Repositories
+from web.access.audit import meeting_detail
 from web.access.identity import room_token, set_room_cookie
 from web.access.scopes import Scope
 from web.access.sessions import csrf_token, token_hash
@@ -110,7 +111,8 @@ async def pair_device(call: Call, site_id: str, body: DeviceInput) -> Device:
             if await repos.devices.count(site_id) >= MOST_DEVICES:
                 raise FieldsInvalidError([WrongField("code", "too-many-devices", {"limit": MOST_DEVICES})])
             await repos.devices.add(device)
-            await repos.audit.add(call.entry("device.pair", f"device/{device.id}", name=device.name, site=site.name))
+            named = {"name": device.name, "site": site.name, "village": _village_of(call, site_id)}
+            await repos.audit.add(call.entry("device.pair", f"device/{device.id}", **named))
     finally:
         # The box looks for itself, whether it went well or not.
         services.pairings.finish(waiting)
@@ -127,7 +129,8 @@ async def revoke_device(call: Call, device_id: str) -> None:
             raise OutsideAreaError
         if not await repos.devices.revoke(device_id, call.now(), call.principal.user.id):
             raise RecordNotFoundError("revoked already", kind="room device", id=device_id)
-        await repos.audit.add(call.entry("device.revoke", f"device/{device_id}", name=device.name))
+        named = {"name": device.name, "village": _village_of(call, device.site_id)}
+        await repos.audit.add(call.entry("device.revoke", f"device/{device_id}", **named))
     services.devices.forget(device_id)
     call.request.app[SOCKETS].recheck(device_id)
 
@@ -162,6 +165,11 @@ async def answer_note(call: Call, note_id: str) -> Note:
     return await _note(call, note_id, answered=True)
 
 
+def _village_of(call: Call, site_id: str) -> str:
+    site = call.picture.sites.get(site_id)
+    return call.picture.organizations[site.organization_id].name if site is not None else ""
+
+
 async def _note(call: Call, note_id: str, *, answered: bool) -> Note:
     device, now = _device(call), call.services.clock.utc_ns()
     async with call.services.database.transaction() as repos:
@@ -188,10 +196,9 @@ async def _write(
         note = replace(note, shown_utc_ns=now, shown_by=device.id)
     if answered and await repos.notes.answered(note.id, now, device.id):
         note = replace(note, answered_utc_ns=now, answered_by=device.id)
-        title = place.meeting.title
-        await repos.audit.add(
-            call.entry("note.answer", f"meeting/{note.meeting_id}", name=title, text=note.text, note=note.id)
-        )
+        named = meeting_detail(place.meeting, place.organization.name)
+        subject = f"meeting/{note.meeting_id}"
+        await repos.audit.add(call.entry("note.answer", subject, text=note.text, note=note.id, **named))
     return note
 
 

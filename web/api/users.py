@@ -7,6 +7,7 @@ from storage.records import Role, new_id
 from storage.records import User as UserRecord
 from web.access.scopes import Scope, scopes_of
 from web.api import present
+from web.api.audit_view import audit_text
 from web.api.schemas.users import (
     AuditEntry,
     AuditPage,
@@ -132,7 +133,7 @@ def _entry(call: Call, entry: AuditRecord) -> AuditEntry:
         person=person,
         username=entry.username,
         action=entry.action,
-        text=call.catalog.text("audit", entry.action, entry.detail),
+        text=audit_text(entry, call.catalog, call.picture),
         subject=entry.subject,
         outcome=entry.outcome,
         address=entry.address,

@@ -1,5 +1,6 @@
 """Tokens with which players elsewhere (OBS, GStreamer) look at one camera over WHEP."""
 
+from web.access.audit import camera_detail
 from web.access.scopes import Scope
 from web.access.view_tokens import VIEW_TOKENS
 from web.api.schemas.whep import ViewToken
@@ -23,7 +24,7 @@ async def create_view_token(call: Call, camera_id: str) -> ViewToken:
     if tokens is None:
         raise NotFoundError
     async with call.services.database.transaction() as repos:
-        await repos.audit.add(call.entry("camera.view-token", f"camera/{camera_id}", name=place.camera.name))
+        await repos.audit.add(call.entry("camera.view-token", f"camera/{camera_id}", **camera_detail(place)))
     issued = tokens.issue(call.principal.user, camera_id)
     base = call.services.settings.public_url or f"{call.request.scheme}://{call.request.host}"
     return ViewToken(token=issued.token, expires_at=issued.expires_at, whep_url=f"{base}/live/{camera_id}/whep")

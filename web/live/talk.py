@@ -20,6 +20,7 @@ from streaming.talk_rooms import talk_stream_id
 from streaming.webrtc.errors import SessionGoneError
 from streaming.webrtc.fragment import CONTENT_TYPE
 from streaming.webrtc.peer import Peer
+from web.access.audit import meeting_detail
 from web.access.gate import meeting_inside
 from web.access.identity import assume, authenticate, authenticate_room, check_same_site
 from web.access.principal import Principal
@@ -88,7 +89,7 @@ async def _speak(request: web.Request) -> web.Response:
         "guidance.talk",
         f"meeting/{place.meeting.id}",
         request.remote or "",
-        detail={"name": place.meeting.title},
+        detail=meeting_detail(place.meeting, place.organization.name),
     )
     spoken = desk.entry_for(place.meeting.id, talker)
     try:

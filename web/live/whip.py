@@ -15,6 +15,7 @@ from storage.errors import StorageError
 from streaming.webrtc.errors import SessionGoneError
 from streaming.webrtc.fragment import CONTENT_TYPE
 from streaming.webrtc.whip_sessions import WhipSession
+from web.access.audit import camera_detail
 from web.access.identity import assume, authenticate_room, check_same_site
 from web.access.principal import Principal
 from web.access.scopes import Scope
@@ -73,9 +74,9 @@ async def _offer(request: web.Request) -> web.Response:
 
 async def _put_on_record(request: web.Request, principal: Principal, camera: str) -> None:
     services = request.app[SERVICES]
-    name = services.county.picture.cameras[camera].camera.name
+    detail = camera_detail(services.county.picture.cameras[camera])
     person, address = principal.user, request.remote or ""
-    entry = services.audit.entry(person, "camera.send", f"camera/{camera}", address, detail={"name": name})
+    entry = services.audit.entry(person, "camera.send", f"camera/{camera}", address, detail=detail)
     async with services.database.transaction() as repos:
         await repos.audit.add(entry)
 
