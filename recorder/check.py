@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypedDict
 
 from media.unit import NS_PER_S
 from recorder.chain import chain_after
@@ -105,20 +106,29 @@ class _Chain:
     periods: set[int] = field(default_factory=set)
 
 
+class _Chosen(TypedDict):
+    """Which recordings; all where neither is given."""
+
+    meeting_id: str | None
+    since_utc_ns: int | None
+
+
 async def check(
     database: Database,
     store: ObjectStore,
     progress: Callable[[CheckProgress], None] | None = None,
     *,
     meeting_id: str | None = None,
+    since_utc_ns: int | None = None,
     concurrency: int = 4,
 ) -> CheckReport:
-    """Check one meeting, or everything. Reads every byte once; at most ``concurrency`` objects are in memory.
+    """Check one meeting, recordings that began at a time or later, or everything. Reads every byte once; at most
+    ``concurrency`` objects are in memory.
 
     Raises DatabaseError, StoreUnavailableError, StoreRefusedError: then nothing is said about the archive.
     """
-    checker = _Checker(database, store, progress, meeting_id, concurrency)
-    return await checker.run()
+    chosen = _Chosen(meeting_id=meeting_id, since_utc_ns=since_utc_ns)
+    return await _Checker(database, store, progress, chosen, concurrency).run()
 
 
 class _Checker:
@@ -127,13 +137,13 @@ class _Checker:
         database: Database,
         store: ObjectStore,
         progress: Callable[[CheckProgress], None] | None,
-        meeting_id: str | None,
+        chosen: _Chosen,
         concurrency: int,
     ) -> None:
         self._database = database
         self._store = store
         self._progress = progress
-        self._meeting_id = meeting_id
+        self._chosen = chosen
         self._slots = asyncio.Semaphore(concurrency)
         self._report = CheckReport()
         self._total = 0
@@ -141,19 +151,19 @@ class _Checker:
     async def run(self) -> CheckReport:
         """Rows and their bytes first, then what each recording says as a whole, then what lies around."""
         async with self._database.read() as repos:
-            self._total = await repos.objects.count(meeting_id=self._meeting_id)
+            self._total = await repos.objects.count(**self._chosen)
         checked: set[str] = set()
         async for rows in self._recordings():
             await self._recording(rows[0].recording_id, rows)
             checked.add(rows[0].recording_id)
         await self._empty_recordings(checked)
-        if self._meeting_id is None:
+        if all(item is None for item in self._chosen.values()):
             await self._orphans(_PREFIX)
         else:
             async with self._database.read() as repos:
-                recordings = await repos.recordings.all_of_meeting(self._meeting_id)
-            for recording in recordings:
-                await self._orphans(f"{_PREFIX}{recording.id}/")
+                ids = await repos.recordings.ids(**self._chosen)
+            for recording_id in ids:
+                await self._orphans(f"{_PREFIX}{recording_id}/")
         return self._report
 
     async def _recordings(self) -> AsyncIterator[list[MediaObject]]:
@@ -162,7 +172,7 @@ class _Checker:
         rows: list[MediaObject] = []
         while True:
             async with self._database.read() as repos:
-                page = await repos.objects.page(after, _PAGE, meeting_id=self._meeting_id)
+                page = await repos.objects.page(after, _PAGE, **self._chosen)
             for row in page:
                 if rows and rows[0].recording_id != row.recording_id:
                     yield rows
@@ -208,10 +218,7 @@ class _Checker:
     async def _empty_recordings(self, checked: set[str]) -> None:
         """Recordings without an object have gaps and manifests to check all the same."""
         async with self._database.read() as repos:
-            if self._meeting_id is not None:
-                ids = [item.id for item in await repos.recordings.all_of_meeting(self._meeting_id)]
-            else:
-                ids = list(await repos.recordings.ids())
+            ids = await repos.recordings.ids(**self._chosen)
         for recording_id in ids:
             if recording_id not in checked:
                 await self._recording(recording_id, ())

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 
 from media.clock import SystemClock
+from media.unit import NS_PER_S
 from recorder.check import CheckProgress, CheckReport
 from recorder.check import check as check_archive
 from storage.open_store import open_store_of
@@ -193,17 +194,25 @@ async def _probe(settings: Settings, source: CameraSource, still: Path | None) -
 @click.command("check")
 @config_option
 @click.option("--meeting", default=None, help="Id of one meeting; else everything is checked.")
-def check_command(config: Path | None, meeting: str | None) -> None:
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d"]),
+    default=None,
+    metavar="DATE",
+    help="Only what began on this day (2026-11-01, where the service is) or later.",
+)
+def check_command(config: Path | None, meeting: str | None, since: datetime | None) -> None:
     """Compare rows, objects, hashes and chains. Ends with 1 if anything is wrong."""
     settings = read_settings(config)
     quiet_log()
-    report = run(lambda: _check(settings, meeting), settings)
+    since_utc_ns = int(since.replace(tzinfo=settings.zone).timestamp()) * NS_PER_S if since is not None else None
+    report = run(lambda: _check(settings, meeting, since_utc_ns), settings)
     _tell(console, settings, report)
     if not report.ok:
         raise SystemExit(1)
 
 
-async def _check(settings: Settings, meeting: str | None) -> CheckReport:
+async def _check(settings: Settings, meeting: str | None, since_utc_ns: int | None) -> CheckReport:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -223,7 +232,7 @@ async def _check(settings: Settings, meeting: str | None) -> CheckReport:
             await database.check()
             async with open_store_of(database, store_settings(settings)) as store:
                 await store.check()
-                return await check_archive(database, store, progress, meeting_id=meeting)
+                return await check_archive(database, store, progress, meeting_id=meeting, since_utc_ns=since_utc_ns)
 
 
 def _tell(out: Console, settings: Settings, report: CheckReport) -> None:

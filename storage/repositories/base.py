@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from sqlalchemy import CTE, Executable, Result, Select, exc, select
+from sqlalchemy import CTE, ColumnElement, Executable, Result, Select, exc, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -17,7 +17,7 @@ from storage.errors import (
     MigrationNeededError,
     RecordNotFoundError,
 )
-from storage.models import Base, OrganizationRow
+from storage.models import Base, OrganizationRow, RecordingRow
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -123,6 +123,16 @@ def values_of(record: "DataclassInstance", *, without: Sequence[str] = ()) -> di
 
 def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
+
+
+def chosen(meeting_id: str | None, since_utc_ns: int | None) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on recordings: those of a meeting, those that began at a time or later."""
+    conditions = []
+    if meeting_id is not None:
+        conditions.append(RecordingRow.meeting_id == meeting_id)
+    if since_utc_ns is not None:
+        conditions.append(RecordingRow.started_utc_ns >= since_utc_ns)
+    return tuple(conditions)
 
 
 def subtree(root_id: str) -> CTE:

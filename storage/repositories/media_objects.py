@@ -25,7 +25,7 @@ from storage.errors import ConflictError
 from storage.models import MediaObjectRow, RecordingRow
 from storage.models.segments import unpacked_segments
 from storage.records import MediaObject
-from storage.repositories.base import Repository, values_of
+from storage.repositories.base import Repository, chosen, values_of
 
 _DECODED_ON_THE_LOOP = 20
 _OBJECT_FIELDS = tuple(field.name for field in fields(MediaObject))
@@ -100,15 +100,21 @@ class MediaObjectRepository(Repository):
         return await self._objects(query.order_by(MediaObjectRow.number))
 
     async def page(
-        self, after: tuple[str, int] | None = None, limit: int = 200, *, meeting_id: str | None = None
+        self,
+        after: tuple[str, int] | None = None,
+        limit: int = 200,
+        *,
+        meeting_id: str | None = None,
+        since_utc_ns: int | None = None,
     ) -> tuple[MediaObject, ...]:
-        """Rows in order of (recording, number), those after ``after``: for ``sanhui check``."""
+        """Rows in order of (recording, number), those after ``after``: for ``sanhui check``. ``since_utc_ns``: of
+        recordings that began then or later."""
         query = select(*_OBJECT_COLUMNS)
         if after is not None:
             query = query.where(tuple_(MediaObjectRow.recording_id, MediaObjectRow.number) > tuple_(*after))
-        if meeting_id is not None:
-            query = query.join(RecordingRow, RecordingRow.id == MediaObjectRow.recording_id)
-            query = query.where(RecordingRow.meeting_id == meeting_id)
+        wanted = chosen(meeting_id, since_utc_ns)
+        if wanted:
+            query = query.join(RecordingRow, RecordingRow.id == MediaObjectRow.recording_id).where(*wanted)
         query = query.order_by(MediaObjectRow.recording_id, MediaObjectRow.number).limit(limit)
         return await self._objects(query)
 
@@ -121,13 +127,10 @@ class MediaObjectRepository(Repository):
         """Whether there is any row."""
         return (await self._execute(select(MediaObjectRow.key).limit(1))).first() is not None
 
-    async def count(self, *, meeting_id: str | None = None) -> int:
+    async def count(self, *, meeting_id: str | None = None, since_utc_ns: int | None = None) -> int:
         """How many rows :meth:`page` will give, as the recordings' totals say: to count ten years of them takes longer
         than a statement may."""
-        query = select(func.sum(RecordingRow.object_count))
-        if meeting_id is not None:
-            query = query.where(RecordingRow.meeting_id == meeting_id)
-        return await self._number(query)
+        return await self._number(select(func.sum(RecordingRow.object_count)).where(*chosen(meeting_id, since_utc_ns)))
 
     async def total_bytes(self) -> int:
         """Bytes of all stored objects."""

@@ -14,7 +14,7 @@ from storage.records import (
     RecordingTotals,
     UnfinishedRecording,
 )
-from storage.repositories.base import Repository, values_of
+from storage.repositories.base import Repository, chosen, values_of
 
 _CAMERA = RecordingKind.CAMERA
 _UNFINISHED = (
@@ -51,9 +51,10 @@ class RecordingRepository(Repository):
         )
         return await self._first(Recording, query)
 
-    async def ids(self) -> tuple[str, ...]:
-        """Of all recordings, in order: for ``sanhui check``."""
-        return tuple((await self._execute(select(RecordingRow.id).order_by(RecordingRow.id))).scalars())
+    async def ids(self, *, meeting_id: str | None = None, since_utc_ns: int | None = None) -> tuple[str, ...]:
+        """Of all recordings, in order: for ``sanhui check``. ``since_utc_ns``: of those that began then or later."""
+        query = select(RecordingRow.id).where(*chosen(meeting_id, since_utc_ns))
+        return tuple((await self._execute(query.order_by(RecordingRow.id))).scalars())
 
     async def exists(self, recording_id: str) -> bool:
         """Whether there is such a row."""

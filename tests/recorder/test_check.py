@@ -199,3 +199,28 @@ async def test_an_object_on_a_bad_spot_of_the_disk_does_not_hide_the_others(tmp_
             (FindingCode.OBJECT_HASH, 0),
             (FindingCode.OBJECT_MISSING, 1),
         ]
+
+
+async def test_only_what_began_since_then_is_checked(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        older = await recorded(home)
+        async with home.database.read() as repos:
+            (first,) = await repos.recordings.all_of_meeting(older)
+        newer = await recorded(home)
+        async with home.database.read() as repos:
+            (second,) = await repos.recordings.all_of_meeting(newer)
+        assert first.started_utc_ns < second.started_utc_ns
+        await home.store.delete((await home.objects(older))[0].key)
+        seen: list[CheckProgress] = []
+        report = await check(home.database, home.store, seen.append, since_utc_ns=second.started_utc_ns)
+        assert (report.recordings, report.findings) == (1, [])
+        assert {item.total for item in seen} == {report.objects}
+        everything = await check(home.database, home.store, since_utc_ns=first.started_utc_ns)
+        assert everything.recordings == 2
+        assert FindingCode.OBJECT_MISSING in {finding.code for finding in everything.findings}
+        # What lies around of a recording that is checked is found; of others it is not looked for.
+        for recording in (first, second):
+            await home.store.put(f"recordings/{recording.id}/stray", b"stray")
+        late = await check(home.database, home.store, since_utc_ns=second.started_utc_ns)
+        assert [finding.recording for finding in late.findings] == [second.id]
+        assert (await check(home.database, home.store, since_utc_ns=second.started_utc_ns + 1)).recordings == 0

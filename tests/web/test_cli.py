@@ -104,6 +104,8 @@ def _refused(*arguments: str) -> str:
 def test_an_empty_archive_is_whole(environ: Path) -> None:
     upgrade(f"sqlite:///{environ}/sanhui.db")
     assert "全部与登记一致" in _run("check").replace("\n", "")
+    assert "全部与登记一致" in _run("check", "--since", "2026-11-01").replace("\n", "")
+    assert "--since" in _run("check", "--since", "yesterday", code=2)
 
 
 def test_a_database_of_another_version_is_told_in_a_sentence(environ: Path) -> None:
