@@ -198,7 +198,7 @@ class TransportRefusedError(CameraError):
 
 
 class CameraRedirectError(CameraError):
-    """Redirected too often, or to nowhere. ``params``: reason."""
+    """Redirected too often, to nowhere, out of TLS, or to another than the pinned certificate. ``params``: reason."""
 
     code = "camera-redirect"
 

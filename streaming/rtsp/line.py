@@ -1,11 +1,13 @@
 """The line to a camera: dialled, redirected, logged in, kept alive (RFC 2326, sections 9 to 11)."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from media.clock import Clock
 from streaming.addresses import AddressGuard, RtspUrl, joined, parse_rtsp_url, split_credentials
 from streaming.errors import (
+    CameraCertificateChangedError,
     CameraRedirectError,
     CameraTimeoutError,
     CredentialsMissingError,
@@ -124,9 +126,13 @@ class CameraLine:
 
     async def _open(self) -> None:
         target = self.target
+        source = self._source
+        if not source.tls_pin and self.certificate:
+            # Pinned on first use: the one met first holds for this line already, not only for the next.
+            source = dataclasses.replace(source, tls_pin=self.certificate)
         self._connection, self.certificate = await dial(
             target,
-            self._source,
+            source,
             self._guard,
             lambda: RtspConnection(self._clock, target.host, target.port, self._stray),
             self._settings.connect_s,
@@ -158,7 +164,11 @@ class CameraLine:
         # A password in clear text goes to no host but the one it was set for.
         self._dialogue.log_in_anew(allow_basic=self.target.host == self._first_host)
         self.connection.close()
-        await self._open()
+        try:
+            await self._open()
+        except CameraCertificateChangedError:
+            # Pinned is one camera, not whoever it names: another certificate there is not the one a person trusts.
+            raise CameraRedirectError("redirected to another certificate", reason="certificate") from None
         await self._learn_options()
 
     def keep_alive(self, url: str | None) -> bool:

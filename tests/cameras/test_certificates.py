@@ -120,6 +120,24 @@ async def test_a_plain_port_and_a_tls_port_are_told_apart(tmp_path: Path) -> Non
     assert parse_rtsp_url("rtsp://camera/live").port == 554
 
 
+async def test_a_pinned_camera_is_not_followed_to_another_certificate(tmp_path: Path) -> None:
+    """Neither the first time, when nothing is pinned yet, nor later: or it would be recorded once and then refused."""
+    first, second = make_certificate(tmp_path, "first"), make_certificate(tmp_path, "second")
+    moved = Behaviour(statuses={"DESCRIBE": 302})
+    async with camera_behind_tls(first, moved) as (_, _, wanted), camera_behind_tls(second) as (there, front, _):
+        moved.location = f"rtsps://127.0.0.1:{front.port}/live"
+        for pin in ("", first.fingerprint):
+            error = await failure(replace(wanted, tls_pin=pin))
+            assert isinstance(error, CameraRedirectError)
+            assert error.params["reason"] == "certificate"
+        assert there.requests == []
+        front.show(first)
+        for pin in ("", first.fingerprint):
+            async with playing(replace(wanted, tls_pin=pin)) as (client, seen, _):
+                await until(lambda seen=seen: len(seen.pictures) > 3)  # type: ignore[misc]
+                assert client.certificate == first.fingerprint
+
+
 @pytest.mark.gstreamer
 async def test_another_make_over_tls(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
