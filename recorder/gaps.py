@@ -20,6 +20,8 @@ _BETWEEN_MEDIA = frozenset({GapCause.PACKETS_LOST.value, GapCause.CLOCK_JUMP.val
 _MAX_PENDING_STORY = 10_000
 _MAX_PENDING_GAPS = 1_000
 """Per recording. Past it, while the database is away, a new gap is joined to the last one of its cause."""
+_MOST_PACKETS = 2**31 - 1
+"""What a row can say. A camera that counts wrongly gets there in hours; no gap of any room would be saved then."""
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ class GapBook:
                     old,
                     start_utc_ns=min(old.start_utc_ns, gap.start_utc_ns),
                     end_utc_ns=max(old.end_utc_ns, gap.end_utc_ns),
-                    packets=old.packets + gap.packets,
+                    packets=min(old.packets + gap.packets, _MOST_PACKETS),
                 )
                 entry.dirty = True
                 return entry.record

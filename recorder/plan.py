@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from media.fmp4 import init_segment
+from media.segments import Period
 from media.unit import GapCause
+from recorder.spool_format import SpoolHeader
 from storage.records import GENESIS_HASH
 
 
@@ -40,3 +43,19 @@ class ResumePoint:
     def fresh(cls, start_utc_ns: int) -> "ResumePoint":
         """A recording that begins at ``start_utc_ns``."""
         return cls(0, GENESIS_HASH, 0, start_utc_ns, GapCause.NOT_STARTED)
+
+
+def header_of(plan: RecordingPlan, start: ResumePoint, number: int, period: Period) -> SpoolHeader:
+    """What the objects of a recording's ``number``-th period begin with, as if they were its first."""
+    return SpoolHeader(
+        recording=plan.recording,
+        meeting=plan.meeting,
+        camera=plan.camera,
+        number=start.number,
+        period=number,
+        tracks=period.tracks,
+        init=init_segment(period.tracks),
+        track_init=period.init,
+        metadata=plan.metadata,
+        chain=start.chain,
+    )

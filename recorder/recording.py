@@ -2,23 +2,17 @@
 
 import asyncio
 import contextlib
-import logging
-import zlib
 
 from media.fanout import Reader, ReaderLimits
-from media.fmp4 import init_segment
 from media.segments import Part, Period, SegmentEnd, SegmentEvent, SegmentStart
 from media.stream import Pace
 from media.unit import NS_PER_S, Gap, GapCause
 from recorder.closing import ClosingObjects, RecordingTools
 from recorder.gaps import GapBook
-from recorder.plan import RecordingPlan, ResumePoint
+from recorder.plan import RecordingPlan, ResumePoint, header_of
 from recorder.spool import OpenSpoolFile
-from recorder.spool_format import SpoolHeader
 from recorder.state import RecordingState
 from storage.records import GapRecord
-
-_log = logging.getLogger(__name__)
 
 _NO_STREAM_POLL_S = 0.5
 _TAKEN_UP_S = 5.0
@@ -255,15 +249,9 @@ class Recording:
         self._tools.metrics.segments += 1
         if duration_ns is not None:
             self._media_end = segment.start_utc_ns + duration_ns
-        span = self._media_end - self._object_start
-        if span >= self._object_span_ns() or file.media_bytes >= self._settings.object_bytes:
+        longest_ns = self._settings.object_ns(self.plan.recording, first=self._before is None)
+        if self._media_end - self._object_start >= longest_ns or file.media_bytes >= self._settings.object_bytes:
             self._close_object()
-
-    def _object_span_ns(self) -> int:
-        share = 1.0
-        if self._before is None:
-            share -= self._settings.stagger * (zlib.crc32(self.plan.recording.encode()) % 1000) / 1000
-        return int(self._settings.object_s * share * NS_PER_S)
 
     def _interrupt(self, cause: GapCause) -> None:
         """What follows does not run on from what came before: the open segment ends with what it has."""
@@ -283,18 +271,7 @@ class Recording:
             self._period = period
         if self._file is not None:
             return
-        header = SpoolHeader(
-            recording=self.plan.recording,
-            meeting=self.plan.meeting,
-            camera=self.plan.camera,
-            number=self._start.number,
-            period=self._period_number,
-            tracks=period.tracks,
-            init=init_segment(period.tracks),
-            track_init=period.init,
-            metadata=self.plan.metadata,
-            chain=self._start.chain,
-        )
+        header = header_of(self.plan, self._start, self._period_number, period)
         self._file = self._tools.spool.open(header, after=self._before)
         self._object_start = event.start_utc_ns
 

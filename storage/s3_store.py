@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from threading import Event
 from types import TracebackType
 from typing import BinaryIO, Self, TypeVar, cast
 from urllib.parse import urlsplit
@@ -82,6 +83,7 @@ class S3Store:
         self._free_threads = asyncio.Semaphore(settings.threads)
         self._bucket_lock = asyncio.Lock()
         self._bucket_ready = False
+        self._leaving = Event()
         self._threads: ThreadPoolExecutor | None = None
         self._client: Minio | None = None
         self._http: urllib3.PoolManager | None = None
@@ -92,7 +94,8 @@ class S3Store:
         return f"{self._settings.endpoint.rstrip('/')}/{self._settings.bucket}"
 
     async def __aenter__(self) -> Self:
-        self._http, self._client = _make_client(self._settings)
+        self._leaving = Event()
+        self._http, self._client = _make_client(self._settings, self._leaving)
         self._threads = ThreadPoolExecutor(max_workers=self._settings.threads, thread_name_prefix="s3-store")
         return self
 
@@ -100,6 +103,7 @@ class S3Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         threads, self._threads = self._threads, None
+        self._leaving.set()
         if threads is not None:
             await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
         if self._http is not None:
@@ -197,10 +201,22 @@ class S3Store:
             await self._retried(lambda: self._opened().remove_object(self._settings.bucket, key), key)
 
     async def list(self, prefix: str = "") -> AsyncIterator[StoredObject]:
-        """Pages of a listing, each fetched when the one before is used up."""
+        """Pages of a listing, each fetched when the one before is used up; taken up where it breaks."""
         await self._ready_bucket()
-        found = self._listing(prefix)
-        while batch := await self._run(lambda: list(islice(found, _LIST_BATCH))):
+        found, failures, last = self._listing(prefix), 0, ""
+        while True:
+            try:
+                batch = await self._run(lambda pages=found: list(islice(pages, _LIST_BATCH)))  # type: ignore[misc]
+            except StoreUnavailableError:
+                failures += 1
+                if failures >= self._settings.attempts:
+                    raise
+                await asyncio.sleep(_pause(failures))
+                found = self._listing(prefix, last)
+                continue
+            if not batch:
+                return
+            failures, last = 0, batch[-1].key
             for stored in batch:
                 yield stored
 
@@ -243,8 +259,11 @@ class S3Store:
                 return None
             raise
 
-    def _listing(self, prefix: str) -> Iterator[StoredObject]:
-        for found in self._opened().list_objects(self._settings.bucket, prefix=prefix, recursive=True):
+    def _listing(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+        pages = self._opened().list_objects(
+            self._settings.bucket, prefix=prefix, recursive=True, start_after=after or None
+        )
+        for found in pages:
             if found.object_name is not None and not found.is_dir:
                 yield StoredObject(key=found.object_name, size=found.size or 0, sha256="")
 
@@ -310,7 +329,7 @@ class S3Store:
         return StoreUnavailableError("the store does not answer", store=self.name)
 
 
-def _make_client(settings: S3StoreSettings) -> tuple[urllib3.PoolManager, Minio]:
+def _make_client(settings: S3StoreSettings, leaving: Event) -> tuple[urllib3.PoolManager, Minio]:
     address = urlsplit(settings.endpoint)
     if address.scheme not in ("http", "https") or not address.netloc or "@" in address.netloc:
         raise StoreRefusedError(
@@ -325,7 +344,7 @@ def _make_client(settings: S3StoreSettings) -> tuple[urllib3.PoolManager, Minio]
         retries=urllib3.Retry(total=0, redirect=0),
         ssl_context=ssl.create_default_context(cafile=settings.ca_file) if secure else None,
     )
-    http.pool_classes_by_scheme = patient_pools(settings.read_timeout_s)
+    http.pool_classes_by_scheme = patient_pools(settings.read_timeout_s, leaving)
     client = Minio(
         address.netloc,
         access_key=settings.access_key,

@@ -194,6 +194,20 @@ async def test_while_the_database_is_away_gaps_and_story_wait(tmp_path: Path) ->
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_camera_that_counts_wrongly_for_hours_keeps_nobodys_gaps_from_the_database(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    async with house(tmp_path, url=postgres_url) as home:
+        await with_recording(home)
+        ledger = Ledger(home.database, RecorderMetrics(), Told(FakeClock()), merge_gaps_s=2, retry_s=0.01)
+        for second in range(4):
+            ledger.book("rec1").add(Gap(second * S, (second + 1) * S, GapCause.PACKETS_LOST, 2**30))
+        await ledger.save()
+        async with home.database.read() as repos:
+            (row,) = await repos.gaps.of_recording("rec1")
+        assert (row.start_utc_ns, row.end_utc_ns, row.packets) == (0, 4 * S, 2**31 - 1)
+
+
 async def test_a_story_line_whose_commit_is_not_heard_of_is_told_once(tmp_path: Path) -> None:
     def unheard(name: str, count: int) -> None:
         if name == "after commit" and count == 2:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -174,9 +175,9 @@ async def test_a_server_that_is_not_s3(status: str, error: type[Exception] | Non
                 await store.put(KEY, b"thirteen bytes")
 
 
-async def test_a_line_that_is_thin_costs_time_and_no_object() -> None:
-    """All of it takes longer than a server may take to be connected; no part of it takes longer than it may."""
-    data = os.urandom(24 * 1024 * 1024)
+@contextlib.asynccontextmanager
+async def thin_line(data: bytes, piece: int, pause_s: float) -> AsyncIterator[tuple[str, list[int]]]:
+    """A server that takes ``data`` a piece at a time; its endpoint, and how much it has taken so far of each."""
     taken: list[int] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -186,8 +187,8 @@ async def test_a_line_that_is_thin_costs_time_and_no_object() -> None:
                 if head.startswith(b"PUT"):
                     taken.append(0)
                     while taken[-1] < len(data):
-                        taken[-1] += len(await reader.readexactly(1024 * 1024))
-                        await asyncio.sleep(0.05)
+                        taken[-1] += len(await reader.readexactly(piece))
+                        await asyncio.sleep(pause_s)
                 digest = base64.b64encode(hashlib.sha256(data).digest())
                 length = b"0" if head.startswith(b"PUT") else str(len(data)).encode()
                 writer.write(
@@ -196,14 +197,33 @@ async def test_a_line_that_is_thin_costs_time_and_no_object() -> None:
                 )
                 await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1024 * 1024)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=piece)
     async with server:
-        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", taken
+        server.close()
+
+
+async def test_a_line_that_is_thin_costs_time_and_no_object() -> None:
+    """All of it takes longer than a server may take to be connected; no part of it takes longer than it may."""
+    data = os.urandom(24 * 1024 * 1024)
+    async with thin_line(data, 1024 * 1024, 0.05) as (endpoint, taken):
         settings = replace(impatient(endpoint), connect_timeout_s=0.3, read_timeout_s=30.0, attempts=1)
         async with open_store(settings) as store:
             assert (await store.put(KEY, data)).size == len(data)
-        server.close()
     assert taken == [len(data)]
+
+
+async def test_who_leaves_does_not_wait_until_a_thin_line_has_taken_all() -> None:
+    data = os.urandom(24 * 1024 * 1024)
+    async with thin_line(data, 64 * 1024, 0.02) as (endpoint, taken):
+        async with open_store(replace(impatient(endpoint), read_timeout_s=30.0)) as store:
+            putting = asyncio.create_task(store.put(KEY, data))
+            async with asyncio.timeout(20):
+                while not any(taken):  # noqa: ASYNC110 - the server's own loop
+                    await asyncio.sleep(0.01)
+            putting.cancel()
+            await asyncio.gather(putting, return_exceptions=True)
+        assert taken[0] < len(data)
 
 
 async def test_a_server_without_room_says_so_in_whatever_words() -> None:
@@ -261,3 +281,36 @@ async def test_a_stream_that_breaks_is_taken_up_where_it_broke() -> None:
     assert got == data
     assert asked[0] == 0
     assert len(asked) > 2
+
+
+async def test_a_listing_that_breaks_is_taken_up_where_it_broke(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten years of a county are some ten thousand pages; one of them may find the server busy."""
+    monkeypatch.setattr("storage.s3_store._LIST_BATCH", 4)
+    keys = [f"recordings/0f3c/{number:06d}.mp4" for number in range(10)]
+    asked: list[str] = []
+    shaky = True
+
+    def listing(head: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal shaky
+        query = parse_qs(urlsplit(head.split(b" ")[1].decode()).query)
+        after = (query.get("continuation-token") or query.get("start-after") or [""])[0]
+        asked.append(after)
+        if after == keys[5] and shaky:
+            shaky = False
+            writer.write(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n")
+            return
+        left = [key for key in keys if key > after]
+        page = left[:3]
+        more = f"<NextContinuationToken>{page[-1]}</NextContinuationToken>" if len(left) > 3 else ""
+        items = "".join(f'<Contents><Key>{key}</Key><Size>7</Size><ETag>"0"</ETag></Contents>' for key in page)
+        body = (
+            f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bucket</Name>'
+            f"<IsTruncated>{str(bool(more)).lower()}</IsTruncated>{more}{items}</ListBucketResult>"
+        ).encode()
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
+
+    async with scripted(listing) as endpoint, open_store(impatient(endpoint)) as store:
+        assert [stored.key async for stored in store.list("recordings/")] == keys
+    assert asked.count(keys[5]) == 1, "from the last that the caller has, not from where the server was"
