@@ -215,7 +215,7 @@ async def test_a_recording_that_fails_is_taken_up_again(tmp_path: Path, monkeypa
             raise ValueError("a fault in our own code")
         return init_segment(tracks)
 
-    monkeypatch.setattr("recorder.recording.init_segment", fails_once)
+    monkeypatch.setattr("recorder.plan.init_segment", fails_once)
     async with house(tmp_path) as home:
         async with home.recorded() as (recorder, meeting):
             home.camera.feed(10.0)
