@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from media.fmp4 import fragment
-from media.fmp4_read import read_fragments
 from media.segments import Chunk, Part, Period, SegmentEnd, SegmentEvent, SegmentStart
-from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, Codec, Track
-from streaming.hls.rendition import HOLE_S, Rendition, WindowPart
+from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, Track
+from streaming.hls.rendition import HOLE_S, PART_SLACK, Rendition, WindowPart
+
+_SOUND_SLACK = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class Intake:
         self._open = False
         self._open_s = 0.0
         self._timeline_utc_ns = 0
+        # What is told reaches up to here; of a part that comes late, only what is after it takes time.
+        self._told_utc_ns = 0
 
     @property
     def inits(self) -> Mapping[int, Period]:
@@ -71,8 +73,28 @@ class Intake:
             self._open = False
 
     def _add(self, part: Part, period: Period) -> None:
+        ends_utc_ns = part.start_utc_ns + part.duration_ns
+        if self._discontinuity or not self._opened:
+            self._told_utc_ns = part.start_utc_ns
+        lasts_s = max(0, ends_utc_ns - self._told_utc_ns) / NS_PER_S
+        # A picture that stood, because those after it were lost: a segment by itself, so that no part before it is
+        # shorter than it may be, and no whole segment lists one that is longer. Sound alone is cut less finely.
+        slack = PART_SLACK if VIDEO_TRACK_ID in part.chunks else _SOUND_SLACK
+        stood = lasts_s > self._video.longest_part_s * slack
+        if stood:
+            self.end_segment()
         if not self._open:
-            self._begin(part, period)
+            lead = min(part.chunks)
+            rate = next(track.clock_rate for track in period.tracks if track.id == lead)
+            self._timeline_utc_ns = part.start_utc_ns - part.chunks[lead].dts * NS_PER_S // rate
+            late = abs(self._told_utc_ns - part.start_utc_ns) > HOLE_S * NS_PER_S
+            self._begin(period, self._told_utc_ns if late else part.start_utc_ns)
+        self._append(part)
+        self._open_s += lasts_s
+        self._told_utc_ns = max(self._told_utc_ns, ends_utc_ns)
+        self._cut(period, lasts_s, stood=stood)
+
+    def _append(self, part: Part) -> None:
         for track_id, rendition in ((VIDEO_TRACK_ID, self._video), (AUDIO_TRACK_ID, self._sound)):
             chunk = part.chunks.get(track_id)
             segment = rendition.segments[-1]
@@ -84,19 +106,25 @@ class Intake:
                 if abs(begins_utc_ns - segment.start_utc_ns) <= HOLE_S * NS_PER_S:
                     segment.start_utc_ns = begins_utc_ns
             independent = part.independent or track_id == AUDIO_TRACK_ID
-            anew = not segment.parts and (segment.discontinuity or self._opened == 1)
-            longest_s = rendition.part_target_s if anew else None
-            rendition.append(_window_part(chunk, segment.track, longest_s, independent=independent))
-        self._open_s += part.duration_ns / NS_PER_S
-        first = self._settings.first_segments_s
+            lasts_s = chunk.duration / segment.track.clock_rate
+            rendition.append(WindowPart(chunk.data, chunk.dts, lasts_s, independent))
+
+    def _cut(self, period: Period, lasts_s: float, *, stood: bool) -> None:
+        """End the segment where it is long enough; what is too long for one has nothing in the others."""
+        settings = self._settings
+        while stood and self._open_s > settings.target_s:
+            beyond_s = self._open_s - settings.target_s
+            self._open_s = float(settings.target_s)
+            self.end_segment()
+            self._begin(period, self._told_utc_ns - round(beyond_s * NS_PER_S))
+            self._open_s = beyond_s
+        first = settings.first_segments_s
         short = self._opened <= len(first) and self._open_s >= first[self._opened - 1]
-        if short or self._open_s + self._settings.part_s > self._settings.target_s:
+        if stood or short or self._open_s + max(settings.part_s, lasts_s) > settings.target_s:
             self.end_segment()
 
-    def _begin(self, part: Part, period: Period) -> None:
+    def _begin(self, period: Period, start_utc_ns: int) -> None:
         tracks = {track.id: track for track in period.tracks}
-        lead = min(part.chunks)
-        self._timeline_utc_ns = part.start_utc_ns - part.chunks[lead].dts * NS_PER_S // tracks[lead].clock_rate
         init = next((number for number, known in self._inits.items() if known is period), None)
         if init is None:
             init = self.next_msn
@@ -106,7 +134,7 @@ class Intake:
                 self.next_msn,
                 init=init,
                 track=tracks.get(track_id),
-                start_utc_ns=part.start_utc_ns,
+                start_utc_ns=start_utc_ns,
                 discontinuity=self._discontinuity,
             )
         used = {segment.init for segment in self._video.segments}
@@ -119,16 +147,3 @@ class Intake:
 
     def _utc_ns(self, chunk: Chunk, track: Track) -> int:
         return self._timeline_utc_ns + chunk.dts * NS_PER_S // track.clock_rate
-
-
-def _window_part(chunk: Chunk, track: Track, longest_s: float | None, *, independent: bool) -> WindowPart:
-    """The archive's bytes. Where sound begins before the first picture, as after a reconnect, AAC frames that would
-    make the part longer than ``longest_s`` are left out: nobody sees what they belong to."""
-    seconds = chunk.duration / track.clock_rate
-    if longest_s is None or track.codec is not Codec.AAC or seconds <= longest_s + 1e-6:
-        return WindowPart(chunk.data, chunk.dts, seconds, independent)
-    kept = read_fragments(chunk.data, track.id)
-    while len(kept) > 1 and sum(sample.duration for sample in kept) / track.clock_rate > longest_s + 1e-6:
-        kept.pop(0)
-    duration = sum(sample.duration for sample in kept)
-    return WindowPart(fragment(0, track.id, kept), kept[0].dts, duration / track.clock_rate, independent)

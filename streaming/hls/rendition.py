@@ -2,7 +2,8 @@
 
 Segments here are those of the archive, except that one may be cut into several at part boundaries: the first ones after
 a window opens, so that a player has whole segments at once, and those of cameras with very long GOPs, so that none
-outgrows the target duration that a playlist must keep for life (RFC 8216, 6.2.1). Parts are the archive's bytes.
+outgrows the target duration that a playlist must keep for life (RFC 8216, 6.2.1). Parts of the picture are the
+archive's bytes; those of the sound hold its frames in groups of their own (:mod:`streaming.hls.sound`).
 """
 
 import math
@@ -11,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from media.playlist import InitMap, MediaPlaylist, PartEntry, RenditionReport, SegmentEntry, ServerControl
-from media.transcode import AAC_FRAME
-from media.unit import AudioTrack, Codec, Track
+from media.unit import Track
 
 LEAST_LISTED_TARGETS = 3
 """No segment is taken from a playlist that would be shorter than this without it, in target durations (6.2.2)."""
 SHORTEST_PART = 0.85
 """Of the part target; all but a segment's last part are at least that long (RFC 8216bis, 4.4.4.9)."""
+PART_SLACK = 1.02
+"""Clocks of cameras are uneven: what is longer than a part may be by no more than this factor counts as that long."""
 HOLE_S = 0.5
 """Renditions never end at the same moment; what is further off than this is missing."""
 HOLD_BACK_PARTS = 3
@@ -39,7 +41,8 @@ class WindowSegment:
     """A segment in a window. ``init`` is the number in its init segment's address. ``track`` None: nothing in it.
 
     ``duration_s`` is seconds, so far. A whole segment with a hole (:attr:`has_hole`: sound that began late, or broke
-    off) lasts as long as if it had none, lest the renditions come apart; so does one without parts.
+    off; a picture that stood) lasts as long as if it had none, lest the renditions come apart; so does one without
+    parts.
     """
 
     msn: int
@@ -58,24 +61,25 @@ class WindowSegment:
         self.parts.append(part)
         self.duration_s += part.duration_s
 
-    def end(self, whole_s: float) -> None:
-        """It is whole, and lasts ``whole_s`` seconds, whatever there is in it."""
+    def end(self, whole_s: float, part_s: float) -> None:
+        """It is whole, and lasts ``whole_s`` seconds, whatever there is in it. Its parts are to be ``part_s`` long."""
         self.complete = True
-        self.has_hole = abs(self.duration_s - whole_s) > HOLE_S
+        stood = any(part.duration_s > part_s * PART_SLACK for part in self.parts)
+        self.has_hole = stood or abs(self.duration_s - whole_s) > HOLE_S
         if self.has_hole or not self.parts:
             self.duration_s = whole_s
 
-    def entry(self, name: str, *, with_parts: bool) -> SegmentEntry:
-        """How it stands in the playlist of the rendition ``name``."""
+    def entry(self, name: str, part_target_s: float, *, with_parts: bool) -> SegmentEntry:
+        """How it stands in the playlist of the rendition ``name``, where no part may be told longer than its target."""
         found = self._entries.get(with_parts)
         if found is None:
-            found = self._entry(name, with_parts=with_parts)
+            found = self._entry(name, part_target_s, with_parts=with_parts)
             if self.complete:
                 # Nothing of it changes any more, and many playlists list it.
                 self._entries[with_parts] = found
         return found
 
-    def _entry(self, name: str, *, with_parts: bool) -> SegmentEntry:
+    def _entry(self, name: str, part_target_s: float, *, with_parts: bool) -> SegmentEntry:
         return SegmentEntry(
             uri=f"{name}/{self.msn}.m4s",
             duration_s=self.duration_s,
@@ -84,7 +88,7 @@ class WindowSegment:
             discontinuity=self.discontinuity,
             gap=self.complete and not self.parts,
             parts=tuple(
-                PartEntry(f"{name}/{self.msn}.{index}.m4s", part.duration_s, part.independent)
+                PartEntry(f"{name}/{self.msn}.{index}.m4s", min(part.duration_s, part_target_s), part.independent)
                 for index, part in enumerate(self.parts)
             )
             # Parts that do not add up to their segment would say that the hole is not there.
@@ -118,15 +122,13 @@ class RenditionSettings:
 
 
 class Rendition:
-    """Segments of one rendition, oldest first. Owned by the window's task, or by its sound's. ``leader`` is the one
-    whose parts say where this one's end."""
+    """Segments of one rendition, oldest first. Owned by the window's task, or by its sound's."""
 
-    def __init__(self, settings: RenditionSettings, leader: "Rendition | None" = None) -> None:
+    def __init__(self, settings: RenditionSettings) -> None:
         self.settings = settings
         self.part_target_s = settings.part_target_s
         """EXT-X-PART-INF's PART-TARGET: settled with the first playlist, the same ever after."""
         self._settled = False
-        self._leader = leader
         self.segments: deque[WindowSegment] = deque()
         self.version = 0
         self.unlisted_discontinuities = 0
@@ -153,7 +155,7 @@ class Rendition:
 
     def end(self, gap_s: float) -> None:
         """Close the open segment, which lasts ``gap_s`` seconds, whatever there is in it."""
-        self.segments[-1].end(gap_s)
+        self.segments[-1].end(gap_s, self.part_target_s)
         self._prune()
         self.version += 1
 
@@ -190,23 +192,26 @@ class Rendition:
                 return segment.msn
         return self.segments[0].msn
 
-    def settle_part_target(self) -> float:
-        """What PART-TARGET is from the first playlist on: lower where pictures come so slowly that parts stay well
-        below what they may be. AAC frames do not divide a picture's part: one frame more or less is in each, and the
-        more of it is the target."""
+    def settle_part_target(self) -> None:
+        """What PART-TARGET is from the first playlist on: higher where pictures come more slowly than parts should,
+        lower where so slowly that parts stay well below what they may be."""
         if self._settled:
-            return self.part_target_s
+            return
         self._settled = True
-        longest = max((part.duration_s for segment in self.segments for part in segment.parts), default=0.0)
-        track = next((segment.track for segment in self.segments if segment.track is not None), None)
-        if self._leader is not None and isinstance(track, AudioTrack) and track.codec is Codec.AAC:
-            frame_s = AAC_FRAME / track.clock_rate
-            self.part_target_s = math.ceil(self._leader.settle_part_target() / frame_s - 1e-9) * frame_s
-        elif 0 < longest < SHORTEST_PART * self.part_target_s:
-            self.part_target_s = math.ceil(longest * 1e6) / 1e6
-        return self.part_target_s
+        every = [part.duration_s for segment in self.segments for part in segment.parts]
+        # A segment's last part may be as short as it likes, and where it is the only one, it tells nothing.
+        telling = any(len(segment.parts) > 1 for segment in self.segments)
+        if every and min(every) > self.part_target_s:
+            self.part_target_s = math.ceil(min(every) * PART_SLACK * 1e6) / 1e6
+        elif telling and max(every) < SHORTEST_PART * self.part_target_s:
+            self.part_target_s = math.ceil(max(every) * PART_SLACK * 1e6) / 1e6
 
     # Reading
+
+    @property
+    def longest_part_s(self) -> float:
+        """What is longer is no part as it should be: something stood still meanwhile."""
+        return max(self.part_target_s, self.settings.part_target_s)
 
     @property
     def whole(self) -> int:
@@ -267,8 +272,10 @@ class Rendition:
         self.settle_part_target()
         whole = self.listed()
         detailed = whole[-settings.with_parts].msn if len(whole) >= settings.with_parts else 0
-        entries = [segment.entry(settings.name, with_parts=segment.msn >= detailed) for segment in whole]
+        target_s = self.part_target_s
+        entries = [segment.entry(settings.name, target_s, with_parts=segment.msn >= detailed) for segment in whole]
         last = self.segments[-1] if self.segments and not self.segments[-1].complete else None
+        opened = last if last is not None and last.parts else None
         hint = None if ended else f"{settings.name}/{self.next_msn}.{self.next_part}.m4s"
         return MediaPlaylist(
             segments=entries,
@@ -277,21 +284,20 @@ class Rendition:
             target_duration_s=settings.target_s,
             ended=ended,
             independent_segments=False,
-            part_target_s=self.part_target_s,
+            part_target_s=target_s,
             server_control=ServerControl(
                 can_block_reload=True,
-                part_hold_back_s=HOLD_BACK_PARTS * self.part_target_s,
+                part_hold_back_s=HOLD_BACK_PARTS * target_s,
                 hold_back_s=3.0 * settings.target_s,
             ),
-            open_segment=last.entry(settings.name, with_parts=True) if last is not None and last.parts else None,
+            open_segment=opened.entry(settings.name, target_s, with_parts=True) if opened is not None else None,
             preload_uri=hint,
             rendition_reports=reports,
-            start_offset_s=self._start_offset(whole, last),
+            start_offset_s=self._start_offset([*whole, opened] if opened is not None else whole),
         )
 
-    def _start_offset(self, whole: list[WindowSegment], last: WindowSegment | None) -> float | None:
+    def _start_offset(self, newest: list[WindowSegment]) -> float | None:
         """Where players should start if not near the end: at the newest keyframe of a camera with long GOPs."""
-        newest = [*whole, last] if last is not None and last.parts else whole
         distance = 0.0
         for back, segment in enumerate(reversed(newest)):
             distance += segment.duration_s

@@ -1,4 +1,8 @@
-"""Sound of a window for players that take AAC only: made while somebody plays, over the whole window at once."""
+"""Sound of a window as players take it: AAC, made while somebody plays, over the whole window at once.
+
+AAC of the camera passes as it is, its frames grouped anew: a camera's sound comes as it likes, in bursts or late, while
+parts of a playlist are all of one length but for a segment's last (RFC 8216bis, 4.4.4.9).
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,10 +12,15 @@ from dataclasses import dataclass
 from media.errors import MediaError
 from media.fmp4 import Sample, fragment
 from media.fmp4_read import read_fragments
-from media.transcode import AAC_FRAME, AacGridEncoder, AacSettings, aac_track
-from media.unit import AUDIO_TRACK_ID, AudioTrack
+from media.transcode import AacGridEncoder, AacSettings, aac_track
+from media.unit import AUDIO_TRACK_ID, AudioTrack, Codec, Track
 from streaming.hls.progress import Progress
 from streaming.hls.rendition import Rendition, WindowPart, WindowSegment
+
+
+def played_track(track: AudioTrack, settings: AacSettings) -> AudioTrack:
+    """What players get of a track: itself, if it is AAC."""
+    return track if track.codec is Codec.AAC else aac_track(settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +41,10 @@ class _Position:
 
 
 class SoundDeriver:
-    """Turns the raw sound rendition into an AAC one. :meth:`run` is a task of the window.
+    """Turns the raw sound rendition into what players get. :meth:`run` is a task of the window.
 
-    Parts have a fixed number of AAC frames, so that all but a segment's last are as long as the part target
-    (RFC 8216bis, 4.4.4.9: at least 85 % of it).
+    A part has as many AAC frames as the part target has room for, so that all but a segment's last are nearly as long
+    as that (RFC 8216bis, 4.4.4.9: at least 85 % of it).
     """
 
     def __init__(
@@ -46,25 +55,40 @@ class SoundDeriver:
         self._progress = progress
         self._executor = executor
         self._settings = settings
-        self._frames_per_part = round(out.settings.part_target_s * settings.rate / AAC_FRAME)
         self._position = _Position(0)
         self._encoder: AacGridEncoder | None = None
         self._source: AudioTrack | None = None
         self._pending: list[Sample] = []
+        self._pending_ticks = 0
+        self._encoding = False
         self._fragments = 0
         self.failed = 0
 
-    async def run(self) -> None:
-        """Derive until cancelled. Starts with the oldest listed segment."""
+    def begin(self) -> None:
+        """Start with the oldest listed segment. To be called once, before everything else."""
         self._out.follow(self._raw)
         listed = self._raw.listed()
         if listed:
             self._position = _Position(listed[0].msn)
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Take what needs no encoding in at once, so that it comes together with its picture."""
+        if self._encoding or not self._has_work():
+            return
+        if all(self._passes(item.track) for item in self._raw.segments if item.msn >= self._position.msn):
+            steps = self._take()
+            for step, frames in zip(steps, self._encode(steps), strict=True):
+                self._apply(step, frames)
+
+    async def run(self) -> None:
+        """Derive until cancelled."""
         loop = asyncio.get_running_loop()
         try:
             while True:
                 await self._progress.until(self._has_work)
                 steps = self._take()
+                self._encoding = True
                 job = loop.run_in_executor(self._executor, self._encode, steps)
                 try:
                     encoded = await asyncio.shield(job)
@@ -72,11 +96,15 @@ class SoundDeriver:
                     # The thread still holds the encoder.
                     await asyncio.wait([job])
                     raise
+                self._encoding = False
                 for step, frames in zip(steps, encoded, strict=True):
                     self._apply(step, frames)
                 self._progress.advance()
         finally:
             self._close_encoder()
+
+    def _passes(self, track: Track | None) -> bool:
+        return not isinstance(track, AudioTrack) or played_track(track, self._settings) is track
 
     def _has_work(self) -> bool:
         position = self._position
@@ -104,7 +132,8 @@ class SoundDeriver:
         return steps
 
     def _encode(self, steps: Sequence[_Step]) -> list[list[Sample]]:
-        """In the executor: the frames that each step completes. Sound that cannot be decoded becomes none."""
+        """The frames that each step completes; in the executor, unless all of it passes. Sound that cannot be decoded
+        becomes none."""
         out = []
         for step in steps:
             frames: list[Sample] = []
@@ -119,6 +148,8 @@ class SoundDeriver:
 
     def _encode_part(self, track: AudioTrack, part: WindowPart) -> list[Sample]:
         try:
+            if self._passes(track):
+                return read_fragments(part.data, AUDIO_TRACK_ID)
             if self._encoder is None:
                 self._encoder = AacGridEncoder(track, self._settings).__enter__()
                 self._source = track
@@ -135,39 +166,54 @@ class SoundDeriver:
         self._source = None
 
     def _apply(self, step: _Step, frames: Sequence[Sample]) -> None:
-        segment = step.segment
+        segment, track = step.segment, step.segment.track
         if step.begins:
-            if segment.discontinuity:
-                self._pending.clear()
             self._out.begin(
                 segment.msn,
                 init=segment.init,
-                track=aac_track(self._settings) if segment.track is not None else None,
+                track=played_track(track, self._settings) if isinstance(track, AudioTrack) else None,
                 start_utc_ns=segment.start_utc_ns,
                 discontinuity=segment.discontinuity,
             )
-        self._pending.extend(frames)
-        while len(self._pending) >= self._frames_per_part:
-            self._part(segment, self._frames_per_part)
+        for frame in frames:
+            self._group(segment, frame)
         if step.ends:
-            if self._pending:
-                self._part(segment, len(self._pending))
+            self._part(segment)
             self._out.end(segment.duration_s)
 
-    def _part(self, raw: WindowSegment, count: int) -> None:
-        frames, self._pending = self._pending[:count], self._pending[count:]
-        out = self._out.segments[-1]
+    def _group(self, raw: WindowSegment, frame: Sample) -> None:
+        """One more frame; the part that it completes."""
+        pending = self._pending
+        if pending:
+            before = pending[-1]
+            step = frame.dts - before.dts
+            if step != before.duration and 0 < step <= 2 * before.duration:
+                # Cameras' clocks are uneven, and within a fragment time runs on.
+                self._pending_ticks += step - before.duration
+                before.duration = step
+            elif step != before.duration:
+                self._part(raw)
+        self._pending.append(frame)
+        self._pending_ticks += frame.duration
+        if self._pending_ticks + frame.duration > self._out.settings.part_target_s * self._rate + 0.5:
+            self._part(raw)
+
+    @property
+    def _rate(self) -> int:
+        track = self._out.segments[-1].track
+        return track.clock_rate if track is not None else self._settings.rate
+
+    def _part(self, raw: WindowSegment) -> None:
+        frames, self._pending = self._pending, []
+        ticks, self._pending_ticks = self._pending_ticks, 0
+        if not frames:
+            return
+        out, rate = self._out.segments[-1], self._rate
         first = frames[0].dts
         if not out.parts and raw.parts and raw.track is not None:
             # The address of time: the grid starts elsewhere than the sound it was made of.
-            offset_s = first / self._settings.rate - raw.parts[0].dts / raw.track.clock_rate
+            offset_s = first / rate - raw.parts[0].dts / raw.track.clock_rate
             out.start_utc_ns = raw.start_utc_ns + round(offset_s * 1e9)
         self._fragments += 1
-        self._out.append(
-            WindowPart(
-                fragment(self._fragments, AUDIO_TRACK_ID, frames),
-                first,
-                sum(frame.duration for frame in frames) / self._settings.rate,
-                independent=True,
-            )
-        )
+        data = fragment(self._fragments, AUDIO_TRACK_ID, frames)
+        self._out.append(WindowPart(data, first, ticks / rate, independent=True))

@@ -12,7 +12,7 @@ from streaming.hls.rendition import Rendition, WindowSegment
 
 
 class TsSegments:
-    """TS segments of a window. ``sound`` is an AAC rendition. Made at most once each while cached."""
+    """TS segments of a window. ``sound`` is what players get. Made at most once each while cached."""
 
     def __init__(self, video: Rendition, sound: Rendition, executor: Executor, cached: int) -> None:
         self._video = video
@@ -58,13 +58,13 @@ class TsSegments:
             independent_segments=False,
         )
 
-    async def segment(self, msn: int) -> bytes | None:
+    async def segment(self, msn: int, *, with_sound: bool) -> bytes | None:
         """A segment's bytes; None if it is not in the window."""
         made = self._made.get(msn)
         if made is None:
-            video, sound = self._video.find(msn), self._sound.find(msn)
-            # Both have every number, with or without media; sound that is being derived comes a moment later.
-            if video is None or sound is None or not (video.complete and sound.complete):
+            video, sound = self._video.find(msn), self._sound.find(msn) if with_sound else None
+            # Both have every number, with or without media; sound comes a moment later.
+            if video is None or not video.complete or (with_sound and (sound is None or not sound.complete)):
                 return None
             made = asyncio.get_running_loop().run_in_executor(self._executor, _mux, video, sound)
             self._made[msn] = made

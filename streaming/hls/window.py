@@ -16,23 +16,22 @@ from typing import Literal
 from media.clock import Clock
 from media.fmp4 import codec_string, init_segment
 from media.playlist import AudioRendition, Variant, master_playlist, media_playlist
+from media.segmenter import SegmenterSettings
 from media.segments import Period
 from media.stream import LiveStream
 from media.tasks import Failures
-from media.transcode import AAC_FRAME, AacSettings, aac_track
-from media.unit import NS_PER_S, AudioTrack, Codec, VideoTrack
+from media.transcode import AAC_FRAME, AacSettings
+from media.unit import NS_PER_S, AudioTrack, VideoTrack
 from streaming.hls.errors import MediaGoneError, PlaylistRequestError, StreamAwayError, WindowTimeoutError
 from streaming.hls.intake import CutSettings, Intake
 from streaming.hls.progress import Progress
-from streaming.hls.rendition import SHORTEST_PART, Rendition, RenditionSettings
-from streaming.hls.sound import SoundDeriver
+from streaming.hls.rendition import Rendition, RenditionSettings
+from streaming.hls.sound import SoundDeriver, played_track
 from streaming.hls.ts import TsSegments
 
 RenditionName = Literal["video", "sound"]
 
 _DEFAULT_BANDWIDTH = 4_000_000
-# The audio object type (ISO/IEC 14496-3, 1.5.1.1) whose frames are 1,024 samples of the track's own rate.
-_AAC_LC = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +82,18 @@ class LiveWindow:
         self._waiting = 0
         self._sound_asked_ns: int | None = None
         self._sound_task: asyncio.Task[None] | None = None
+        self._deriver: SoundDeriver | None = None
         self._texts: dict[str, tuple[tuple[int, ...], str]] = {}
-        self._video = self._rendition("video", settings.part_s)
-        self._raw_sound = self._rendition("sound", settings.part_s, self._video)
+        part_target_s = SegmenterSettings(part_s=settings.part_s).part_target_s
+        self._video = self._rendition("video", part_target_s)
+        self._raw_sound = self._rendition("sound", part_target_s)
         frame_s = AAC_FRAME / settings.aac.rate
-        self._aac_sound = self._rendition("sound", math.ceil(settings.part_s / frame_s - 1e-9) * frame_s)
+        self._sound = self._rendition("sound", math.ceil(settings.part_s / frame_s - 1e-9) * frame_s)
         cuts = CutSettings(settings.part_s, settings.target_s, settings.first_segments_s)
         self._intake = Intake(self._video, self._raw_sound, cuts, first_msn)
-        self._ts = {
-            id(sound): TsSegments(self._video, sound, executor, settings.segments)
-            for sound in (self._raw_sound, self._aac_sound)
-        }
+        self._ts = TsSegments(self._video, self._sound, executor, settings.segments)
 
-    def _rendition(self, name: RenditionName, part_target_s: float, leader: Rendition | None = None) -> Rendition:
+    def _rendition(self, name: RenditionName, part_target_s: float) -> Rendition:
         settings = self._settings
         return Rendition(
             RenditionSettings(
@@ -105,8 +103,7 @@ class LiveWindow:
                 listed=settings.segments,
                 with_parts=settings.segments_with_parts,
                 linger=settings.linger,
-            ),
-            leader,
+            )
         )
 
     # Reading the stream
@@ -132,8 +129,10 @@ class LiveWindow:
                     for event in events:
                         self._intake.take(event)
                     self._stop_idle_sound()
+                    self._pass_sound_on()
                     self._progress.advance()
             self._intake.end_segment()
+            self._pass_sound_on()
             self._over = True
         except Exception as error:  # noqa: BLE001 - whatever it was, the next request opens a new window
             self._failures.note("hls window", error, self._stream.id.camera)
@@ -169,11 +168,12 @@ class LiveWindow:
         video, sound = self._tracks(period)
         if sound is not None:
             await self._sound_ready()
-        codecs = tuple(codec_string(track) for track in (video, self._played(sound)) if track is not None)
+        heard = played_track(sound, self._settings.aac) if sound is not None else None
+        codecs = tuple(codec_string(track) for track in (video, heard) if track is not None)
         main = "video.m3u8" if video is not None else "sound.m3u8"
         audio = (
-            (AudioRendition("sound.m3u8", "sound", "sound", self._channels(sound)),)
-            if video is not None and sound is not None
+            (AudioRendition("sound.m3u8", "sound", "sound", heard.channels),)
+            if video is not None and heard is not None
             else ()
         )
         variant = Variant(
@@ -211,12 +211,11 @@ class LiveWindow:
         if period is None:
             raise MediaGoneError("no such init segment", rendition=name)
         video, sound = self._tracks(period)
-        if name == "sound" and self._sound_of(self._tracks(self._playable_period())[1]) is self._aac_sound:
-            return init_segment([aac_track(self._settings.aac)])
         track = video if name == "video" else sound
         if track is None:
             raise MediaGoneError("no such init segment", rendition=name)
-        return period.init[track.id]
+        played = played_track(track, self._settings.aac) if isinstance(track, AudioTrack) else track
+        return period.init[track.id] if played is track else init_segment([played])
 
     async def segment(self, name: RenditionName, msn: int) -> bytes:
         """A whole segment. Raises MediaGoneError."""
@@ -247,18 +246,17 @@ class LiveWindow:
         video, sound = self._tracks(self._playable_period())
         if sound is not None:
             await self._sound_ready()
-        ts = self._ts_of(sound)
         with_video, with_sound = video is not None, sound is not None
-        return media_playlist(ts.playlist(with_video=with_video, with_sound=with_sound, ended=self._ended))
+        return media_playlist(self._ts.playlist(with_video=with_video, with_sound=with_sound, ended=self._ended))
 
     async def ts_segment(self, msn: int) -> bytes:
         """A whole segment as MPEG-TS, sound and picture together. Raises MediaGoneError."""
         self._asked()
         raw = self._raw_sound.find(msn)
-        sound = raw.track if raw is not None and isinstance(raw.track, AudioTrack) else None
-        if sound is not None:
+        with_sound = raw is not None and raw.track is not None
+        if with_sound:
             await self._sound_ready()
-        data = await self._ts_of(sound).segment(msn)
+        data = await self._ts.segment(msn, with_sound=with_sound)
         if data is None:
             raise MediaGoneError("no such segment", rendition="ts")
         return data
@@ -294,7 +292,7 @@ class LiveWindow:
         """Those that the multivariant playlist names and that are being made."""
         found = [self._video] if self._main() is self._video else []
         _, sound = self._tracks(self._playable_period())
-        return [*found, self._sound_of(sound)] if sound is not None else found
+        return [*found, self._sound] if sound is not None else found
 
     def _main(self) -> Rendition:
         """The rendition that sets the pace: video, where there is some."""
@@ -312,27 +310,6 @@ class LiveWindow:
         sound = next((track for track in period.tracks if isinstance(track, AudioTrack)), None)
         return video, sound
 
-    def _derives(self, track: AudioTrack) -> bool:
-        """Whether players get sound of ours. AAC passes, unless one frame more or less makes a part shorter than it may
-        be (RFC 8216bis, 4.4.4.9): at 8 kHz a frame lasts a quarter of a part."""
-        if track.codec is not Codec.AAC:
-            return True
-        coarse = AAC_FRAME / track.clock_rate > (1 - SHORTEST_PART) * self._settings.part_s
-        return coarse and track.config[:1] != b"" and track.config[0] >> 3 == _AAC_LC
-
-    def _played(self, track: AudioTrack | None) -> AudioTrack | None:
-        return aac_track(self._settings.aac) if track is not None and self._derives(track) else track
-
-    def _channels(self, track: AudioTrack | None) -> int:
-        played = self._played(track)
-        return played.channels if played is not None else 0
-
-    def _sound_of(self, track: AudioTrack | None) -> Rendition:
-        return self._aac_sound if track is not None and self._derives(track) else self._raw_sound
-
-    def _ts_of(self, track: AudioTrack | None) -> TsSegments:
-        return self._ts[id(self._sound_of(track))]
-
     async def _playing(self, name: RenditionName) -> Rendition:
         """The rendition under a name, made if need be, with at least one whole segment."""
         await self._opened_up()
@@ -346,23 +323,28 @@ class LiveWindow:
         _, track = self._tracks(self._playable_period())
         if track is None and not any(segment.track is not None for segment in self._raw_sound.segments):
             raise MediaGoneError("this stream has no sound", rendition="sound")
-        rendition = self._sound_of(track)
         self._sound_asked_ns = self._clock.monotonic_ns()
-        if rendition is self._aac_sound and (self._sound_task is None or self._sound_task.done()):
-            deriver = SoundDeriver(self._raw_sound, rendition, self._progress, self._executor, self._settings.aac)
+        if self._sound_task is None or self._sound_task.done():
+            deriver = SoundDeriver(self._raw_sound, self._sound, self._progress, self._executor, self._settings.aac)
+            deriver.begin()
+            self._deriver = deriver
             self._sound_task = asyncio.create_task(deriver.run(), name=f"hls sound {self._stream.id.camera}")
-        ready = await self._wait(lambda: rendition.whole > 0, self._settings.open_timeout_s)
+        ready = await self._wait(lambda: self._sound.whole > 0, self._settings.open_timeout_s)
         if not ready:
             raise WindowTimeoutError("no sound came in time")
-        return rendition
+        return self._sound
 
     def _stop_idle_sound(self) -> None:
         if self._sound_task is None or self._sound_asked_ns is None:
             return
         if self._clock.monotonic_ns() - self._sound_asked_ns > self._settings.sound_idle_s * NS_PER_S:
             self._sound_task.cancel()
-            self._sound_task = None
-            self._aac_sound.clear()
+            self._sound_task = self._deriver = None
+            self._sound.clear()
+
+    def _pass_sound_on(self) -> None:
+        if self._deriver is not None:
+            self._deriver.pass_on()
 
     async def _block(self, rendition: Rendition, msn: int, part: int | None) -> None:
         last = rendition.segments[-1]
