@@ -1,0 +1,163 @@
+"""The desk's forms in both themes, both languages and both sizes: fields can be seen, and nothing is cut off."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from tests.e2e import county
+from tests.support.browser import PATIENCE_MS, chromium, desk, require_browser, require_desk
+from tests.support.service import PASSWORD, Person, running_service
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
+
+SIZES = {"desk": (1920, 1080), "phone": (390, 844)}
+# Contrast as WCAG 2.2 reckons it, and what a node stands on.
+COLOURS = """
+  const rgb = text => (text.match(/[\\d.]+/g) ?? []).map(Number);
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const contrast = (one, other) => {
+    const [dark, bright] = [light(one), light(other)].sort((a, b) => a - b);
+    return (bright + 0.05) / (dark + 0.05);
+  };
+  const ground = at => {
+    for (; at; at = at.parentElement) {
+      const found = rgb(getComputedStyle(at).backgroundColor);
+      if (found.length === 3 || found[3] === 1) return found;
+    }
+    return [255, 255, 255];
+  };
+"""
+# Fields whose edge has less than 3:1 (1.4.11). What cannot be used may be faint.
+FAINT = f"""() => {{
+  {COLOURS}
+  const fields = ".el-input__wrapper, .el-select__wrapper, .el-textarea__inner, .el-radio__inner, .el-switch__core";
+  const found = [];
+  for (const field of document.querySelectorAll(fields)) {{
+    const box = field.getBoundingClientRect(), style = getComputedStyle(field);
+    if (box.width === 0 || field.closest(".is-disabled, .is-focus, .is-focused, .is-checked, .is-error")) continue;
+    const edge = rgb(style.boxShadow === "none" ? style.borderTopColor : style.boxShadow).slice(0, 3);
+    const ratio = contrast(edge, ground(field.parentElement));
+    if (ratio < 3) found.push(`${{field.className}} ${{ratio.toFixed(2)}}`);
+  }}
+  return found;
+}}"""
+# Words with less than 4.5:1 (1.4.3), where they can be used.
+PALE = f"""() => {{
+  {COLOURS}
+  const words = ".el-radio-button__inner, .el-button > span, label, p, .el-form-item__content > span, h1";
+  const found = [];
+  for (const node of document.querySelectorAll(words)) {{
+    const shown = node.getBoundingClientRect().width > 0 && node.textContent.trim();
+    if (!shown || !node.closest(".el-dialog, .el-drawer, .open") || node.closest(".is-disabled, [disabled]")) continue;
+    const ratio = contrast(rgb(getComputedStyle(node).color).slice(0, 3), ground(node));
+    if (ratio < 4.5) found.push(`${{node.textContent.trim()}} ${{ratio.toFixed(2)}}`);
+  }}
+  return found;
+}}"""
+# What is wider than its box, or stands out of the screen: what is to be typed too, where a field says it.
+CUT_OFF = """() => {
+  const wide = document.documentElement.clientWidth, found = [];
+  for (const node of document.querySelectorAll(".el-dialog *, .el-drawer *, .open *")) {
+    const box = node.getBoundingClientRect();
+    if (box.width === 0 || node.closest("svg")) continue;
+    if (box.right > wide + 1 || box.left < -1) found.push(`out: ${node.className || node.tagName}`);
+    const label = node.matches("button, label, .el-form-item__label, .hint, p, h1, h2, .el-dialog__title");
+    if (node.matches("input[placeholder]") && !node.value) {
+      const pen = document.createElement("canvas").getContext("2d"), style = getComputedStyle(node);
+      pen.font = `${style.fontSize} ${style.fontFamily}`;
+      if (pen.measureText(node.placeholder).width > node.clientWidth + 1) found.push(`cut: ${node.placeholder}`);
+    }
+    if (node.matches(".el-radio-group")) {
+      const tops = new Set([...node.children].map(one => Math.round(one.getBoundingClientRect().top)));
+      if (tops.size > 1) found.push(`in two lines: ${node.textContent.trim()}`);
+    }
+    if (label && node.scrollWidth > node.clientWidth + 1) found.push(`cut: ${node.textContent.trim()}`);
+  }
+  return found;
+}"""
+FORMS = {
+    "camera": ("/cameras", "添加摄像机|Add a? ?camera"),
+    "meeting": ("/meetings", "安排会议|Plan meeting"),
+    "person": ("/admin/people", "添加人员|Add a? ?person"),
+    "organization": ("/admin/organizations", "添加(镇|村|组织)|Add a? ?(town|village|organization)"),
+    "site": ("/admin/organizations", "添加场所|Add a? ?(site|place)"),
+}
+
+
+@dataclass
+class House:
+    url: str
+    browser: Browser
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    require_browser()
+    await asyncio.to_thread(require_desk)
+    folder = tmp_path_factory.mktemp("forms")
+    async with running_service(folder) as service, Person(service.url) as person, chromium() as browser:
+        await person.set_up(await service.setup_token())
+        _, site = await county.add_room(person, await county.add_town(person), "柳树湾村党支部")
+        await county.add_camera(person, site, "whip:")
+        yield House(service.url, browser)
+
+
+async def _prepare(page: Page, house: House, theme: str, language: str) -> None:
+    await page.goto(f"{house.url}/login")
+    await page.evaluate("theme => localStorage.setItem('sanhui.theme', theme)", theme)
+    await page.reload()
+    # A language chosen on the way in becomes that of the account.
+    turn = page.locator("footer button")
+    await turn.click()
+    if await page.evaluate("() => document.documentElement.lang") != language:
+        await turn.click()
+    await expect(page.locator("html")).to_have_attribute("lang", language)
+
+
+async def _log_in(page: Page) -> None:
+    await page.locator("input[name=username]").fill("county")
+    await page.locator("input[name=password]").fill(PASSWORD)
+    await page.locator("button[type=submit]").click()
+    await page.wait_for_url("**/now")
+
+
+async def _look(page: Page, shot: Path) -> None:
+    await page.screenshot(path=shot)
+    assert await page.evaluate(FAINT) == [], shot.name
+    assert await page.evaluate(PALE) == [], shot.name
+    assert await page.evaluate(CUT_OFF) == [], shot.name
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", list(SIZES))
+async def test_every_form_can_be_seen_and_read(
+    house: House, tmp_path: Path, size: str, theme: str, language: str
+) -> None:
+    async with desk(house.browser, tmp_path, *SIZES[size]) as found:
+        page = found.page
+        await _prepare(page, house, theme, language)
+        await _look(page, tmp_path / "login.png")
+        await _log_in(page)
+        for name, (path, button) in FORMS.items():
+            await page.goto(house.url + path)
+            await page.get_by_role("button", name=re.compile(button)).first.click()
+            form: Any = page.get_by_role("dialog")
+            await expect(form).to_be_visible(timeout=PATIENCE_MS)
+            more = form.get_by_role("button", name=re.compile("更多设置|More settings"))
+            if await more.count():
+                await more.click()
+            await expect(form.locator("input").first).to_be_visible()
+            # Until it has opened: what moves is not where it will be.
+            await page.wait_for_function("() => document.getAnimations().every(one => one.playState !== 'running')")
+            await _look(page, tmp_path / f"{name}.png")
