@@ -85,6 +85,11 @@ CUT_OFF = """() => {
   }
   return found;
 }"""
+SLOWLY = """() => {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync("* { transition-duration: 1s !important; animation-duration: 1s !important }");
+    document.adoptedStyleSheets.push(sheet);
+}"""
 FORMS = {
     "camera": ("/cameras", "添加摄像机|Add a? ?camera"),
     "meeting": ("/meetings", "安排会议|Plan meeting"),
@@ -161,3 +166,23 @@ async def test_every_form_can_be_seen_and_read(
             # Until it has opened: what moves is not where it will be.
             await page.wait_for_function("() => document.getAnimations().every(one => one.playState !== 'running')")
             await _look(page, tmp_path / f"{name}.png")
+
+
+async def test_who_types_while_the_log_in_opens_is_not_taken_elsewhere(house: House, tmp_path: Path) -> None:
+    async with desk(house.browser, tmp_path) as found:
+        page = found.page
+        await _prepare(page, house, "light", "zh-CN")
+        await _log_in(page)
+        await page.goto(f"{house.url}/cameras")
+        await page.get_by_role("button", name="添加摄像机").click()
+        form = page.get_by_role("dialog", name="添加摄像机")
+        await form.get_by_label("名称", exact=True).fill("主席台")
+        await form.get_by_label("视频地址", exact=True).fill("rtsp://192.0.2.1/Streaming/Channels/101")
+        await page.context.clear_cookies()
+        await page.evaluate(SLOWLY)
+        await form.get_by_label("视频地址", exact=True).press("Enter")
+        again = page.get_by_role("dialog", name="登录")
+        name = again.locator("input[name=username]")
+        await name.focus()
+        await page.wait_for_timeout(2_500)
+        await expect(name).to_be_focused()
