@@ -196,7 +196,7 @@ async def test_changes_and_looks_are_on_record_with_who_and_what(two_towns: Serv
     page = await auditor.json("GET", "/audit", params={"subject": "meeting/meeting-east"})
     entry = page["items"][0]
     assert (entry["username"], entry["action"], entry["outcome"]) == ("east", "meeting.cancel", "success")
-    assert entry["text"] == "取消会议 支部党员大会 east"
+    assert entry["text"] == "取消会议 东村党支部 支部党员大会 east"
     await two_towns.browser().call("POST", "/session", json={"username": "east", "password": "wrong"})
     failed = await auditor.json("GET", "/audit", params={"action": "login-failed"})
     assert [(item["username"], item["outcome"]) for item in failed["items"]] == [("east", "failure")]
