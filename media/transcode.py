@@ -51,6 +51,14 @@ def aac_track(settings: AacSettings | None = None) -> AudioTrack:
     return AudioTrack(Codec.AAC, settings.rate, settings.channels, config.to_bytes(2, "big"))
 
 
+def settings_like(track: AudioTrack) -> AacSettings | None:
+    """Settings whose frames fit among those of ``track``, AAC-LC of the same rate and channels; None if none do."""
+    if track.clock_rate not in _AAC_RATES or track.channels not in LAYOUTS:
+        return None
+    settings = AacSettings(track.clock_rate, track.channels)
+    return settings if aac_track(settings).config == track.config[:2] else None
+
+
 def frame_range(rate: int, source_rate: int, start_pts: int, end_pts: int) -> range:
     """The numbers of the grid's frames at ``rate`` Hz that start in [start_pts, end_pts), ticks of ``source_rate``."""
     step = AAC_FRAME * source_rate

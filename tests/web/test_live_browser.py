@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, async_playwright
 
+from media.unit import Codec
 from tests.recorder.recordings import archive, record, stretch, with_gap
 from tests.support.live_feed import live_stream, looped, until
 from tests.support.media_site import KEY, media_site
@@ -184,3 +185,39 @@ async def test_the_mp4_plays_and_seeks_in_the_browser_itself(tmp_path: Path) -> 
                 wanted = number if number == 299 else number + (now["time"] - at) * 25
                 assert abs(now["number"] - wanted) < 6, (at, now)
             assert (await look(page))["sound"] > 0
+
+
+_HEAR = """
+async (url) => {
+  const video = document.querySelector("video");
+  const context = new AudioContext();
+  const analyser = context.createAnalyser();
+  context.createMediaElementSource(video).connect(analyser);
+  analyser.connect(context.destination);
+  const wave = new Float32Array(analyser.fftSize);
+  window.heard = [];
+  video.addEventListener("timeupdate", () => {
+    analyser.getFloatTimeDomainData(wave);
+    window.heard.push([video.currentTime, Math.max(...wave)]);
+  });
+  video.src = url;
+  await new Promise((done) => video.addEventListener("loadeddata", done, {once: true}));
+  video.currentTime = 9;
+  await context.resume();
+  await video.play();
+}
+"""
+
+
+@pytest.mark.parametrize("codec", [Codec.PCMA, Codec.AAC])
+async def test_the_mp4_is_silent_in_its_gap_and_sounds_after_it(tmp_path: Path, codec: Codec) -> None:
+    """Browsers play sound straight on, whatever the times of its samples say."""
+    async with archive(tmp_path) as home:
+        made = await record(home.database, home.store, home.county, [with_gap(codec)])
+        async with media_site(database=home.database, store=home.store) as site, page_at(site.url) as page:
+            await page.evaluate(_HEAR, f"{site.url}/meetings/{made.meeting.id}/download.mp4")
+            await page.wait_for_function("document.querySelector('video').currentTime > 20", timeout=30_000)
+            heard = await page.evaluate("window.heard")
+    assert min(level for at, level in heard if 10.0 < at < 11.5) > 0.1
+    assert max(level for at, level in heard if 12.7 < at < 16.5) < 0.05
+    assert min(level for at, level in heard if 17.8 < at < 20.0) > 0.1
