@@ -41,7 +41,8 @@ class WindowSettings:
     ``part_s`` is the segmenter's longest part. No segment here is longer than ``target_s``. The first ones after
     opening end at the first part that makes them as long as ``first_segments_s`` says. Sound nobody asks for is no
     longer derived after ``sound_idle_s``; the window closes after ``idle_s``. None opens on a stream whose newest
-    keyframe is older than ``stale_s``.
+    keyframe is older than ``stale_s``. Within ``picture_wait_s`` of its opening sound alone is not taken for all there
+    is.
     """
 
     segments: int = 7
@@ -54,6 +55,7 @@ class WindowSettings:
     idle_s: float = 30.0
     sound_idle_s: float = 20.0
     stale_s: float = 60.0
+    picture_wait_s: float = 5.0
     aac: AacSettings = field(default_factory=AacSettings)
 
 
@@ -78,7 +80,7 @@ class LiveWindow:
         self._progress = Progress()
         # Closed, for whatever reason; over: the stream itself is.
         self._ended = self._over = False
-        self._asked_ns = clock.monotonic_ns()
+        self._opened_ns = self._asked_ns = clock.monotonic_ns()
         self._waiting = 0
         self._sound_asked_ns: int | None = None
         self._sound_task: asyncio.Task[None] | None = None
@@ -164,6 +166,7 @@ class LiveWindow:
         Raises StreamAwayError if the stream ends first, WindowTimeoutError if none comes.
         """
         await self._opened_up()
+        await self._pictured()
         period = self._playable_period()
         video, sound = self._tracks(period)
         if sound is not None:
@@ -287,6 +290,13 @@ class LiveWindow:
             raise WindowTimeoutError("no media came in time")
         if main().whole == 0:
             raise StreamAwayError("the stream is over")
+
+    async def _pictured(self) -> None:
+        """Cameras may send sound at once, and pictures from their next keyframe on; players ask only once which there
+        are."""
+        left_s = self._settings.picture_wait_s - (self._clock.monotonic_ns() - self._opened_ns) / NS_PER_S
+        if left_s > 0 and self._tracks(self._playable_period())[0] is None:
+            await self._wait(lambda: self._tracks(self._playable_period())[0] is not None, left_s)
 
     def _renditions(self) -> list[Rendition]:
         """Those that the multivariant playlist names and that are being made."""

@@ -14,7 +14,7 @@ import pytest
 
 from media.fmp4_read import read_fragments, read_init
 from media.unit import AUDIO_TRACK_ID, AccessUnit, Codec
-from streaming.hls.window import LiveWindow, RenditionName
+from streaming.hls.window import LiveWindow, RenditionName, WindowSettings
 from tests.streaming.test_hls_window import decoded, fed_window
 from tests.support import playlist_rules
 from tests.support.encoded import g711_units, interleave, sound_units, video_units
@@ -177,3 +177,28 @@ async def test_a_camera_that_is_back_for_a_moment_sets_no_standard() -> None:
     rest = video_units(frames=300, start_s=103.0, epoch=1)
     playlists, _ = await watched([*flicker, *rest], "video", every=1)
     assert part_target(playlists["video"]) == pytest.approx(0.51)
+
+
+async def test_who_comes_while_there_is_only_sound_gets_the_picture_too() -> None:
+    """A sub stream that is opened for its first viewer: sound at once, pictures from the next keyframe on."""
+    sound = sound_units(Codec.AAC, rate=16_000, seconds=12.0)
+    pictures = video_units(frames=225, start_s=103.0)
+    early = [unit for unit in sound if unit.dts < 102.5 * 16_000]
+    async with fed_window() as (window, stream):
+        for unit in early:
+            stream.publish(unit)
+        await window.media_playlist("sound")
+        master = asyncio.create_task(window.master_playlist())
+        await asyncio.sleep(0)
+        assert not master.done()
+        for unit in interleave(pictures, sound[len(early) :]):
+            stream.publish(unit)
+            await asyncio.sleep(0)
+        told = playlist_rules.check(await master)
+        assert told.variants[0][0]["RESOLUTION"] == "320x180"
+        assert told.media
+    # Where no picture comes, sound is all there is.
+    async with fed_window(WindowSettings(picture_wait_s=0.05)) as (window, stream):
+        for unit in early:
+            stream.publish(unit)
+        assert "RESOLUTION" not in await window.master_playlist()
