@@ -55,6 +55,7 @@ _TEMPORARY = ".tmp"
 _STALE_S = 3600
 _LIST_BATCH = 500
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
+_NO_RIGHTS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -264,8 +265,7 @@ class DirectoryStore:
             if not linked:
                 with body.open() as source:
                     _copy_synced(new_data, source)
-            # An object is written once: whoever opens it to write to it, under whatever name, is refused.
-            new_data.chmod(new_data.stat().st_mode & 0o444)
+            _write_protect(new_data)
             if not linked:
                 # Before it gets its name: what has one is taken for what its facts say, by whoever tries again too.
                 with new_data.open("rb", buffering=0) as file:
@@ -344,6 +344,16 @@ def _head(key: str, path: Path) -> StoredObject:
     except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError):
         # Put there by hand, or its facts were damaged: the bytes still count, and a check will hash them.
         return StoredObject(key=key, size=size, sha256="")
+
+
+def _write_protect(path: Path) -> None:
+    """An object is written once: whoever opens it to write to it, under whatever name, is refused; where there are such
+    rights at all, as a share of another system's may not have."""
+    try:
+        path.chmod(path.stat().st_mode & 0o444)
+    except OSError as error:
+        if error.errno not in _NO_RIGHTS:
+            raise
 
 
 def _link_synced(path: Path, source: Path, size: int) -> bool:

@@ -1,8 +1,12 @@
 """Files and folders that survive a power cut. All of it blocks, and raises OSError."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Final
+
+_NOT_FOR_FOLDERS: Final = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP})
 
 
 def make_folders(folder: Path, mode: int = 0o777) -> None:
@@ -16,10 +20,13 @@ def make_folders(folder: Path, mode: int = 0o777) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in it last."""
+    """Make the names in it last, as far as the file system knows how to: some of those on a network do not."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_FOR_FOLDERS:
+            raise
     finally:
         os.close(descriptor)
 

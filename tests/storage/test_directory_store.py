@@ -5,6 +5,7 @@ import hashlib
 import os
 import resource
 import shutil
+import stat
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
@@ -66,6 +67,29 @@ async def test_a_file_on_the_same_disk_is_linked_and_one_on_another_is_copied(
         assert not (tmp_path / "store" / KEY).samefile(body.path)
         assert await store.get(KEY) == body.path.read_bytes()
         assert await store.head(KEY) == await store.put(KEY, body)
+
+
+async def test_a_share_that_has_neither_links_nor_rights_nor_a_sync_for_folders_is_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    def cannot(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "link", cannot)
+    monkeypatch.setattr(Path, "chmod", cannot)
+    body = written(tmp_path / "written", b"moof" * 100)
+    async with DirectoryStore(DirectoryStoreSettings(tmp_path / "share")) as store:
+        stored = await store.put(KEY, body)
+        assert await store.head(KEY) == stored
+        assert await store.get(KEY) == b"moof" * 100
 
 
 async def test_a_file_of_another_length_is_not_linked(tmp_path: Path) -> None:
