@@ -131,6 +131,7 @@ class Database:
             engine = create_async_engine(self._url, **options, connect_args={"timeout": _BUSY_TIMEOUT_S})
             event.listen(engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
+            event.listen(engine.sync_engine, "invalidate", _roll_back_sqlite)
             return engine
         return create_async_engine(
             self._url,
@@ -183,3 +184,10 @@ def _begin_sqlite(connection: Connection) -> None:
     # IMMEDIATE for writers: a transaction that reads first and asks for the write lock later is refused at once when
     # another process has written meanwhile, whatever the busy timeout.
     connection.exec_driver_sql(connection.get_execution_options().get("sanhui_begin", "BEGIN"))
+
+
+def _roll_back_sqlite(connection: DBAPIConnection, _record: object, _error: BaseException | None) -> None:
+    # SQLite does not close a connection while somebody still has a statement of it, as the traceback of what was cut
+    # off has: the transaction, and with it the file's write lock, would last until the garbage is collected.
+    with contextlib.suppress(Exception, asyncio.CancelledError):
+        connection.rollback()

@@ -1,6 +1,7 @@
 """Units of work: atomic, isolated, typed errors; many at once on one SQLite file."""
 
 import asyncio
+import gc
 import sys
 import time
 import traceback
@@ -48,6 +49,31 @@ async def test_a_cancelled_unit_of_work_leaves_nothing_and_blocks_nobody(databas
     async with asyncio.timeout(10), database.transaction() as repos:
         assert await repos.organizations.count() == 0
         await repos.organizations.add(organization())
+
+
+async def test_whenever_a_writer_is_cancelled_the_next_one_goes_on(database: Database) -> None:
+    """At the end of the service, say, when what is left is still to be written; nor does it wait for the collector."""
+    entry = AuditEntry(
+        at=NOON, user_id=None, username="wang", action="look", subject="camera", outcome=AuditOutcome.SUCCESS
+    )
+
+    async def write() -> None:
+        async with database.transaction() as repos:
+            for _ in range(5):
+                await repos.audit.add(entry)
+
+    gc.disable()
+    try:
+        for moment in range(60):
+            writing = asyncio.create_task(write())
+            await asyncio.sleep(moment / 10_000)
+            writing.cancel()
+            await asyncio.wait({writing})
+            del writing
+            async with asyncio.timeout(10):
+                await write()
+    finally:
+        gc.enable()
 
 
 async def test_readers_do_not_wait_for_a_writer_and_do_not_see_it(database: Database) -> None:
