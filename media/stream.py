@@ -87,6 +87,12 @@ class LiveStream:
         return self._gop.last_keyframe
 
     @property
+    def begins_utc_ns(self) -> int | None:
+        """From when that is with which a reader of now begins, Unix nanoseconds; None while nothing is cached."""
+        units = self._gop.units()
+        return units[0].utc_ns if units else None
+
+    @property
     def overflows(self) -> int:
         """How often readers now open have fallen behind and been cut to the next start."""
         return sum(r.overflows for r in self._units.readers) + sum(r.overflows for r in self._segments.readers)

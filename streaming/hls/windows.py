@@ -74,9 +74,9 @@ class LiveWindows:
         return window
 
     def _stale(self, stream: LiveStream) -> bool:
-        """Whether the cached GOP is from before the camera went away: nobody may take it for live."""
-        newest = stream.last_keyframe
-        return newest is not None and self._clock.utc_ns() - newest.utc_ns > self._settings.stale_s * NS_PER_S
+        """Whether the cached GOP, or sound, is from before the camera went away: nobody may take it for live."""
+        begins_utc_ns = stream.begins_utc_ns
+        return begins_utc_ns is not None and self._clock.utc_ns() - begins_utc_ns > self._settings.stale_s * NS_PER_S
 
     async def _close(self, stream_id: StreamId) -> None:
         _, window, stack = self._open.pop(stream_id)

@@ -18,7 +18,7 @@ from media.clock import SystemClock
 from media.fmp4_read import read_fragments, read_init
 from media.segmenter import SegmenterSettings
 from media.stream import LiveStream, StreamId
-from media.unit import AccessUnit, Codec, StreamItem
+from media.unit import AUDIO_TRACK_ID, AccessUnit, Codec, StreamItem
 from streaming.hls.errors import MediaGoneError, PlaylistRequestError, StreamAwayError, WindowTimeoutError
 from streaming.hls.window import LiveWindow, RenditionName, WindowSettings
 from streaming.hls.windows import LiveWindows
@@ -316,9 +316,10 @@ class LateClock(SystemClock):
         return ORIGIN_NS + round((100 + self.after_s) * 1e9)
 
 
-async def test_an_old_picture_is_never_taken_for_live() -> None:
+@pytest.mark.parametrize("pictures", [True, False])
+async def test_what_is_old_is_never_taken_for_live(pictures: bool) -> None:
     stream = LiveStream(CAMERA, SystemClock())
-    await feed(stream, picture_and_sound())
+    await feed(stream, [unit for unit in picture_and_sound() if pictures or unit.track.id == AUDIO_TRACK_ID])
     with ThreadPoolExecutor(1) as executor:
         async with LiveWindows(lambda _: stream, LateClock(120.0), executor) as windows:
             with pytest.raises(StreamAwayError):
