@@ -5,6 +5,7 @@ avcC and hvcC (ISO/IEC 14496-15, 5.3.3.1 and 8.3.3.1), esds (ISO/IEC 14496-1, 7.
 
 from dataclasses import dataclass
 
+from media.codecs.bits import BitReader, unescape
 from media.errors import BitstreamError, ContainerError
 
 _MAX_CONFIG = 1 << 16
@@ -12,38 +13,6 @@ _MAX_CONFIG = 1 << 16
 _AVC_HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _HEVC_VPS, _HEVC_SPS, _HEVC_PPS = 32, 33, 34
 _AVC_SPS, _AVC_PPS = 7, 8
-
-
-class _Bits:
-    """Reads an RBSP: emulation prevention bytes are taken out first (ISO/IEC 14496-10, 7.3.1)."""
-
-    def __init__(self, nal: bytes) -> None:
-        rbsp = bytearray()
-        zeros = 0
-        for byte in nal:
-            if zeros >= 2 and byte == 3:
-                zeros = 0
-                continue
-            zeros = zeros + 1 if byte == 0 else 0
-            rbsp.append(byte)
-        self._value = int.from_bytes(rbsp, "big")
-        self._left = len(rbsp) * 8
-
-    def take(self, count: int) -> int:
-        """The next ``count`` bits as an unsigned number."""
-        if count > self._left:
-            raise BitstreamError("parameter set is cut short")
-        self._left -= count
-        return (self._value >> self._left) & ((1 << count) - 1)
-
-    def ue(self) -> int:
-        """An Exp-Golomb number (ISO/IEC 14496-10, 9.1)."""
-        zeros = 0
-        while not self.take(1):
-            zeros += 1
-            if zeros > 31:
-                raise BitstreamError("Exp-Golomb number is too long")
-        return (1 << zeros) - 1 + self.take(zeros)
 
 
 def _first(nals: tuple[bytes, ...], kind: int, mask: int, shift: int, name: str) -> bytes:
@@ -85,11 +54,11 @@ def write_avcc(nals: tuple[bytes, ...]) -> bytes:
     for nal in pps:
         out += len(nal).to_bytes(2, "big") + nal
     if profile[0] in _AVC_HIGH_PROFILES:
-        bits = _Bits(sps[0][4:])
+        bits = BitReader(unescape(sps[0])[4:])
         bits.ue()
         chroma = bits.ue()
         if chroma == 3:
-            bits.take(1)
+            bits.skip(1)
         luma_depth, chroma_depth = bits.ue(), bits.ue()
         out += bytes((0xFC | chroma & 3, 0xF8 | luma_depth & 7, 0xF8 | chroma_depth & 7, 0))
     return bytes(out)
@@ -139,26 +108,26 @@ class HevcProfile:
 
 def hevc_profile(nals: tuple[bytes, ...]) -> HevcProfile:
     """Read the first SPS. Raises BitstreamError."""
-    bits = _Bits(_first(nals, _HEVC_SPS, 0x3F, 1, "SPS")[2:])
-    bits.take(4)
-    max_sub_layers_minus1 = bits.take(3)
-    nested = bool(bits.take(1))
-    space, tier, profile = bits.take(2), bits.take(1), bits.take(5)
-    compatibility = bits.take(32)
-    constraints = bits.take(48).to_bytes(6, "big")
-    level = bits.take(8)
-    present = [(bits.take(1), bits.take(1)) for _ in range(max_sub_layers_minus1)]
+    bits = BitReader(unescape(_first(nals, _HEVC_SPS, 0x3F, 1, "SPS"))[2:])
+    bits.skip(4)
+    max_sub_layers_minus1 = bits.bits(3)
+    nested = bits.flag()
+    space, tier, profile = bits.bits(2), bits.bits(1), bits.bits(5)
+    compatibility = bits.bits(32)
+    constraints = bits.bits(48).to_bytes(6, "big")
+    level = bits.bits(8)
+    present = [(bits.bits(1), bits.bits(1)) for _ in range(max_sub_layers_minus1)]
     if max_sub_layers_minus1:
-        bits.take(2 * (8 - max_sub_layers_minus1))
+        bits.skip(2 * (8 - max_sub_layers_minus1))
     for has_profile, has_level in present:
-        bits.take(88 * has_profile + 8 * has_level)
+        bits.skip(88 * has_profile + 8 * has_level)
     bits.ue()
     chroma = bits.ue()
     if chroma == 3:
-        bits.take(1)
+        bits.skip(1)
     bits.ue()
     bits.ue()
-    if bits.take(1):
+    if bits.flag():
         for _ in range(4):
             bits.ue()
     return HevcProfile(

@@ -65,6 +65,8 @@ def parse_sps(nal: bytes) -> H264Sps:
         if chroma == 3:
             reader.skip(1)
         luma_depth, chroma_depth = 8 + reader.ue(), 8 + reader.ue()
+        if max(luma_depth, chroma_depth) > 14:
+            raise BitstreamError("bit depth above 14")
         reader.skip(1)
         if reader.flag():
             for index in range(8 if chroma != 3 else 12):

@@ -66,6 +66,8 @@ def parse_sps(nal: bytes) -> H265Sps:
     if not (0 < width <= 16_384 and 0 < height <= 16_384):
         raise BitstreamError("impossible picture size", width=width, height=height)
     luma_depth, chroma_depth = 8 + reader.ue(), 8 + reader.ue()
+    if max(luma_depth, chroma_depth) > 16:
+        raise BitstreamError("bit depth above 16")
     reader.ue()
     all_layers = reader.flag()
     reorder = 0

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import av
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from media.codecs import annexb, h264, h265
@@ -14,6 +14,7 @@ from media.codecs.bits import BitReader, unescape
 from media.codecs.h264 import H264Depacketizer
 from media.codecs.h265 import H265Depacketizer
 from media.codecs.nal import MAX_PIECES, MAX_SETS, NalDepacketizer
+from media.decoder_config import write_avcc, write_hvcc
 from media.errors import BitstreamError
 from media.packetizer import nal_units
 
@@ -68,21 +69,26 @@ def test_h265_size_and_reordering_depth(size: tuple[int, int], b_frames: int) ->
 
 
 @given(st.binary(max_size=80))
-def test_h264_sps_garbage_is_a_bitstream_error(data: bytes) -> None:
+@example(bytes.fromhex("8080809300000000ff0000000000006400000f0f0f0f0f0f0f0f0f80ff01e2001754"))
+def test_h264_sps_garbage_is_a_bitstream_error_or_fit_for_a_file(data: bytes) -> None:
+    nal = b"\x67" + data
     try:
-        sps = h264.parse_sps(b"\x67" + data)
+        sps = h264.parse_sps(nal)
     except BitstreamError:
         return
     assert 0 < sps.width <= 16_384
+    assert write_avcc((nal, b"\x68\xce\x3c\x80"))
 
 
 @given(st.binary(min_size=10, max_size=80))
-def test_h265_sps_garbage_is_a_bitstream_error(data: bytes) -> None:
+def test_h265_sps_garbage_is_a_bitstream_error_or_fit_for_a_file(data: bytes) -> None:
+    nal = b"\x42\x01" + data
     try:
-        sps = h265.parse_sps(b"\x42\x01" + data)
+        sps = h265.parse_sps(nal)
     except BitstreamError:
         return
     assert 0 < sps.width <= 16_384
+    assert write_hvcc((nal,))
 
 
 @given(st.binary(max_size=100))
