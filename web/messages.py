@@ -1,7 +1,7 @@
 """Sentences for people, by language: message catalogs ``web/locales/*.json``, and which language to answer in.
 
 A catalog has groups: ``errors`` and ``advice`` (code → title and detail), ``fields``, ``gaps``, ``story``, ``audit``,
-``probe``, ``kinds`` (code → text), and the ``units`` of time. Texts have ``{param}`` placeholders.
+``probe``, ``kinds``, ``reasons`` (code → text), and the ``units`` of time. Texts have ``{param}`` placeholders.
 """
 
 import json
@@ -18,11 +18,13 @@ from web.api.schemas.session import Language
 class _Lenient(Formatter):
     """Formatting that leaves out what it is not given: a sentence with a hole is better than none.
 
-    ``{seconds:duration}`` is a length of time as people say it, in the units of a catalog.
+    ``{seconds:duration}`` is a length of time as people say it, ``{reason:reason}`` the text of a code, both from a
+    catalog's groups.
     """
 
-    def __init__(self, units: Mapping[str, str]) -> None:
-        self._units = units
+    def __init__(self, groups: Mapping[str, Mapping[str, Any]]) -> None:
+        self._units: Mapping[str, str] = groups.get("units", {})
+        self._reasons: Mapping[str, str] = groups.get("reasons", {})
 
     def get_value(self, key: int | str, args: Any, kwargs: Mapping[str, Any]) -> Any:
         return kwargs.get(str(key), "…")
@@ -32,6 +34,8 @@ class _Lenient(Formatter):
         return self.get_value(field_name, args, kwargs), field_name
 
     def format_field(self, value: Any, format_spec: str) -> Any:
+        if format_spec == "reason":
+            return self._reasons.get(str(value), str(value))
         if format_spec != "duration":
             return super().format_field(value, format_spec)
         try:
@@ -62,7 +66,7 @@ class Catalog:
         return self._fill(pattern, params or {}) if isinstance(pattern, str) else code
 
     def _fill(self, pattern: str, params: Mapping[str, object]) -> str:
-        return _Lenient(self.groups.get("units", {})).vformat(pattern, (), dict(params))
+        return _Lenient(self.groups).vformat(pattern, (), dict(params))
 
     def knows(self, group: str, code: str) -> bool:
         """Whether there is an entry."""

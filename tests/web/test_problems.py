@@ -1,12 +1,14 @@
 """Every error becomes problem details in the person's language; nothing inside is ever shown."""
 
 import importlib
+import inspect
 import json
 import logging
 import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,6 +25,9 @@ import web
 from media.clock import Clock
 from storage.directory_store import DirectoryStore
 from storage.errors import IntegrityError
+from streaming import addresses
+from streaming.rtsp import line
+from streaming.webrtc import choice
 from streaming.webrtc.errors import StreamAwayError
 from tests.streaming.watching import until
 from tests.web.conftest import Service, fill, run, settings
@@ -98,6 +103,22 @@ def test_catalogs_are_sorted_and_chinese_has_no_exclamation_marks() -> None:
 )
 def test_the_language_is_what_the_browser_likes_best(header: str, language: str) -> None:
     assert load_catalogs().accept(header).language == language
+
+
+@pytest.mark.parametrize(
+    ("code", "sources"),
+    [("camera-redirect", (addresses, line)), ("webrtc-picture-unplayable", (choice,))],
+)
+def test_a_reason_is_told_in_words(code: str, sources: tuple[ModuleType, ...]) -> None:
+    """Whatever codes those give who raise it."""
+    reasons = {reason for source in sources for reason in re.findall(r'reason="([a-z-]+)"', inspect.getsource(source))}
+    assert len(reasons) > 1
+    for language in LANGUAGES:
+        catalog = load_catalogs().of(language)
+        for reason in reasons:
+            assert reason in catalog.groups["reasons"], (language, reason)
+            assert catalog.groups["reasons"][reason] in catalog.notice(code, {"reason": reason}).detail
+    assert "(other)" in load_catalogs().of("en").notice(code, {"reason": "other"}).detail
 
 
 def test_a_sentence_survives_a_missing_parameter_and_never_reaches_into_one() -> None:
