@@ -57,6 +57,11 @@ class GuidanceSound:
         """The init segment: the same for all."""
         return init_segment([aac_track(self._aac)])
 
+    async def settled(self, meeting_id: str) -> bool:
+        """Whether all that was said is on record: until then a segment may come to hold more. Raises DatabaseError."""
+        spoken = await self._meetings.guidance(meeting_id)
+        return spoken is not None and spoken.settled
+
     async def segment(self, meeting_id: str, sequence: int, *, camera_id: str | None = None) -> bytes:
         """A segment: what was said while the camera's segment of this number was taken. Raises SegmentGoneError,
         NothingRecordedError, StorageError."""

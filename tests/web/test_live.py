@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -10,11 +11,13 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from storage.records import RecordingKind, RecordingState
 from tests.recorder.recordings import archive, record, stretch, with_codec_change, with_gap
 from tests.support import playlist_rules
 from tests.support.live_feed import live_stream, looped, until
 from tests.support.media_site import KEY, Site, ffmpeg, from_site, media_site
 from tests.support.recorded import RecordedMeeting
+from tests.support.rows import recording
 
 ALLOWED = {KEY: "let-me-in"}
 
@@ -235,6 +238,23 @@ async def test_a_download_is_named_in_the_peoples_language(tmp_path: Path) -> No
     assert plain[1] == "meeting-20270115-080140.mp4"
     assert named is not None
     assert unquote(named[1]) == "柳树村党支部 第四季度支部党员大会-20270115-080140.mp4"
+
+
+async def test_nobody_keeps_guidance_that_is_not_all_on_record_yet(tmp_path: Path) -> None:
+    """Who replays a meeting that runs hears it as far as it is; who replays it later must not hear that again."""
+    async with archive(tmp_path) as home:
+        made = await record(home.database, home.store, home.county, [with_gap()])
+        spoken = replace(recording(made.meeting), kind=RecordingKind.GUIDANCE)
+        async with home.database.transaction() as repos:
+            await repos.recordings.add(spoken)
+        for state, kept in ((RecordingState.RECORDING, "no-store"), (RecordingState.COMPLETE, FOREVER)):
+            async with home.database.transaction() as repos:
+                await repos.recordings.set_state(spoken.id, state)
+            async with media_site(database=home.database, store=home.store) as site:
+                address = f"{site.url}/meetings/{made.meeting.id}/vod/guidance/{made.segments[0].sequence}.m4s"
+                async with aiohttp.ClientSession(headers=ALLOWED) as session, session.get(address) as answer:
+                    assert (answer.status, answer.headers["Cache-Control"]) == (200, kept)
+                    assert ("ETag" in answer.headers) is (kept == FOREVER)
 
 
 async def test_a_segment_can_be_asked_for_in_part(tmp_path: Path) -> None:

@@ -38,6 +38,11 @@ def playlist(text: str, *, cached_s: int = 0) -> web.Response:
     return answer
 
 
+def growing(data: bytes, content_type: str) -> web.Response:
+    """A piece of media that may come to hold more, for nobody to keep."""
+    return web.Response(body=data, content_type=content_type, headers={"Cache-Control": "no-store"})
+
+
 def media(request: web.Request, data: bytes, content_type: str) -> web.Response:
     """A piece of media that never changes, or the range of it that is asked for.
 

@@ -96,8 +96,10 @@ async def _guidance_init(request: web.Request) -> web.Response:
 async def _guidance_segment(request: web.Request) -> web.Response:
     playback, meeting = await _playback(request)
     sequence = int(request.match_info["sequence"])
+    # Asked first: what is not all there then may be all there afterwards.
+    settled = await playback.guidance.settled(meeting)
     data = await playback.guidance.segment(meeting, sequence, camera_id=camera_of(request))
-    return answers.media(request, data, answers.AUDIO_MP4)
+    return answers.media(request, data, answers.AUDIO_MP4) if settled else answers.growing(data, answers.AUDIO_MP4)
 
 
 async def _ts_playlist(request: web.Request) -> web.Response:
