@@ -57,34 +57,9 @@ def parse_sps(nal: bytes) -> H264Sps:
     sps_id = reader.ue()
     if sps_id > 31:
         raise BitstreamError("seq_parameter_set_id above 31")
-    chroma, luma_depth, chroma_depth = 1, 8, 8
-    if profile_idc in _HIGH_PROFILES:
-        chroma = reader.ue()
-        if chroma > 3:
-            raise BitstreamError("chroma_format_idc above 3")
-        if chroma == 3:
-            reader.skip(1)
-        luma_depth, chroma_depth = 8 + reader.ue(), 8 + reader.ue()
-        if max(luma_depth, chroma_depth) > 14:
-            raise BitstreamError("bit depth above 14")
-        reader.skip(1)
-        if reader.flag():
-            for index in range(8 if chroma != 3 else 12):
-                if reader.flag():
-                    _skip_scaling_list(reader, 16 if index < 6 else 64)
+    chroma, luma_depth, chroma_depth = _sample_format(reader) if profile_idc in _HIGH_PROFILES else (1, 8, 8)
     reader.ue()
-    order_type = reader.ue()
-    if order_type == 0:
-        reader.ue()
-    elif order_type == 1:
-        reader.skip(1)
-        reader.se()
-        reader.se()
-        cycle = reader.ue()
-        if cycle > 255:
-            raise BitstreamError("num_ref_frames_in_pic_order_cnt_cycle above 255")
-        for _ in range(cycle):
-            reader.se()
+    order_type = _order_type(reader)
     reader.ue()
     reader.skip(1)
     width_mbs, height_units = reader.ue() + 1, reader.ue() + 1
@@ -117,6 +92,41 @@ def parse_sps(nal: bytes) -> H264Sps:
         reorder,
         not frames_only,
     )
+
+
+def _sample_format(reader: BitReader) -> tuple[int, int, int]:
+    """chroma_format_idc and the bit depths of luma and chroma; the scaling lists behind them are passed over."""
+    chroma = reader.ue()
+    if chroma > 3:
+        raise BitstreamError("chroma_format_idc above 3")
+    if chroma == 3:
+        reader.skip(1)
+    luma_depth, chroma_depth = 8 + reader.ue(), 8 + reader.ue()
+    if max(luma_depth, chroma_depth) > 14:
+        raise BitstreamError("bit depth above 14")
+    reader.skip(1)
+    if reader.flag():
+        for index in range(8 if chroma != 3 else 12):
+            if reader.flag():
+                _skip_scaling_list(reader, 16 if index < 6 else 64)
+    return chroma, luma_depth, chroma_depth
+
+
+def _order_type(reader: BitReader) -> int:
+    """pic_order_cnt_type; what belongs to it is passed over."""
+    order_type = reader.ue()
+    if order_type == 0:
+        reader.ue()
+    elif order_type == 1:
+        reader.skip(1)
+        reader.se()
+        reader.se()
+        cycle = reader.ue()
+        if cycle > 255:
+            raise BitstreamError("num_ref_frames_in_pic_order_cnt_cycle above 255")
+        for _ in range(cycle):
+            reader.se()
+    return order_type
 
 
 def _skip_scaling_list(reader: BitReader, size: int) -> None:
