@@ -13,9 +13,9 @@ STORE ?= directory
 DB ?= sqlite
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests wait more than they compute, so two processes share them; three are two minutes quicker on two cores that nothing
-# else needs. 0: all in one process.
-WORKERS ?= 2
+# Tests wait more than they compute, so on two cores three processes share them; one of them has the browser's. 0: all in
+# one process.
+WORKERS ?= 3
 SHARED := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 RUNS ?= 100000
 BENCHES := packet_path record_density live_latency seek county whep_fanout join glass
