@@ -6,11 +6,10 @@ avcC and hvcC (ISO/IEC 14496-15, 5.3.3.1 and 8.3.3.1), esds (ISO/IEC 14496-1, 7.
 from dataclasses import dataclass
 
 from media.codecs.bits import BitReader, unescape
+from media.codecs.h264 import HIGH_PROFILES
 from media.errors import BitstreamError, ContainerError
 
 _MAX_CONFIG = 1 << 16
-# Profiles whose SPS and avcC carry chroma format and bit depths (ISO/IEC 14496-10, 7.3.2.1.1).
-_AVC_HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _HEVC_VPS, _HEVC_SPS, _HEVC_PPS = 32, 33, 34
 _AVC_SPS, _AVC_PPS = 7, 8
 
@@ -53,7 +52,7 @@ def write_avcc(nals: tuple[bytes, ...]) -> bytes:
     out.append(len(pps))
     for nal in pps:
         out += len(nal).to_bytes(2, "big") + nal
-    if profile[0] in _AVC_HIGH_PROFILES:
+    if profile[0] in HIGH_PROFILES:
         bits = BitReader(unescape(sps[0])[4:])
         bits.ue()
         chroma = bits.ue()

@@ -22,9 +22,10 @@ _FU_A: Final = 28
 
 _RECOVERY_POINT: Final = 6
 _MAX_MESSAGES: Final = 32
-
-_HIGH_PROFILES: Final = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _EXTENDED_SAR: Final = 255
+
+HIGH_PROFILES: Final = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+"""Profiles whose SPS and avcC carry chroma format and bit depths (ISO/IEC 14496-10, 7.3.2.1.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def parse_sps(nal: bytes) -> H264Sps:
     sps_id = reader.ue()
     if sps_id > 31:
         raise BitstreamError("seq_parameter_set_id above 31")
-    chroma, luma_depth, chroma_depth = _sample_format(reader) if profile_idc in _HIGH_PROFILES else (1, 8, 8)
+    chroma, luma_depth, chroma_depth = _sample_format(reader) if profile_idc in HIGH_PROFILES else (1, 8, 8)
     reader.ue()
     order_type = _order_type(reader)
     reader.ue()
