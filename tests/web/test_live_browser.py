@@ -61,6 +61,10 @@ _PLAY = """
   video.play();
 }
 """
+# What it missed while it waited it makes up for by playing faster.
+_CLOSE = {
+    "lowLatencyMode": True, "liveSyncDuration": 1.0, "liveSyncOnStallIncrease": 0, "maxLiveSyncPlaybackRate": 1.5
+}  # fmt: skip
 
 
 @asynccontextmanager
@@ -122,14 +126,15 @@ async def test_live_goes_on_by_itself_after_the_camera_was_away() -> None:
 
 
 async def test_live_goes_on_by_itself_after_eight_seconds_of_pictures_were_lost() -> None:
-    """The line is bad and the camera there: one segment with the last picture, the rest of the time a gap."""
-    round_s, hole = 40.0, (8.3, 16.3)
+    """The line is bad and the camera there: one segment with the last picture, the rest of the time a gap. Pictures are
+    back with a keyframe: what is built upon lost ones would show numbers that no picture ever had."""
+    round_s, hole = 40.0, (8.3, 16.0)
     units = [u for u in stretch(100.0, round_s) if not hole[0] <= u.dts / u.track.clock_rate - 100.0 < hole[1]]
     async with live_stream(looped(units, round_s), ahead_s=4.0) as stream:
         async with media_site(lambda _: stream) as site, page_at(site.url) as page:
             await until(lambda: stream.last_keyframe is not None)
             await page.add_script_tag(path=HLS_JS)
-            await page.evaluate(_PLAY, [f"{site.url}/live/camera/index.m3u8", {"lowLatencyMode": True}])
+            await page.evaluate(_PLAY, [f"{site.url}/live/camera/index.m3u8", _CLOSE])
             await page.wait_for_function("window.first", timeout=10_000)
             numbers = [(await look(page))["number"]]
             async with asyncio.timeout(60):
@@ -139,7 +144,7 @@ async def test_live_goes_on_by_itself_after_eight_seconds_of_pictures_were_lost(
                     numbers.append(seen["number"])
             assert numbers == sorted(numbers)
             assert not [error for error in seen["errors"] if error.startswith("true")]
-            assert seen["latency"] < 8
+            await page.wait_for_function("window.hls.latency < 4", timeout=20_000)
 
 
 async def test_a_recording_plays_over_its_gap_and_seeks(tmp_path: Path) -> None:
