@@ -25,9 +25,9 @@ from playwright.async_api import Browser, Page
 
 from bench.table import Table
 from bench.viewer import p95
-from tests.e2e import county
+from tests.support import county
 from tests.support.browser import Desk, chromium
-from tests.support.service import Person, running_service
+from tests.support.service import Person
 from tests.support.village import CAMERA_USER, running_village
 
 UI = Path(__file__).resolve().parents[1] / "web/ui"
@@ -116,18 +116,17 @@ async def run(pictures: int, settle_s: float) -> Table:
         folder = Path(temporary)
         async with (
             running_village(folder, 1, password) as village,
-            running_service(folder) as service,
-            Person(service.url) as person,
+            county.running(folder) as here,
             chromium() as browser,
         ):
-            await person.set_up(await service.setup_token())
-            _, room = await county.add_room(person, await county.add_town(person), "柳树湾村党支部")
+            person = here.person
+            _, room = await county.add_room(person, here.town, "柳树湾村党支部")
             login = {"username": CAMERA_USER, "password": password}
             camera = await county.add_camera(person, room, village.address(), **login)
             await county.camera_in_state(person, camera, "online")
             for name, path, config, bar in PLAYERS:
                 async with player(browser, person) as page:
-                    seen = await watch(page, f"{service.url}/live/{camera}/{path}", config, settle_s, pictures)
+                    seen = await watch(page, f"{here.url}/live/{camera}/{path}", config, settle_s, pictures)
                 ages = seen["ages"]
                 table.add(
                     name, bar, statistics.median(ages), p95(ages), min(ages), max(ages), seen["first_s"], seen["stalls"]

@@ -22,9 +22,9 @@ if __package__ in (None, ""):
 
 from bench.table import Table
 from bench.viewer import p95
-from tests.e2e import county
+from tests.support import county
 from tests.support.event_page import EventPage, event_page
-from tests.support.service import PASSWORD, Person, running_service
+from tests.support.service import PASSWORD, Person
 
 A_MINUTE = 30
 """Notes that one official may write in a minute."""
@@ -98,12 +98,10 @@ async def measure(rooms: int, desks: int, notes: int) -> tuple[list[float], list
     """Milliseconds from click to TV, and from OK to desk."""
     shown_ms, answered_ms = [], []
     with tempfile.TemporaryDirectory(prefix="sanhui-bench-") as folder:
-        async with running_service(Path(folder)) as service, AsyncExitStack() as stack:
-            person = await stack.enter_async_context(Person(service.url))
-            await person.set_up(await service.setup_token())
-            town = await county.add_town(person)
+        async with county.running(Path(folder)) as here, AsyncExitStack() as stack:
+            person = here.person
             authors = await officials(stack, person, -(-max(notes, desks * A_MINUTE // 10) // A_MINUTE))
-            open_rooms = [await open_room(stack, person, town, number) for number in range(rooms)]
+            open_rooms = [await open_room(stack, person, here.town, number) for number in range(rooms)]
             for number in range(desks):
                 author = authors[number // 10 % len(authors)]
                 page = await stack.enter_async_context(event_page(author.http, f"{person.base}/api/v1/events"))

@@ -15,11 +15,11 @@ from urllib.parse import quote, quote_plus
 import pytest
 import pytest_asyncio
 
-from tests.e2e import county
+from tests.support import county
 from tests.support.crowd import crowd, many_files
 from tests.support.fake_camera import Behaviour, fake_camera, plain_server
 from tests.support.ports import free_port
-from tests.support.service import Person, ServiceProcess, running_service, until
+from tests.support.service import Person, ServiceProcess, until
 from tests.support.village import CAMERA_USER, Village, running_village
 
 in_module = pytest.mark.asyncio(loop_scope="module")
@@ -96,18 +96,17 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
     settings = {"SANHUI_SEGMENT_S": "2", "SANHUI_RECONCILE_S": "1", "SANHUI_LOG_LEVEL": "debug"}
     async with (
         running_village(folder, 1, PASSWORD) as village,
-        running_service(folder, settings) as service,
-        Person(service.url) as person,
+        county.running(folder, settings) as here,
     ):
-        await person.set_up(await service.setup_token())
-        branch, room = await county.add_room(person, await county.add_town(person), "柳树湾村党支部")
+        person = here.person
+        branch, room = await county.add_room(person, here.town, "柳树湾村党支部")
         # As it is pasted: the name and the password stand inside the address.
         pasted = village.address().replace("rtsp://", f"rtsp://{CAMERA_USER}:{PASSWORD}@")
         good = await county.add_camera(person, room, pasted)
         await county.camera_in_state(person, good, "online")
         meeting = await county.plan_meeting(person, branch, 0.5, camera_id=good)
         await county.recorded(person, meeting, 2)
-        yield Town(service, person, village, room, good, meeting)
+        yield Town(here.service, person, village, room, good, meeting)
 
 
 @in_module

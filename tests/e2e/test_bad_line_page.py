@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e import county
+from tests.support import county
 from tests.support.bad_line import BadLine
-from tests.support.browser import PATIENCE_MS, chromium, desk, require_browser, require_desk
-from tests.support.service import PASSWORD, Person, running_service
+from tests.support.browser import PATIENCE_MS, chromium, desk, log_in
 from tests.support.village import running_village
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(200)]
@@ -24,27 +23,21 @@ name => {
 
 
 async def test_five_in_a_hundred_lost_and_a_tenth_of_a_second_late(tmp_path: Path) -> None:
-    require_browser()
-    require_desk()
     with BadLine(delay_s=0.05) as line:
         hosts = {"SANHUI_HTTP_HOST": "0.0.0.0", "SANHUI_WEBRTC_HOST": line.outside}
         async with (
             running_village(tmp_path) as village,
-            running_service(tmp_path, hosts) as service,
-            Person(service.url) as person,
+            county.running_with_pages(tmp_path, hosts) as here,
         ):
-            await person.set_up(await service.setup_token())
-            _, room = await county.add_room(person, await county.add_town(person), "东湾村党支部")
-            camera = await county.add_camera(person, room, village.address())
-            await county.camera_in_state(person, camera, "online")
+            _, room = await county.add_room(here.person, here.town, "东湾村党支部")
+            camera = await county.add_camera(here.person, room, village.address())
+            await county.camera_in_state(here.person, camera, "online")
 
             async def look() -> None:
                 async with chromium() as browser, desk(browser, tmp_path) as official:
                     page = official.page
-                    await page.goto(f"http://{line.outside}:{service.port}/rooms/{camera}")
-                    await page.locator("input[name=username]").fill("county")
-                    await page.locator("input[name=password]").fill(PASSWORD)
-                    await page.locator("button[type=submit]").click()
+                    await page.goto(f"http://{line.outside}:{here.service.port}/rooms/{camera}")
+                    await log_in(page)
                     await page.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
                     line.loss = 0.05
                     await page.get_by_role("button", name="信号").click()

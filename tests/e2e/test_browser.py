@@ -1,6 +1,5 @@
 """An official with Chromium: sees and hears a running meeting, ends it, looks into it, takes a copy away."""
 
-import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
@@ -13,10 +12,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.e2e import county
-from tests.support.browser import PATIENCE_MS, Desk, chromium, desk, require_browser, require_desk
+from tests.support import county
+from tests.support.browser import PATIENCE_MS, Desk, chromium, desk, log_in
 from tests.support.ffmpeg_player import play
-from tests.support.service import PASSWORD, Person, ServiceProcess, running_service
+from tests.support.service import Person, ServiceProcess
 from tests.support.village import CAMERA_USER, running_village
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
@@ -45,31 +44,26 @@ class House:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    require_browser()
-    await asyncio.to_thread(require_desk)
     folder = tmp_path_factory.mktemp("browser")
     async with (
         running_village(folder, 1, CAMERA_PASSWORD) as village,
-        running_service(folder, {"SANHUI_RECONCILE_S": "1"}) as service,
-        Person(service.url) as person,
+        county.running_with_pages(folder, {"SANHUI_RECONCILE_S": "1"}) as here,
     ):
-        await person.set_up(await service.setup_token())
-        branch, room = await county.add_room(person, await county.add_town(person), VILLAGE)
+        person = here.person
+        branch, room = await county.add_room(person, here.town, VILLAGE)
         login = {"username": CAMERA_USER, "password": CAMERA_PASSWORD}
         camera = await county.add_camera(person, room, village.address(), **login)
         await county.camera_in_state(person, camera, "online")
         meeting = await county.plan_meeting(person, branch, 0.5)
         await county.recorded(person, meeting, 4)
-        yield House(service, person, meeting)
+        yield House(here.service, person, meeting)
 
 
 async def test_a_meeting_is_seen_heard_ended_and_taken_away(house: House, tmp_path: Path) -> None:
     async with chromium() as browser, desk(browser, tmp_path) as official:
         page = official.page
         await page.goto(f"{house.service.url}/login")
-        await page.locator("input[name=username]").fill("county")
-        await page.locator("input[name=password]").fill(PASSWORD)
-        await page.locator("button[type=submit]").click()
+        await log_in(page)
         await page.wait_for_url("**/now")
 
         card = page.get_by_role("link").filter(has_text=VILLAGE).first

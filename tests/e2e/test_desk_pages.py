@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, Route, async_playwright, expect
 
-from tests.e2e import county
+from tests.support import county
+from tests.support.browser import log_in_in_its_language
 from tests.support.service import PASSWORD, Person, running_service
 from tests.support.village import CAMERA_USER, running_village
 
@@ -86,12 +87,7 @@ class Visit:
         await self.page.goto(self.url + path)
 
     async def log_in(self, username: str = "county", password: str = PASSWORD) -> None:
-        # There and back: a language chosen on the way in becomes that of the account, which the tests share.
-        for _ in range(2):
-            await self.page.locator("footer button").click()
-        await self.page.locator("input[name=username]").fill(username)
-        await self.page.locator("input[name=password]").fill(password)
-        await self.page.locator("button[type=submit]").click()
+        await log_in_in_its_language(self.page, username, password)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

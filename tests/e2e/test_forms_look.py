@@ -1,6 +1,5 @@
 """The desk's forms in both themes, both languages and both sizes: fields can be seen, and nothing is cut off."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -11,9 +10,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.e2e import county
-from tests.support.browser import PATIENCE_MS, chromium, desk, require_browser, require_desk
-from tests.support.service import PASSWORD, Person, running_service
+from tests.support import county
+from tests.support.browser import PATIENCE_MS, chromium, desk, log_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
 
@@ -107,14 +105,10 @@ class House:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    require_browser()
-    await asyncio.to_thread(require_desk)
-    folder = tmp_path_factory.mktemp("forms")
-    async with running_service(folder) as service, Person(service.url) as person, chromium() as browser:
-        await person.set_up(await service.setup_token())
-        _, site = await county.add_room(person, await county.add_town(person), "柳树湾村党支部")
-        await county.add_camera(person, site, "whip:")
-        yield House(service.url, browser)
+    async with county.running_with_pages(tmp_path_factory.mktemp("forms")) as here, chromium() as browser:
+        _, site = await county.add_room(here.person, here.town, "柳树湾村党支部")
+        await county.add_camera(here.person, site, "whip:")
+        yield House(here.url, browser)
 
 
 async def _prepare(page: Page, house: House, theme: str, language: str) -> None:
@@ -127,13 +121,6 @@ async def _prepare(page: Page, house: House, theme: str, language: str) -> None:
     if await page.evaluate("() => document.documentElement.lang") != language:
         await turn.click()
     await expect(page.locator("html")).to_have_attribute("lang", language)
-
-
-async def _log_in(page: Page) -> None:
-    await page.locator("input[name=username]").fill("county")
-    await page.locator("input[name=password]").fill(PASSWORD)
-    await page.locator("button[type=submit]").click()
-    await page.wait_for_url("**/now")
 
 
 async def _look(page: Page, shot: Path) -> None:
@@ -153,7 +140,8 @@ async def test_every_form_can_be_seen_and_read(
         page = found.page
         await _prepare(page, house, theme, language)
         await _look(page, tmp_path / "login.png")
-        await _log_in(page)
+        await log_in(page)
+        await page.wait_for_url("**/now")
         for name, (path, button) in FORMS.items():
             await page.goto(house.url + path)
             await page.get_by_role("button", name=re.compile(button)).first.click()
@@ -172,7 +160,8 @@ async def test_who_types_while_the_log_in_opens_is_not_taken_elsewhere(house: Ho
     async with desk(house.browser, tmp_path) as found:
         page = found.page
         await _prepare(page, house, "light", "zh-CN")
-        await _log_in(page)
+        await log_in(page)
+        await page.wait_for_url("**/now")
         await page.goto(f"{house.url}/cameras")
         await page.get_by_role("button", name="添加摄像机").click()
         form = page.get_by_role("dialog", name="添加摄像机")

@@ -1,6 +1,5 @@
 """Lists of the desk: nothing found is withheld in silence, and the archive follows what ends."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from tests.e2e import county
-from tests.support.browser import PATIENCE_MS, chromium, desk, require_browser, require_desk
-from tests.support.service import PASSWORD, Person, running_service
+from tests.support import county
+from tests.support.browser import PATIENCE_MS, chromium, desk, log_in
+from tests.support.service import Person
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
@@ -27,32 +26,25 @@ class House:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    require_browser()
-    await asyncio.to_thread(require_desk)
-    folder = tmp_path_factory.mktemp("lists")
-    async with running_service(folder) as service, Person(service.url) as person:
-        await person.set_up(await service.setup_token())
-        town = await county.add_town(person)
+    async with county.running_with_pages(tmp_path_factory.mktemp("lists")) as here:
         branches = []
         for number in range(ROOMS):
-            branch, site = await county.add_room(person, town, f"柳树湾 {number + 1} 村党支部")
-            await county.add_camera(person, site, "whip:")
+            branch, site = await county.add_room(here.person, here.town, f"柳树湾 {number + 1} 村党支部")
+            await county.add_camera(here.person, site, "whip:")
             branches.append(branch)
-        yield House(service.url, person, branches)
+        yield House(here.url, here.person, branches)
 
 
-async def _log_in(page: Page, house: House, path: str) -> None:
+async def _open(page: Page, house: House, path: str) -> None:
     await page.goto(f"{house.url}/login?next={path}")
-    await page.locator("input[name=username]").fill("county")
-    await page.locator("input[name=password]").fill(PASSWORD)
-    await page.locator("button[type=submit]").click()
+    await log_in(page)
     await page.wait_for_url(f"**{path}")
 
 
 async def test_a_search_says_how_many_more_there_are_and_shows_them(house: House, tmp_path: Path) -> None:
     async with chromium() as browser, desk(browser, tmp_path) as official:
         page = official.page
-        await _log_in(page, house, "/now")
+        await _open(page, house, "/now")
         await page.get_by_role("searchbox").fill("柳树湾")
         await page.keyboard.press("Enter")
         found = page.locator("main .camera")
@@ -65,7 +57,7 @@ async def test_a_search_says_how_many_more_there_are_and_shows_them(house: House
 async def test_a_meeting_that_ends_comes_to_the_archive_by_itself(house: House, tmp_path: Path) -> None:
     async with chromium() as browser, desk(browser, tmp_path) as official:
         page = official.page
-        await _log_in(page, house, "/archive")
+        await _open(page, house, "/archive")
         await expect(page.get_by_text("还没有")).to_be_visible(timeout=PATIENCE_MS)
         for number, branch in enumerate(house.branches[:2]):
             meeting = await county.plan_meeting(house.person, branch, 20.0, title=f"第 {number + 1} 次会议")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from storage.records import new_id
-from tests.e2e import county
+from tests.support import county
 from tests.support.ffmpeg_player import Played, play
 from tests.support.service import Person, ServiceProcess, running_service, until
 from tests.support.village import running_village

@@ -1,6 +1,5 @@
 """Pages lose nothing and leave nobody at a dead end: log-ins that are over, wrong clicks, long lists, long names."""
 
-import asyncio
 import contextlib
 import json
 import re
@@ -15,9 +14,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Route, WebSocketRoute, expect
 
-from tests.e2e import county
-from tests.support.browser import chromium, desk, require_browser, require_desk
-from tests.support.service import PASSWORD, Person, running_service
+from tests.support import county
+from tests.support.browser import chromium, desk, log_in_in_its_language
+from tests.support.service import PASSWORD
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
@@ -35,21 +34,12 @@ class House:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    require_browser()
-    await asyncio.to_thread(require_desk)
-    folder = tmp_path_factory.mktemp("keeps")
-    async with (
-        running_service(folder) as service,
-        Person(service.url) as person,
-        chromium() as browser,
-    ):
-        await person.set_up(await service.setup_token())
-        town = await county.add_town(person)
-        _, site = await county.add_room(person, town, VILLAGE)
-        await county.add_camera(person, site, "whip:")
-        away = await county.add_camera(person, site, "rtsp://127.0.0.1:9/away", name="后门")
-        await county.camera_in_state(person, away, "offline")
-        yield House(service.url, browser)
+    async with county.running_with_pages(tmp_path_factory.mktemp("keeps")) as here, chromium() as browser:
+        _, site = await county.add_room(here.person, here.town, VILLAGE)
+        await county.add_camera(here.person, site, "whip:")
+        away = await county.add_camera(here.person, site, "rtsp://127.0.0.1:9/away", name="后门")
+        await county.camera_in_state(here.person, away, "offline")
+        yield House(here.url, browser)
 
 
 @contextlib.asynccontextmanager
@@ -57,18 +47,9 @@ async def visit(house: House, folder: Path, path: str = "/now", width: int = 192
     """A page of the administrator, who is logged in. The browser speaks Chinese."""
     async with desk(house.browser, folder, width, height) as found:
         await found.page.goto(f"{house.url}/login?next={path}")
-        await log_in(found.page)
+        await log_in_in_its_language(found.page)
         await found.page.wait_for_url(house.url + path)
         yield found.page
-
-
-async def log_in(page: Page, password: str = PASSWORD) -> None:
-    # There and back: a language chosen on the way in becomes that of the account, which the tests share.
-    for _ in range(2):
-        await page.locator("footer button").click()
-    await page.locator("input[name=username]").fill("county")
-    await page.locator("input[name=password]").fill(password)
-    await page.locator("button[type=submit]").click()
 
 
 async def button(within: Page | Locator, name: str) -> None:
@@ -115,7 +96,7 @@ async def test_a_log_in_on_another_page_is_that_of_this_one_too(house: House, tm
         await page.context.clear_cookies()
         await other.evaluate("() => localStorage.clear()")
         await other.goto(f"{house.url}/login")
-        await log_in(other)
+        await log_in_in_its_language(other)
         await other.wait_for_url("**/now")
         # The first page's token is of the session before: it gets the new one by itself.
         await form.get_by_label("视频地址", exact=True).press("Enter")
@@ -132,7 +113,7 @@ async def test_another_person_does_not_find_the_area_of_who_was_there_before(hou
         await page.get_by_role("button", name="账号").click()
         await page.get_by_role("menuitem", name="退出登录").click()
         await page.wait_for_url("**/login")
-        await log_in(page)
+        await log_in_in_its_language(page)
         await page.wait_for_url("**/now")
         await expect(page.get_by_role("button", name="查看范围")).to_contain_text("云岭县")
 

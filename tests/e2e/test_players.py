@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 
 from streaming.simulator import KINDS
-from tests.e2e import county
+from tests.support import county
 from tests.support.ffmpeg_player import Played, play
-from tests.support.service import Person, ServiceProcess, running_service
+from tests.support.service import Person, ServiceProcess
 from tests.support.village import CAMERA_USER, running_village
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
@@ -43,20 +43,18 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
     folder = tmp_path_factory.mktemp("town")
     async with (
         running_village(folder, len(KINDS), CAMERA_PASSWORD) as village,
-        running_service(folder, {"SANHUI_SEGMENT_S": "2", "SANHUI_RECONCILE_S": "1"}) as service,
-        Person(service.url) as person,
+        county.running(folder, {"SANHUI_SEGMENT_S": "2", "SANHUI_RECONCILE_S": "1"}) as here,
     ):
-        await person.set_up(await service.setup_token())
-        town = await county.add_town(person)
+        person = here.person
         cameras, meetings = [], []
         for number, name in enumerate(NAMES):
-            branch, room = await county.add_room(person, town, name)
+            branch, room = await county.add_room(person, here.town, name)
             login = {"username": CAMERA_USER, "password": CAMERA_PASSWORD}
             cameras.append(await county.add_camera(person, room, village.address(number), **login))
             meetings.append(await county.plan_meeting(person, branch, 0.5))
         for camera in cameras:
             await county.camera_in_state(person, camera, "online")
-        yield Town(service, person, tuple(cameras), tuple(meetings))
+        yield Town(here.service, person, tuple(cameras), tuple(meetings))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

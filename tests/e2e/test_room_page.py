@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
-from tests.e2e import county
-from tests.support.browser import FAKE_DEVICES, PATIENCE_MS, chromium, desk, require_browser, require_desk
+from tests.support import county
+from tests.support.browser import FAKE_DEVICES, PATIENCE_MS, chromium, desk, log_in
 from tests.support.ffmpeg_player import play
-from tests.support.service import PASSWORD, Person, ServiceProcess, running_service
+from tests.support.service import PASSWORD, Person, ServiceProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
@@ -57,17 +57,13 @@ class Room:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def room(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Room]:
-    require_browser()
-    await asyncio.to_thread(require_desk)
-    folder = tmp_path_factory.mktemp("room")
-    async with running_service(folder, {"SANHUI_RECONCILE_S": "1"}) as service, Person(service.url) as person:
-        await person.set_up(await service.setup_token())
-        town = await county.add_town(person)
-        branch, site = await county.add_room(person, town, VILLAGE)
-        await county.add_camera(person, site, "whip:")
+    async with county.running_with_pages(tmp_path_factory.mktemp("room"), {"SANHUI_RECONCILE_S": "1"}) as here:
+        branch, site = await county.add_room(here.person, here.town, VILLAGE)
+        await county.add_camera(here.person, site, "whip:")
         official = {"username": "wang", "display_name": "王敏", "role": "official", "password": PASSWORD}
-        await person.call("POST", "/users", {**official, "organization_id": town})
-        yield Room(service, person, site, await county.plan_meeting(person, branch, 0.5))
+        await here.person.call("POST", "/users", {**official, "organization_id": here.town})
+        meeting = await county.plan_meeting(here.person, branch, 0.5)
+        yield Room(here.service, here.person, site, meeting)
 
 
 async def pair(tv: Page, room: Room) -> None:
@@ -77,14 +73,6 @@ async def pair(tv: Page, room: Room) -> None:
     code = "".join(await digits.all_text_contents())
     await room.person.call("POST", f"/sites/{room.site}/devices", {"code": code})
     await expect(tv.locator("h1")).to_have_text(VILLAGE, timeout=PATIENCE_MS)
-
-
-async def log_in(page: Page, room: Room) -> None:
-    await page.goto(f"{room.service.url}/login")
-    await page.locator("input[name=username]").fill("wang")
-    await page.locator("input[name=password]").fill(PASSWORD)
-    await page.locator("button[type=submit]").click()
-    await page.wait_for_url("**/now")
 
 
 async def moves(page: Page) -> None:
@@ -113,7 +101,9 @@ async def test_a_room_sends_itself_and_is_guided(room: Room, tmp_path: Path) -> 
         await county.recorded(room.person, room.meeting, 3)
         await expect(tv.page.locator(".status")).to_contain_text("正在录制", timeout=PATIENCE_MS)
 
-        await log_in(official.page, room)
+        await official.page.goto(f"{room.service.url}/login")
+        await log_in(official.page, "wang")
+        await official.page.wait_for_url("**/now")
         await official.page.goto(f"{room.service.url}/meetings/{room.meeting}")
         await moves(official.page)
         assert await official.loudness(6) > AUDIBLE

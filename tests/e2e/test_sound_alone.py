@@ -1,6 +1,5 @@
 """A room that sends sound alone: the room, and who looks at it from the desk, are told that there is no picture."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.e2e import county
-from tests.support.browser import FAKE_DEVICES, PATIENCE_MS, chromium, desk, require_browser, require_desk
-from tests.support.service import PASSWORD, Person, ServiceProcess, running_service
+from tests.support import county
+from tests.support.browser import FAKE_DEVICES, PATIENCE_MS, chromium, desk, log_in
+from tests.support.service import Person, ServiceProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
@@ -39,14 +38,11 @@ class Room:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def room(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Room]:
-    require_browser()
-    await asyncio.to_thread(require_desk)
-    folder = tmp_path_factory.mktemp("sound")
-    async with running_service(folder) as service, Person(service.url) as person:
-        await person.set_up(await service.setup_token())
-        branch, site = await county.add_room(person, await county.add_town(person), VILLAGE)
-        await county.add_camera(person, site, "whip:")
-        yield Room(service, person, site, await county.plan_meeting(person, branch, 0.5))
+    async with county.running_with_pages(tmp_path_factory.mktemp("sound")) as here:
+        branch, site = await county.add_room(here.person, here.town, VILLAGE)
+        await county.add_camera(here.person, site, "whip:")
+        meeting = await county.plan_meeting(here.person, branch, 0.5)
+        yield Room(here.service, here.person, site, meeting)
 
 
 async def test_sound_alone_is_said_in_the_room_and_at_the_desk(room: Room, tmp_path: Path) -> None:
@@ -71,9 +67,7 @@ async def test_sound_alone_is_said_in_the_room_and_at_the_desk(room: Room, tmp_p
 
         page = official.page
         await page.goto(f"{room.service.url}/login")
-        await page.locator("input[name=username]").fill("county")
-        await page.locator("input[name=password]").fill(PASSWORD)
-        await page.locator("button[type=submit]").click()
+        await log_in(page)
         await page.wait_for_url("**/now")
         card = page.locator(".card").filter(has_text=VILLAGE)
         await expect(card.locator(".problem")).to_have_text(SOUND_ALONE, timeout=PATIENCE_MS)

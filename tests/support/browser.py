@@ -15,6 +15,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from media.testsource import read_clock
 from tests.support.servers import cannot_run
+from tests.support.service import PASSWORD
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -179,3 +180,19 @@ async def desk(browser: Browser, folder: Path, width: int = 1920, height: int = 
         raise
     finally:
         await context.close()
+
+
+async def log_in(page: Page, username: str = "county", password: str = PASSWORD) -> None:
+    """Fill in the log-in form that is open, and send it. Where that leads is the caller's to wait for."""
+    await page.locator("input[name=username]").fill(username)
+    await page.locator("input[name=password]").fill(password)
+    await page.locator("button[type=submit]").click()
+
+
+async def log_in_in_its_language(page: Page, username: str = "county", password: str = PASSWORD) -> None:
+    """The same on a log-in page, whose language becomes that of the account. For tests of several languages that share
+    an account."""
+    # There and back: only a language that is chosen is the account's from then on.
+    for _ in range(2):
+        await page.locator("footer button").click()
+    await log_in(page, username, password)

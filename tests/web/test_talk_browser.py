@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from playwright.async_api import Browser, Page, expect
 
 from media.sound import decode_alaw
-from tests.support.browser import FAKE_DEVICES, PATIENCE_MS, chromium, desk, require_browser, require_desk
+from tests.support.browser import FAKE_DEVICES, PATIENCE_MS, chromium, desk, log_in, require_browser, require_desk
 from tests.support.fake_camera import Behaviour, fake_camera
 from tests.web.conftest import PASSWORD, fill, run, settings
 from tests.web.live_county import running_meeting
@@ -165,9 +165,7 @@ async def test_whoever_loses_the_floor_reads_who_took_it(tmp_path: Path) -> None
         meeting = await running_meeting(official)
         origin = str(service.server.make_url("")).rstrip("/")
         await town.page.goto(f"{origin}/meetings/{meeting}")
-        await town.page.locator("input[name=username]").fill("east")
-        await town.page.locator("input[name=password]").fill(PASSWORD)
-        await town.page.locator("button[type=submit]").click()
+        await log_in(town.page, "east", PASSWORD)
         await expect(town.page.locator("button.talk")).to_be_visible(timeout=PATIENCE_MS)
         await town.page.keyboard.down("t")
         await expect(town.page.locator("button.talk")).to_contain_text("正在讲话", timeout=PATIENCE_MS)

@@ -1,9 +1,48 @@
-"""What an official does over the API before a test begins: branches, rooms, cameras, plans."""
+"""A service with a county in it, and what an official does over the API before a test begins: branches, rooms,
+cameras, plans."""
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from tests.support.service import Person, until
+from tests.support.browser import require_browser, require_desk
+from tests.support.service import Person, ServiceProcess, running_service, until
+
+
+@dataclass
+class County:
+    """A running service, its first administrator, and the id of the one town below the county."""
+
+    service: ServiceProcess
+    person: Person
+    town: str
+
+    @property
+    def url(self) -> str:
+        """Where its pages are."""
+        return self.service.url
+
+
+@asynccontextmanager
+async def running(folder: Path, settings: Mapping[str, str] | None = None) -> AsyncIterator[County]:
+    """A county of one town, on a service of its own that is stopped at the end."""
+    async with running_service(folder, settings) as service, Person(service.url) as person:
+        await person.set_up(await service.setup_token())
+        yield County(service, person, await add_town(person))
+
+
+@asynccontextmanager
+async def running_with_pages(folder: Path, settings: Mapping[str, str] | None = None) -> AsyncIterator[County]:
+    """The same for tests with a browser. Where Chromium or the built pages are missing the test is skipped, or
+    fails if everything is required."""
+    require_browser()
+    await asyncio.to_thread(require_desk)
+    async with running(folder, settings) as here:
+        yield here
 
 
 async def add_town(person: Person) -> str:
