@@ -68,6 +68,12 @@ class CountyPicture:
         above = self.path(organization_id)[1:]
         return next((item for item in above if item.level is OrganizationLevel.TOWN), None)
 
+    def village_of(self, site: Site | None) -> str:
+        """Name of the branch that a site belongs to, even one that is only about to be here; empty for none. The audit
+        log says it: by its own name alone a camera, a place or a TV could be any village's."""
+        village = self.organizations.get(site.organization_id) if site is not None else None
+        return village.name if village is not None else ""
+
     def cameras_in(self, area: str | None) -> tuple[CameraPlace, ...]:
         """The cameras of an area, towns in their order."""
         return tuple(place for place in self.cameras.values() if self.within(area, place.organization.id))

@@ -22,6 +22,4 @@ def _village_of(subject: str, picture: CountyPicture) -> str:
     kind, _, key = subject.partition("/")
     if kind == "camera" and (place := picture.cameras.get(key)) is not None:
         return place.organization.name
-    site = picture.sites.get(key) if kind == "site" else None
-    village = picture.organizations.get(site.organization_id) if site is not None else None
-    return village.name if village is not None else ""
+    return picture.village_of(picture.sites.get(key)) if kind == "site" else ""

@@ -166,9 +166,7 @@ async def _probed(call: Call, body: ProbeRequest) -> tuple[CameraSource, dict[st
 
 
 def _named(call: Call, record: CameraRecord) -> dict[str, str]:
-    """A camera in the log: by its name alone it could be any village's."""
-    village = call.picture.organizations[call.picture.sites[record.site_id].organization_id]
-    return {"name": record.name, "village": village.name}
+    return {"name": record.name, "village": call.picture.village_of(call.picture.sites.get(record.site_id))}
 
 
 async def _filled(call: Call, record: CameraRecord, body: CameraInput) -> CameraRecord:

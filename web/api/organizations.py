@@ -134,7 +134,7 @@ async def _refreshed(call: Call, organization_id: str) -> Organization:
 
 
 def _named(call: Call, site: SiteRecord) -> dict[str, str]:
-    return {"name": site.name, "village": call.picture.organizations[site.organization_id].name}
+    return {"name": site.name, "village": call.picture.village_of(site)}
 
 
 def _known_site(call: Call, site_id: str) -> SiteRecord:

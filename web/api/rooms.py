@@ -111,7 +111,7 @@ async def pair_device(call: Call, site_id: str, body: DeviceInput) -> Device:
             if await repos.devices.count(site_id) >= MOST_DEVICES:
                 raise FieldsInvalidError([WrongField("code", "too-many-devices", {"limit": MOST_DEVICES})])
             await repos.devices.add(device)
-            named = {"name": device.name, "site": site.name, "village": _village_of(call, site_id)}
+            named = {"name": device.name, "site": site.name, "village": call.picture.village_of(site)}
             await repos.audit.add(call.entry("device.pair", f"device/{device.id}", **named))
     finally:
         # The box looks for itself, whether it went well or not.
@@ -129,7 +129,7 @@ async def revoke_device(call: Call, device_id: str) -> None:
             raise OutsideAreaError
         if not await repos.devices.revoke(device_id, call.now(), call.principal.user.id):
             raise RecordNotFoundError("revoked already", kind="room device", id=device_id)
-        named = {"name": device.name, "village": _village_of(call, device.site_id)}
+        named = {"name": device.name, "village": call.picture.village_of(call.picture.sites.get(device.site_id))}
         await repos.audit.add(call.entry("device.revoke", f"device/{device_id}", **named))
     services.devices.forget(device_id)
     call.request.app[SOCKETS].recheck(device_id)
@@ -163,11 +163,6 @@ async def show_note(call: Call, note_id: str) -> Note:
 async def answer_note(call: Call, note_id: str) -> Note:
     """The room answers a note: 已收到. Said again, it changes nothing."""
     return await _note(call, note_id, answered=True)
-
-
-def _village_of(call: Call, site_id: str) -> str:
-    site = call.picture.sites.get(site_id)
-    return call.picture.organizations[site.organization_id].name if site is not None else ""
 
 
 async def _note(call: Call, note_id: str, *, answered: bool) -> Note:
