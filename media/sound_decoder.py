@@ -6,6 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from media.codecs.aac import core_config
 from media.errors import BitstreamError, UnsupportedCodecError
 from media.sound import Pcm, decode_alaw, decode_mulaw
 from media.unit import AudioTrack, Codec
@@ -29,7 +30,8 @@ class SoundDecoder:
             context.sample_rate = source.clock_rate
             context.layout = LAYOUTS.get(source.channels, "mono")
             if source.config:
-                context.extradata = source.config
+                # The core of HE-AAC is enough for speech, and at the track's rate; all of it comes at twice that.
+                context.extradata = core_config(source.config) if source.codec is Codec.AAC else source.config
             self._context = context
         elif source.codec not in (Codec.PCMA, Codec.PCMU):
             raise UnsupportedCodecError("not a sound codec", codec=str(source.codec))

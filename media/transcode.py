@@ -16,6 +16,7 @@ from typing import Self
 import av
 import numpy as np
 
+from media.codecs.aac import OBJECT_LC, parse_config
 from media.errors import BitstreamError
 from media.fmp4 import Sample
 from media.sound import Pcm, Resampler, SoundLine
@@ -52,11 +53,16 @@ def aac_track(settings: AacSettings | None = None) -> AudioTrack:
 
 
 def settings_like(track: AudioTrack) -> AacSettings | None:
-    """Settings whose frames fit among those of ``track``, AAC-LC of the same rate and channels; None if none do."""
-    if track.clock_rate not in _AAC_RATES or track.channels not in LAYOUTS:
+    """Settings whose frames fit among those of ``track``: AAC-LC of the same rate and channels, which among HE-AAC's
+    are frames without SBR; None if none do."""
+    if track.codec is not Codec.AAC or track.clock_rate not in _AAC_RATES or track.channels not in LAYOUTS:
         return None
-    settings = AacSettings(track.clock_rate, track.channels)
-    return settings if aac_track(settings).config == track.config[:2] else None
+    try:
+        parsed = parse_config(track.config)
+    except BitstreamError:
+        return None
+    alike = (parsed.sample_rate, parsed.channels, parsed.frame_samples) == (track.clock_rate, track.channels, AAC_FRAME)
+    return AacSettings(track.clock_rate, track.channels) if alike and parsed.object_type == OBJECT_LC else None
 
 
 def frame_range(rate: int, source_rate: int, start_pts: int, end_pts: int) -> range:

@@ -9,7 +9,6 @@ file, its index and the place of every byte are known beforehand: a broken downl
 import asyncio
 import contextlib
 import hashlib
-import struct
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
@@ -21,7 +20,7 @@ from media.fmp4_read import media_payload
 from media.transcode import AacSettings, encode_stretch, settings_like
 from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, AudioTrack, Codec
 from recorder.errors import ExportError, NothingRecordedError
-from recorder.mp4 import file_type, movie
+from recorder.mp4 import file_type, media_head, movie
 from recorder.mp4_layout import ChunkKind, Layout, MediaChunk, SoundMode
 from recorder.playback import Playback
 from recorder.recorded import Recorded
@@ -156,9 +155,7 @@ class Mp4Export:
             raise ExportError("there is neither picture nor sound in this span")
         created_s = layout.recorded.segments[layout.places.start].facts.start_utc_ns // NS_PER_S
         opening = file_type()
-        media = struct.pack(">I4s", 8 + layout.size, b"mdat")
-        if layout.size + 8 >= 1 << 32:
-            media = struct.pack(">I4sQ", 1, b"mdat", 16 + layout.size)
+        media = media_head(layout.size)
         offset = len(opening) + len(movie(tracks, 0, created_s)) + len(media)
         head = opening + movie(tracks, offset, created_s) + media
         return Mp4(

@@ -92,6 +92,13 @@ def file_type() -> bytes:
     return box(b"ftyp", b"isom", struct.pack(">I", 0x200), b"isomiso2mp41")
 
 
+def media_head(size: int) -> bytes:
+    """What comes before ``size`` octets of media: the head of ``mdat``, with a 64-bit length where it takes one."""
+    if size + 8 < 1 << 32:
+        return struct.pack(">I4s", 8 + size, b"mdat")
+    return struct.pack(">I4sQ", 1, b"mdat", 16 + size)
+
+
 def movie(tracks: Sequence[TrackLayout], media_offset: int, created_s: int) -> bytes:
     """``moov`` of a file whose ``mdat`` payload begins at ``media_offset``. ``created_s`` is Unix time.
 

@@ -10,6 +10,7 @@ import zlib
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from media.errors import ContainerError
 from media.fmp4 import Sample
@@ -40,10 +41,15 @@ class SampleTable:
 
 
 def table_of(samples: Sequence[Sample]) -> SampleTable:
-    """The table of some samples."""
+    """The table of some samples. Fragments have times of their own, and sound may be missing between two of them: what
+    stands before such a hole lasts until the sample behind it."""
+    durations = [sample.duration for sample in samples]
+    for place, (sample, after) in enumerate(pairwise(samples)):
+        if after.dts > sample.dts:
+            durations[place] = after.dts - sample.dts
     return SampleTable(
         samples[0].dts if samples else 0,
-        [sample.duration for sample in samples],
+        durations,
         [sample.cts_offset for sample in samples],
         [len(sample.data) for sample in samples],
         bytes(sample.keyframe for sample in samples),

@@ -76,6 +76,22 @@ def build_config(sample_rate: int, channels: int, object_type: int = OBJECT_LC) 
     return value.to_bytes(5, "big")
 
 
+def core_config(config: bytes) -> bytes:
+    """An AudioSpecificConfig of AAC-LC's core alone: a decoder that is given it leaves out SBR, signalled or not, and
+    gives sound at ``sample_rate`` (1.6.2.1: syncExtensionType with sbrPresentFlag 0). Anything else stays as it is."""
+    try:
+        parsed = parse_config(config)
+    except BitstreamError:
+        return config
+    if parsed.object_type != OBJECT_LC:
+        return config
+    # With its last three bits, the GASpecificConfig, 16 or 40 bits; 17 more say that there is no SBR.
+    plain = build_config(parsed.sample_rate, parsed.channels)
+    value = int.from_bytes(plain, "big") | (4 if parsed.frame_samples == 960 else 0)
+    value = (value << 17 | 0x2B7 << 6 | _OBJECT_SBR << 1) << 7
+    return value.to_bytes(len(plain) + 3, "big")
+
+
 def config_from_description(fmtp: Mapping[str, str], clock_rate: int, channels: int) -> bytes:
     """The AudioSpecificConfig of a description: its ``config``, unless that is missing, broken or contradicts the RTP
     clock, in which case AAC-LC at the RTP clock's rate. Raises :class:`BitstreamError` if neither makes sense."""

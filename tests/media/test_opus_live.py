@@ -1,7 +1,7 @@
 """Opus made of live sound: beeps stay in place, nothing clicks, and one transcoder serves all who listen."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -18,6 +18,7 @@ from media.testsource import BEEP_HZ, TestSource, TestSourceSettings
 from media.unit import NS_PER_S, AccessUnit, AudioTrack, Codec
 from tests.support.clocks import FakeClock
 from tests.support.encoded import g711_units, sound_units
+from tests.support.he_aac import hidden, signalled
 from tests.support.live_feed import until
 
 RATE = 48_000
@@ -186,3 +187,13 @@ async def test_a_reader_of_sound_alone_goes_on_after_it_fell_behind() -> None:
             stream.publish(unit)
         assert reader.overflows == 2
         assert await reader.take() == units[20:25]
+
+
+@pytest.mark.parametrize("made", [signalled, hidden])
+def test_he_aac_is_heard_at_its_cores_rate(made: Callable[[Sequence[AccessUnit]], list[AccessUnit]]) -> None:
+    """Decoders give it at twice the track's rate, announced or not."""
+    encoder = OpusEncoder(OpusSettings())
+    out = [*encoder.push(made(sound_units(Codec.AAC, rate=24_000, seconds=2.0))), *encoder.flush()]
+    assert encoder.broken == 0
+    assert sum(unit.duration for unit in out) == pytest.approx(2 * RATE, abs=6 * OPUS_FRAME)
+    assert np.abs(decoded(out)[1][RATE // 2 :]).max() > 0.3

@@ -53,7 +53,7 @@ def cut(items: Iterable[StreamItem], settings: SegmenterSettings | None = None, 
                 now = found[-1]
                 now.tracks.setdefault(track_id, []).append(chunk.data)
                 now.dts.setdefault(track_id, chunk.dts)
-                now.durations[track_id] = now.durations.get(track_id, 0) + chunk.duration
+                now.durations[track_id] = chunk.dts + chunk.duration - now.dts[track_id]
                 now.samples[track_id] = now.samples.get(track_id, 0) + chunk.samples
         elif isinstance(event, SegmentEnd):
             found[-1].duration_ns = event.duration_ns
