@@ -15,11 +15,10 @@ from media.description import MediaDescription
 from media.packetizer import nal_units
 from media.testsource import TestSourceSettings
 from media.unit import NS_PER_S, AccessUnit, Codec, VideoTrack
-from tests.media.test_receiver_faults import sliced_units
 from tests.support.camera_simulator import HALL, BadCamera, Kept, described, keep, looped_hall, stamped
 from tests.support.invariants import all_is_kept, holds, in_place, in_sync
 from tests.support.misbehaviour import jitter, mark
-from tests.support.rtp_feed import START_NS, make_units
+from tests.support.rtp_feed import START_NS, make_units, sliced_units
 
 LONGEST_S = 9.0
 DELIMITER, END, SEI = b"\x09\xf0", b"\x0a", b"\x06\x05\x11" + bytes(range(1, 18)) + b"\x80"

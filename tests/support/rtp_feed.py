@@ -2,11 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
+import av
+
+from media.codecs import annexb
+from media.codecs.h264 import H264Depacketizer
 from media.description import MediaDescription
-from media.packetizer import Packetizer
+from media.packetizer import Packetizer, nal_units
 from media.receiver import StreamReceiver
 from media.rtcp import build_sender_report
+from media.testpicture import TestPicture
 from media.testsource import TestSource, TestSourceSettings
 from media.unit import NS_PER_S, AccessUnit, AudioTrack, Codec, Gap, StreamItem, Track, VideoTrack
 from streaming.rtsp.sdp import payload_type_of
@@ -15,6 +21,8 @@ from tests.support.clocks import FakeClock
 START_NS = 1_790_000_000 * NS_PER_S
 
 SMALL = TestSourceSettings(width=320, height=180, bitrate=400_000, gop_s=1.0)
+NOISY = TestSourceSettings(Codec.H264, Codec.PCMA, 320, 180, 25, 600_000, gop_s=1.0, noise=60)
+"""Pictures of many packets each, and sound."""
 
 
 def make_units(settings: TestSourceSettings, seconds: float) -> list[AccessUnit]:
@@ -134,3 +142,44 @@ def gaps_of(items: Iterable[StreamItem]) -> list[Gap]:
 def audio_track(tracks: Iterable[Track]) -> AudioTrack:
     """The sound among the tracks."""
     return next(track for track in tracks if isinstance(track, AudioTrack))
+
+
+def both(units: list[AccessUnit], **options: bool) -> StreamReceiver:
+    """A receiver for the picture and the sound of these units."""
+    return receiver_for([units[0].track, next(u.track for u in units if u.track.id == 2)], **options)
+
+
+def is_video(arrival: Arrival) -> bool:
+    """Whether it is a packet of the picture."""
+    return arrival.index == 0 and not arrival.is_report
+
+
+def sliced_units() -> list[AccessUnit]:
+    """Pictures of four slices each."""
+    encoder = av.CodecContext.create("libx264", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = 320, 192, "yuv420p"
+    encoder.framerate, encoder.time_base = Fraction(25), Fraction(1, 25)
+    encoder.gop_size = 25
+    encoder.thread_count = 1
+    encoder.options = {
+        "preset": "ultrafast",
+        "tune": "zerolatency",
+        "slices": "4",
+    }
+    encoder.flags |= av.codec.context.Flags.global_header
+    encoder.open()
+    track = H264Depacketizer(annexb.split(bytes(encoder.extradata or b""))).current_track()
+    assert track is not None
+    picture = TestPicture(320, 192, noise=40)
+    out = []
+    for number in range(50):
+        utc_ns = START_NS + number * 40_000_000
+        frame = av.VideoFrame.from_ndarray(picture.draw(utc_ns, number), "yuv420p")
+        frame.pts = number
+        for packet in encoder.encode(frame):
+            nals = [nal for nal in annexb.split(bytes(packet)) if nal[0] & 31 in (1, 5)]
+            data = b"".join(len(nal).to_bytes(4, "big") + nal for nal in nals)
+            out.append(AccessUnit(track, number * 3600, number * 3600, utc_ns, data, packet.is_keyframe))
+    assert all(len(list(nal_units(unit.data))) == 4 for unit in out)
+    return out
