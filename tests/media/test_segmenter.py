@@ -3,7 +3,6 @@
 import dataclasses
 import io
 from collections import Counter
-from collections.abc import Iterable
 from itertools import pairwise
 
 import av
@@ -12,85 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media.errors import BitstreamError
-from media.fmp4 import Sample
-from media.fmp4_read import read_fragments, read_init
+from media.fmp4_read import read_init
 from media.segmenter import Segmenter, SegmenterSettings
-from media.segments import Part, SegmentEnd, SegmentEvent, SegmentStart
+from media.segments import SegmentEvent, SegmentStart
 from media.unit import NS_PER_S, AccessUnit, AudioTrack, Codec, Gap, GapCause, StreamItem, VideoTrack
-from tests.support.encoded import ORIGIN_NS, g711_units, interleave, picture_number, sound_units, video_units
-
-SETTINGS = SegmenterSettings()
-VIDEO = VideoTrack(Codec.H264, (b"\x67\x42\x00\x1f", b"\x68\xce"), 320, 180)
-SOUND = AudioTrack(Codec.PCMA, 8_000, 1)
-OTHER_SOUND = AudioTrack(Codec.PCMU, 8_000, 1)
-
-
-def run(
-    items: Iterable[StreamItem], settings: SegmenterSettings = SETTINGS, *, flush: bool = True
-) -> list[SegmentEvent]:
-    segmenter = Segmenter(settings, 1_000)
-    events = [event for item in items for event in segmenter.push(item)]
-    return events + (segmenter.flush() if flush else [])
-
-
-def check_order(events: list[SegmentEvent]) -> None:
-    """SegmentStart, Parts counted from 0, SegmentEnd; sequences without holes."""
-    open_sequence, index, last = None, 0, None
-    for event in events:
-        if isinstance(event, SegmentStart):
-            assert open_sequence is None
-            assert last is None or event.sequence == last + 1
-            open_sequence, index = event.sequence, 0
-        elif isinstance(event, Part):
-            assert (event.sequence, event.index) == (open_sequence, index)
-            assert event.chunks
-            assert event.duration_ns > 0
-            index += 1
-        elif isinstance(event, SegmentEnd):
-            assert event.sequence == open_sequence
-            assert event.duration_ns >= 0
-            open_sequence, last = None, event.sequence
-
-
-def samples_of(events: list[SegmentEvent], track_id: int) -> list[Sample]:
-    data = [event.chunks[track_id].data for event in events if isinstance(event, Part) and track_id in event.chunks]
-    return read_fragments(b"".join(data), track_id)
-
-
-def starts(events: list[SegmentEvent]) -> list[SegmentStart]:
-    return [event for event in events if isinstance(event, SegmentStart)]
-
-
-def parts(events: list[SegmentEvent]) -> list[Part]:
-    return [event for event in events if isinstance(event, Part)]
-
-
-def durations(events: list[SegmentEvent]) -> list[float]:
-    return [event.duration_ns / NS_PER_S for event in events if isinstance(event, SegmentEnd)]
-
-
-def pictures(
-    seconds: float, *, fps: float = 25, gop: int = 50, start_s: float = 100, track: VideoTrack = VIDEO, epoch: int = 0
-) -> list[AccessUnit]:
-    """Pictures without content; each one's data tell its number."""
-    units = []
-    for number in range(round(seconds * fps)):
-        dts = round((start_s + number / fps) * 90_000)
-        utc_ns = ORIGIN_NS + dts * 100_000 // 9
-        data = number.to_bytes(4, "big")
-        units.append(AccessUnit(track, dts, dts, utc_ns, data, number % gop == 0, 0, epoch))
-    return units
-
-
-def sounds(
-    seconds: float, *, start_s: float = 100, track: AudioTrack = SOUND, epoch: int = 0, step: int = 320
-) -> list[AccessUnit]:
-    start = round(start_s * track.clock_rate)
-    units = []
-    for at in range(start, start + round(seconds * track.clock_rate), step):
-        utc_ns = ORIGIN_NS + at * NS_PER_S // track.clock_rate
-        units.append(AccessUnit(track, at, at, utc_ns, at.to_bytes(8, "big"), True, step, epoch))
-    return units
+from tests.support.encoded import ORIGIN_NS, interleave, picture_number, sound_units, video_units
+from tests.support.segmented import (
+    OTHER_SOUND,
+    SETTINGS,
+    SOUND,
+    VIDEO,
+    check_order,
+    durations,
+    parts,
+    pictures,
+    run,
+    samples_of,
+    sounds,
+    starts,
+)
 
 
 @pytest.mark.parametrize(("codec", "b_frames"), [(Codec.H264, 0), (Codec.H264, 2), (Codec.H265, 0)])
@@ -166,103 +105,6 @@ def test_timestamps_rounded_to_milliseconds_make_even_parts_and_segments() -> No
     assert Counter(part.chunks[1].samples for part in parts(events) if part.index < 7) == {15: 37}
 
 
-@pytest.mark.parametrize("lag_s", [-0.95, -0.4, 0.3, 0.95])
-def test_sound_late_or_early_by_a_second_keeps_its_time(lag_s: float) -> None:
-    video, sound = pictures(12), sounds(12)
-    arrival = sorted(
-        [*((unit.dts / 90_000, unit) for unit in video), *((unit.dts / 8_000 + lag_s, unit) for unit in sound)],
-        key=lambda pair: pair[0],
-    )
-    events = run(unit for _, unit in arrival)
-    check_order(events)
-    assert [sample.dts for sample in samples_of(events, 2)] == [unit.dts for unit in sound]
-    assert [bytes(sample.data) for sample in samples_of(events, 2)] == [unit.data for unit in sound]
-    for part in parts(events):
-        if 2 in part.chunks:
-            assert part.chunks[2].dts == samples_of([part], 2)[0].dts
-    assert max(part.chunks[1].duration for part in parts(events) if 1 in part.chunks) <= 45_900
-    if lag_s < 0:
-        # Sound that is early waits, so that it is cut exactly where video is.
-        edges = [start.start_utc_ns for start in starts(events)][1:]
-        begins = [part.start_utc_ns for part in parts(events) if part.index == 0][1:]
-        assert begins == edges
-
-
-def test_sound_goes_on_while_video_stands_still() -> None:
-    video, sound = pictures(20), sounds(20)
-    still = [unit for unit in video if not 103 <= unit.dts / 90_000 < 111]
-    segmenter = Segmenter(SETTINGS, 1)
-    made: list[tuple[float, Part]] = []
-    for unit in interleave(still, sound):
-        now = unit.dts / unit.track.clock_rate
-        made += [(now, event) for event in segmenter.push(unit) if isinstance(event, Part)]
-    during = [part for now, part in made if 104.6 < now < 110.9]
-    assert len(during) >= 12
-    assert all(set(part.chunks) == {2} for part in during[1:])
-    # What is heard is never more than the lead and a part late.
-    for now, part in made:
-        if 104.6 < now < 110.9:
-            assert now - (part.chunks[2].dts + part.chunks[2].duration) / 8_000 < 1.1
-    events: list[SegmentEvent] = [part for _, part in made]
-    events += segmenter.flush()
-    assert [sample.dts for sample in samples_of(events, 1)] == [unit.dts for unit in still]
-    frozen = next(sample for sample in samples_of(events, 1) if sample.duration > 90_000)
-    assert frozen.dts + frozen.duration == 111 * 90_000
-    assert [sample.dts for sample in samples_of(events, 2)] == [unit.dts for unit in sound]
-
-
-def test_video_goes_on_while_sound_is_away() -> None:
-    video = pictures(12)
-    sound = [unit for unit in sounds(12) if not 103 <= unit.dts / 8_000 < 108]
-    events = run(interleave(video, sound))
-    check_order(events)
-    assert durations(events) == pytest.approx([4, 4, 4])
-    assert [sample.dts for sample in samples_of(events, 2)] == [unit.dts for unit in sound]
-    assert sum(2 not in part.chunks for part in parts(events)) >= 9
-
-
-def test_video_alone_begins_after_the_wait() -> None:
-    segmenter = Segmenter(SETTINGS, 1)
-    first_at = None
-    for unit in pictures(5):
-        if segmenter.push(unit) and first_at is None:
-            first_at = unit.dts / 90_000 - 100
-    assert first_at == pytest.approx(SETTINGS.track_wait_s)
-    (start,) = [event for event in segmenter.open_segment() if isinstance(event, SegmentStart)]
-    assert start.period.tracks == (VIDEO,)
-
-
-def test_sound_alone_is_cut_by_time() -> None:
-    sound = sounds(13)
-    events = run(sound)
-    check_order(events)
-    assert durations(events) == pytest.approx([3.84, 3.84, 3.84, 1.48])
-    assert all(part.independent and part.duration_ns <= 0.5 * NS_PER_S for part in parts(events))
-    assert min(part.duration_ns for part in parts(events)[:-1]) > 0.4 * NS_PER_S
-    assert [sample.dts for sample in samples_of(events, 2)] == [unit.dts for unit in sound]
-
-
-def test_sound_alone_with_a_hole() -> None:
-    sound = [unit for unit in sounds(20) if not 103 <= unit.dts / 8_000 < 110]
-    events = run(sound)
-    check_order(events)
-    assert [sample.dts for sample in samples_of(events, 2)] == [unit.dts for unit in sound]
-    assert max(part.duration_ns for part in parts(events)) <= 0.5 * NS_PER_S
-
-
-def test_pictures_before_the_first_keyframe_are_left_out_but_not_the_sound() -> None:
-    video = [unit for unit in pictures(10, gop=100) if unit.dts / 90_000 >= 101]
-    sound = sounds(9, start_s=101)
-    events = run(interleave(video, sound))
-    check_order(events)
-    assert [sample.dts for sample in samples_of(events, 2)] == [unit.dts for unit in sound]
-    kept = samples_of(events, 1)
-    assert kept[0].keyframe
-    assert [sample.dts for sample in kept] == [unit.dts for unit in video if unit.dts / 90_000 >= 104]
-    assert starts(events)[0].period.tracks == (VIDEO, SOUND)
-    assert starts(events)[1].start_utc_ns == ORIGIN_NS + 104 * NS_PER_S
-
-
 def test_new_epoch_closes_the_segment_and_is_discontinuous() -> None:
     before, after = pictures(6.2), pictures(5, start_s=111.5, epoch=1)
     gap = Gap(ORIGIN_NS, ORIGIN_NS + 5, GapCause.DISCONNECTED)
@@ -303,25 +145,6 @@ def test_equal_parameter_sets_in_a_new_object_change_nothing() -> None:
     events = run(video)
     assert [start.period.number for start in starts(events)] == [0, 0, 0]
     assert not any(start.discontinuity for start in starts(events))
-
-
-def test_sound_that_joins_late_is_kept_and_begins_a_period_at_the_next_keyframe() -> None:
-    video, sound = pictures(12), sounds(9, start_s=103)
-    events = run(interleave(video, sound))
-    check_order(events)
-    assert [start.period.tracks for start in starts(events)[:2]] == [(VIDEO,), (VIDEO, SOUND)]
-    assert starts(events)[1].discontinuity
-    assert [sample.dts for sample in samples_of(events, 2)] == [unit.dts for unit in sound]
-    assert [sample.dts for sample in samples_of(events, 1)] == [unit.dts for unit in video]
-
-
-def test_sound_that_changes_begins_a_period_at_the_next_keyframe() -> None:
-    other = AudioTrack(Codec.PCMU, 8_000, 1)
-    first, second = sounds(5), sounds(7, start_s=105, track=other)
-    events = run(interleave(pictures(12), first, second))
-    check_order(events)
-    assert [start.period.tracks for start in starts(events)] == [(VIDEO, SOUND)] * 2 + [(VIDEO, other)] * 2
-    assert [sample.dts for sample in samples_of(events, 2)] == [unit.dts for unit in first + second]
 
 
 def test_long_gop_is_cut_at_the_cap_and_marked() -> None:
@@ -439,12 +262,6 @@ def test_broken_parameter_sets_on_the_way_do_not_cost_what_was_there() -> None:
     check_order(events)
     assert len(samples_of(events, 1)) == 250
     assert len(samples_of(events, 2)) == len(sounds(5))
-
-
-def test_g711_parts_carry_octets_unchanged() -> None:
-    sound = g711_units(seconds=3)
-    events = run(interleave(video_units(frames=75, gop=50), sound))
-    assert b"".join(bytes(sample.data) for sample in samples_of(events, 2)) == b"".join(unit.data for unit in sound)
 
 
 @settings(max_examples=150, deadline=None)
