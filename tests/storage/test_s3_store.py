@@ -5,6 +5,7 @@ import base64
 import contextlib
 import hashlib
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -176,9 +177,17 @@ async def test_a_server_that_is_not_s3(status: str, error: type[Exception] | Non
 
 
 @contextlib.asynccontextmanager
-async def thin_line(data: bytes, piece: int, pause_s: float) -> AsyncIterator[tuple[str, list[int]]]:
-    """A server that takes ``data`` a piece at a time; its endpoint, and how much it has taken so far of each."""
+async def thin_line(
+    data: bytes, piece: int, pause_s: float, *, held_bytes: int = 0
+) -> AsyncIterator[tuple[str, list[int]]]:
+    """A server that takes ``data`` a piece at a time; its endpoint, and how much it has taken so far of each.
+
+    ``held_bytes``: what its kernel takes ahead of it, if not as much as it likes; the rest stays in the sender's.
+    """
     taken: list[int] = []
+    listening = socket.create_server(("127.0.0.1", 0))
+    if held_bytes:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, held_bytes)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError), contextlib.closing(writer):
@@ -197,7 +206,7 @@ async def thin_line(data: bytes, piece: int, pause_s: float) -> AsyncIterator[tu
                 )
                 await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=piece)
+    server = await asyncio.start_server(serve, sock=listening, limit=piece)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", taken
         server.close()
@@ -211,6 +220,35 @@ async def test_a_line_that_is_thin_costs_time_and_no_object() -> None:
         async with open_store(settings) as store:
             assert (await store.put(KEY, data)).size == len(data)
     assert taken == [len(data)]
+
+
+async def test_the_time_for_an_answer_begins_when_the_line_has_taken_all() -> None:
+    """The sender's kernel holds megabytes when the last of an object is handed to it."""
+    data = os.urandom(4 * 1024 * 1024)
+    async with thin_line(data, 32 * 1024, 0.02, held_bytes=64 * 1024) as (endpoint, taken):
+        async with open_store(replace(impatient(endpoint), read_timeout_s=1.0, attempts=1)) as store:
+            assert (await store.put(KEY, data)).size == len(data)
+    assert taken == [len(data)]
+
+
+async def test_a_connection_that_is_reset_behind_an_object_is_found_out_at_once() -> None:
+    data = os.urandom(4 * 1024 * 1024)
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # So much that the sender's kernel has the rest.
+        await reader.readexactly(len(data) // 2)
+        await asyncio.sleep(0.5)
+        writer.transport.abort()
+
+    async with await asyncio.start_server(serve, sock=listening, limit=64 * 1024) as server:
+        endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        async with open_store(replace(impatient(endpoint), read_timeout_s=300.0, attempts=1)) as store:
+            async with asyncio.timeout(60):
+                with pytest.raises(StoreUnavailableError):
+                    await store.put(KEY, data)
+        server.close()
 
 
 async def test_who_leaves_does_not_wait_until_a_thin_line_has_taken_all() -> None:
