@@ -2,14 +2,11 @@
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import itertools
 import random
 import socket
 import sys
-from array import array
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pylibsrtp
@@ -20,69 +17,16 @@ from media.rtcp import SenderReport, build_receiver_report, parse_compound
 from media.unit import AccessUnit, AudioTrack, Codec
 from streaming.webrtc import audience
 from streaming.webrtc.feedback import nack
-from streaming.webrtc.port import PortSettings, WebRtcPort
-from streaming.webrtc.udp import UdpPath
-from streaming.webrtc.volley import Volley, packed_address
+from streaming.webrtc.volley import packed_address
 from streaming.webrtc.whep import WhepSession
-from streaming.webrtc.wire import Wire
 from tests.support.webrtc_client import H264_BASELINE, PCMA, WebRtcClient
-from tests.support.whep_house import CLOCK, House, arrived, house, numbers, pictures, publish, stuffed, video, whole
+from tests.support.whep_crowd import TOGETHER, counted, crowd, large
+from tests.support.whep_house import CLOCK, arrived, house, numbers, pictures, publish, stuffed, video, whole
 
-JOINED, TOGETHER = 60, 62
-"""Of the pictures, those before the viewers come, and those before all of them are in a lane."""
 _SO_NO_CHECK = 11
 """socket.h of Linux: no UDP checksums; then the kernel does not cut packets either."""
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sendmmsg and UDP_SEGMENT are Linux's")
-
-
-def large() -> list[AccessUnit]:
-    """Pictures of several packets."""
-    return [stuffed(unit, 4_000) for unit in pictures(100)]
-
-
-class Counting:
-    """A volley that counts."""
-
-    def __init__(self, volley: Volley) -> None:
-        self.lay, self.close = volley.lay, volley.close
-        self._fire = volley.fire
-        self.fired: list[int] = []
-        self.refused: list[tuple[int, int]] = []
-
-    def fire(self, names: memoryview, viewers: int) -> list[tuple[int, int]]:
-        self.fired.append(viewers)
-        refused = self._fire(names, viewers)
-        self.refused += refused
-        return refused
-
-
-def counted(h: House) -> Counting:
-    """From now on, what goes out together is counted. Before the viewers come."""
-    outlet = h.port.outlets[0]
-    assert outlet.volley is not None
-    counting = Counting(outlet.volley)
-    outlet.volley = counting  # type: ignore[assignment]
-    return counting
-
-
-@contextlib.asynccontextmanager
-async def crowd(
-    h: House, count: int, units: Sequence[AccessUnit], **offered: object
-) -> AsyncIterator[tuple[list[WebRtcClient], list[WhepSession]]]:
-    """So many viewers, who have all been sent the pictures up to ``TOGETHER``."""
-    publish(h.stream(), units[:JOINED])
-    async with contextlib.AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(WebRtcClient()) for _ in range(count)]
-        sessions = [await h.look(client, **offered) for client in clients]  # type: ignore[arg-type]
-        for client, session in zip(clients, sessions, strict=True):
-            await arrived(client, JOINED - 50)
-            await client.until(lambda one=session: not one.viewer.behind)  # type: ignore[misc]
-        for at in range(JOINED, TOGETHER):
-            publish(h.stream(), units[at : at + 1])
-            for client in clients:
-                await arrived(client, at + 1 - 50)
-        yield clients, sessions
 
 
 async def test_a_picture_goes_to_all_in_one_call() -> None:
@@ -377,89 +321,3 @@ async def test_sound_goes_together_too_and_tcp_beside_it() -> None:
             heard = [item for item in client.packets if item.header.payload_type == 8]
             assert [item.payload[0] for item in heard] == list(range(1, 20))
         assert 2 in volley.fired
-
-
-SIZES = (
-    [700],
-    [1200] * 5 + [37],
-    [1200, 1201],
-    [30, 12, 1200, 1200, 1200, 5],
-    [1199] * 3,
-    [1200] * 48,
-    [1200] * 49 + [1],
-    [1201, 1201, 3, 3, 1201],
-)
-
-
-@pytest.mark.parametrize("tag_bytes", [10, 16])
-@pytest.mark.parametrize("sizes", SIZES)
-def test_packets_lie_as_the_kernel_cuts_them_and_libsrtp_wants_them(sizes: list[int], tag_bytes: int) -> None:
-    packets = [bytes([n]) * size for n, size in enumerate(sizes)]
-    wire = Wire(packets, tag_bytes)
-    assert wire.count == len(sizes)
-    assert array("i", wire.lengths).tolist() == sizes
-    assert [wire.plain[at : at + size] for at, size in zip(wire.offsets, sizes, strict=True)] == packets
-    assert all(at % 4 == 0 for at in wire.offsets)
-    assert len(wire.plain) == wire.size <= wire.room
-    cut = [(at, min(at + run.size, run.end)) for run in wire.runs for at in range(run.start, run.end, run.size)]
-    assert cut == [(at, at + size + tag_bytes) for at, size in zip(wire.offsets, sizes, strict=True)]
-    assert [run.count for run in wire.runs if run.count > 48 or run.end - run.start > 60_000] == []
-    assert sum(run.count for run in wire.runs) == len(sizes)
-
-
-def test_a_call_after_one_of_another_shape_sends_what_is_meant() -> None:
-    """Tables are written anew only where they differ from those of the picture before."""
-    shapes = ([100, 100, 40], [100, 100, 100], [60], [40, 100, 100, 20], [100, 40])
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(4)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-            one.settimeout(10)
-        volley = Volley(sockets[0])
-        names = [packed_address(socket.AF_INET, one.getsockname()).ljust(32, b"\0") for one in sockets]
-        for turn in range(40):
-            sizes, viewers, stride = shapes[turn % 5], 1 + turn % 4, (448, 512)[turn % 2]
-            scratch = bytearray(stride * viewers)
-            sent = [[bytes([turn, who, n]) + bytes(size - 3) for n, size in enumerate(sizes)] for who in range(viewers)]
-            for who, packets in enumerate(sent):
-                wire = Wire(packets, 0)
-                scratch[who * stride : who * stride + wire.size] = wire.plain
-            address = ctypes.addressof(ctypes.c_char.from_buffer(scratch))
-            volley.lay(wire.runs, viewers, address, stride, 16)
-            assert volley.fire(b"".join(names[:viewers]), viewers) == []
-            for one, packets in zip(sockets, sent, strict=False):
-                assert [one.recv(2000) for _ in packets] == packets
-
-
-def test_a_refused_message_does_not_stop_those_behind_it() -> None:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(3)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-            one.settimeout(10)
-        wire = Wire([bytes([n]) * 100 for n in (1, 2)] + [b"\3" * 40], 0)
-        volley = Volley(sockets[0])
-        scratch = bytearray(wire.plain)
-        names = [packed_address(socket.AF_INET, one.getsockname()) for one in sockets]
-        names[1] = packed_address(socket.AF_INET, ("255.255.255.255", 9))
-        table = b"".join(name.ljust(32, b"\0") for name in names)
-        address = ctypes.addressof(ctypes.c_char.from_buffer(scratch))
-        volley.lay(wire.runs, 3, address, 0, len(names[0]))
-        assert volley.fire(table, 3) == [(1, errno.EACCES)]
-        for one in (sockets[0], sockets[2]):
-            assert [one.recv(2000) for _ in range(3)] == [b"\1" * 100, b"\2" * 100, b"\3" * 40]
-
-
-async def test_ipv6_addresses_are_packed_as_the_kernel_takes_them() -> None:
-    async with WebRtcPort(PortSettings(host="::1"), CLOCK) as port:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as there:
-            there.bind(("::1", 0))
-            there.settimeout(10)
-            path = UdpPath(port.outlets[0], there.getsockname())
-            volley = port.outlets[0].volley
-            assert volley is not None
-            wire = Wire([b"\7" * 60], 0)
-            held = ctypes.create_string_buffer(wire.plain, len(wire.plain))
-            volley.lay(wire.runs, 1, ctypes.addressof(held), 0, len(path.name))
-            assert volley.fire(path.name.ljust(32, b"\0"), 1) == []
-            assert there.recv(2000) == b"\7" * 60

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from streaming.webrtc.udp import PortCounters, UdpOutlet, UdpPath
 from streaming.webrtc.volley import Volley
 from streaming.webrtc.wire import Run
-from tests.streaming.webrtc.test_lanes import TOGETHER, crowd, large
+from tests.support.whep_crowd import TOGETHER, crowd, large
 from tests.support.whep_house import arrived, house, numbers, publish, video, whole
 
 
