@@ -24,8 +24,9 @@ BURST_MIN_BPS = 16_000_000
 BURST_MAX_BPS = 40_000_000
 """What has piled up goes out at this multiple of the stream's rate, within bounds: a phone's line must carry it."""
 
-PACE_BYTES = 48 * 1024
-"""A single picture larger than this is spread out like a burst."""
+PACE_BYTES = 64 * 1024
+"""A single picture larger than this is spread out like a burst. A line of ``BURST_MIN_BPS`` carries as much before the
+next of 25 pictures a second comes: nothing piles up, and all viewers' packets of it can leave together."""
 
 _BURST_TICK_S = 0.004
 _BURST_PACKETS = 32
