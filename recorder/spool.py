@@ -7,10 +7,12 @@ At the bound the newest media is refused, and the caller is told, so that the re
 """
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -43,6 +45,7 @@ _MAY_BE_TORN: Final = 64 * 1024
 """A file with nothing whole in it and no more than this behind it was cut off while it was begun; more is kept."""
 _STILL_FULL: Final = 0.9
 _LOST_AND_FOUND: Final = "lost+found"
+_LOCK: Final = ".lock"
 """What a disk of its own has at its top."""
 _SEGMENT_BYTES: Final = 1024
 """What the frames at a segment's start and end take, or somewhat less."""
@@ -270,13 +273,33 @@ class Spool:
 def _locked(directory: Path) -> int:
     """Make the directory and lock it for this process; the kernel lets go of it however the process ends."""
     make_folders(directory)
-    lock = os.open(directory / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+    lock = os.open(directory / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+    _take(lock, directory)
+    return lock
+
+
+def _take(lock: int, directory: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         raise SpoolInUseError("another process uses this spool", spool=str(directory)) from None
-    return lock
+
+
+@contextlib.contextmanager
+def unused_spool(directory: Path) -> Iterator[None]:
+    """For work that no service may run beside: none uses this spool, and none begins to. A spool that is not there is
+    not made. Blocks. Raises SpoolInUseError, OSError."""
+    try:
+        lock = os.open(directory / _LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        yield
+        return
+    _take(lock, directory)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _recover_all(directory: Path) -> list[SpoolFile]:

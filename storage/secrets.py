@@ -99,11 +99,16 @@ class SecretKeys:
 
     def save(self, path: Path, *, replace: bool = False) -> None:
         """Write the key file, mode 0600, whole or not at all. Raises ``FileExistsError`` unless ``replace``. Once this
-        returns, a power cut does not bring the file of before back."""
+        returns, a power cut does not bring the file of before back. Written by root, it is for the owner of the file
+        before it, or of its folder."""
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                if os.geteuid() == 0:
+                    # As an administrator's command does; the service that has to read it is somebody else.
+                    owner = (path if path.exists() else path.parent).stat()
+                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
                 file.write(self.to_text().encode("ascii"))
                 file.flush()
                 os.fsync(file.fileno())

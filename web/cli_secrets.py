@@ -1,16 +1,23 @@
 """Commands for the key file that camera passwords are sealed with. For a service that does not run."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from media.clock import SystemClock
-from storage.errors import SecretError
+from recorder.errors import SpoolInUseError
+from recorder.spool import unused_spool
+from storage.database import Database
+from storage.errors import DatabaseInUseError, SecretError
 from storage.records import AuditEntry, CameraPlace
 from storage.repositories import Repositories
 from storage.secrets import SecretBox, SecretKeys
+from storage.sole_service import SoleService
 from web.access.audit import Audit
 from web.config import Settings
 from web.secret_keys import read_keys
@@ -32,15 +39,31 @@ def new_key(config: Path | None) -> None:
     settings = read_settings(config)
     quiet_log()
     places = run(lambda: _make_new(settings), settings)
-    console.print(f"[green]✓[/] {settings.key_file}")
+    console.print(f"[green]✓[/] {escape(str(settings.key_file))}")
     if places:
         _tell(places, "请在“摄像机”页重新填写这些摄像机的密码 · enter the passwords of these cameras again")
 
 
+@contextlib.asynccontextmanager
+async def _no_service_beside(settings: Settings) -> AsyncIterator[Database]:
+    """The database, of a service that does not run: one that does goes on with the keys that it has read, and would
+    let go of each camera whose password it cannot open any more."""
+    async with opened_database(settings) as database, contextlib.AsyncExitStack() as stack:
+        await database.check()
+        try:
+            stack.enter_context(unused_spool(settings.spool_path))
+            await stack.enter_async_context(SoleService(settings.database_address))
+        except (SpoolInUseError, DatabaseInUseError):
+            raise Refusal(
+                "三会服务正在运行，密钥没有改动。请先停止服务，再运行此命令，完成后再启动。\n"
+                "  The service is running, and the key was left alone. Stop it first, and start it afterwards."
+            ) from None
+        yield database
+
+
 async def _make_new(settings: Settings) -> list[CameraPlace]:
     path = settings.key_file
-    async with opened_database(settings) as database:
-        await database.check()
+    async with _no_service_beside(settings) as database:
         if await asyncio.to_thread(path.exists):
             raise Refusal(
                 f"密钥文件 {path} 还在，没有改动；要更换密钥请运行 sanhui secrets rotate。\n"
@@ -56,7 +79,7 @@ async def _make_new(settings: Settings) -> list[CameraPlace]:
 @secrets.command()
 @config_option
 def rotate(config: Path | None) -> None:
-    """Make a new key and encrypt all passwords with it. Stop the service first, or restart it right after.
+    """Make a new key and encrypt all passwords with it. Stop the service first.
 
     The old key stays in the file, below the new one: it opens backups of the database from before. Stream passwords of
     decoders are other ones from the next start on.
@@ -64,15 +87,14 @@ def rotate(config: Path | None) -> None:
     settings = read_settings(config)
     quiet_log()
     count, lost = run(lambda: _rotate(settings), settings)
-    console.print(f"[green]✓[/] {settings.key_file}  {count} 个密码已重新加密 · passwords encrypted anew")
+    console.print(f"[green]✓[/] {escape(str(settings.key_file))}  {count} 个密码已重新加密 · passwords encrypted anew")
     if lost:
         _tell(lost, "这些摄像机的密码没有密钥能读，请重新填写 · no key opens these, enter them again")
 
 
 async def _rotate(settings: Settings) -> tuple[int, list[CameraPlace]]:
     path = settings.key_file
-    async with opened_database(settings) as database:
-        await database.check()
+    async with _no_service_beside(settings) as database:
         keys = await asyncio.to_thread(read_keys, path)
         if keys is None:
             raise Refusal(f"没有密钥文件 {path} · there is no key file {path}")
@@ -110,7 +132,7 @@ def _tell(places: list[CameraPlace], what: str) -> None:
     console.print(f"[yellow]![/] {what}")
     table = Table("组织 organization", "场所 site", "摄像机 camera")
     for place in places:
-        table.add_row(place.organization.name, place.site.name, place.camera.name)
+        table.add_row(*(escape(item.name) for item in (place.organization, place.site, place.camera)))
     console.print(table)
 
 

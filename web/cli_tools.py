@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from argon2 import PasswordHasher
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -82,7 +83,7 @@ def add_user(
             await repos.audit.add(_entry("user.create", record))
 
     run(work, settings)
-    console.print(f"[green]✓[/] {username}")
+    console.print(f"[green]✓[/] {escape(username)}")
 
 
 @user.command("password")
@@ -110,7 +111,7 @@ def set_password(config: Path | None, username: str, password_file: click.File |
 
     if not run(work, settings):
         raise Refusal(f"没有用户 {username} · there is no user {username}")
-    console.print(f"[green]✓[/] {username}")
+    console.print(f"[green]✓[/] {escape(username)}")
 
 
 @user.command("list")
@@ -131,7 +132,7 @@ def list_users(config: Path | None) -> None:
         )
         area = record.organization_id or "–"
         active = "✓" if record.active else "✗"
-        table.add_row(record.username, record.display_name, record.role.value, area, active, last)
+        table.add_row(escape(record.username), escape(record.display_name), record.role.value, area, active, last)
     console.print(table)
 
 
@@ -182,9 +183,10 @@ async def _probe(settings: Settings, source: CameraSource, still: Path | None) -
                     status.update(step.stage.value)
                     continue
                 facts = " · ".join(f"{fact.label} {fact.value}" for fact in event.facts)
-                console.print(f"{_MARKS[step.outcome.value]} {step.stage.value:9} {step.took_ms:6} ms  {facts}")
+                mark = _MARKS[step.outcome.value]
+                console.print(f"{mark} {step.stage.value:9} {step.took_ms:6} ms  {escape(facts)}")
                 for notice in [*event.advice, *([event.problem] if event.problem else [])]:
-                    console.print(f"            [yellow]{notice.title}[/]: {notice.detail}")
+                    console.print(f"            [yellow]{escape(notice.title)}[/]: {escape(notice.detail)}")
                 if step.still and still is not None:
                     await asyncio.to_thread(still.write_bytes, step.still)
                 good = good and step.outcome is not Outcome.FAILED

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 import uvloop
 from rich.console import Console
+from rich.markup import escape
 
 from storage.database import Database
 from storage.urls import require_file
@@ -34,7 +35,7 @@ class Refusal(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print the sentence."""
-        complaints.print(f"[bold red]✗[/] {self.message}", highlight=False)
+        complaints.print(f"[bold red]✗[/] {escape(self.message)}", highlight=False)
 
 
 def read_settings(config: Path | None, **overrides: Any) -> Settings:

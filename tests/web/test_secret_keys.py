@@ -1,8 +1,10 @@
 """The key file that camera passwords are sealed with: made once, missed loudly, changed without losing anything."""
 
 import asyncio
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,3 +152,50 @@ def test_a_password_set_meanwhile_is_not_overwritten(house: Settings) -> None:
 
     assert not asyncio.run(race())
     assert asyncio.run(_opened(house, SecretKeys.load(house.key_file))) == PASSWORDS
+
+
+def test_the_key_is_left_alone_while_the_service_runs(house: Settings) -> None:
+    """It goes on with the keys that it has read: what is sealed with another it could not open, and no camera of it."""
+    kept = house.key_file.read_text()
+
+    async def beside() -> None:
+        async with run(house) as service:
+            assert "正在运行" in await asyncio.to_thread(_command, "rotate", code=2)
+            await service.services.county.refresh()
+            assert not service.services.wanted.is_unreadable("cam-east")
+            # Lost meanwhile: the service that runs goes on sealing with it.
+            house.key_file.unlink()
+            assert "正在运行" in await asyncio.to_thread(_command, "new-key", code=2)
+            assert not house.key_file.exists()
+
+    asyncio.run(beside())
+    house.key_file.touch(0o600)
+    house.key_file.write_text(kept)
+    _command("rotate")
+    assert asyncio.run(_opened(house, SecretKeys.load(house.key_file))) == PASSWORDS
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_an_administrator_leaves_the_file_to_the_service(house: Settings) -> None:
+    for path in (house.data_dir, *house.data_dir.rglob("*")):
+        os.chown(path, 65_534, 65_533)
+    _command("rotate")
+    found = house.key_file.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (65_534, 65_533, 0o600)
+    house.key_file.unlink()
+    _command("new-key")
+    found = house.key_file.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (65_534, 65_533, 0o600)
+
+
+def test_names_are_shown_as_they_are(house: Settings) -> None:
+    """Square brackets are no markup of the terminal's."""
+
+    async def rename() -> None:
+        async with Database(house.database_address) as database, database.transaction() as repos:
+            camera = (await repos.cameras.places())[0].camera
+            await repos.cameras.update(replace(camera, name="[east][/]"))
+
+    asyncio.run(rename())
+    house.key_file.unlink()
+    assert "[east][/]" in _command("new-key")
