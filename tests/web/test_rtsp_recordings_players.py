@@ -13,7 +13,7 @@ from media.unit import NS_PER_S
 from tests.support import live555_player
 from tests.support.encoded import ORIGIN_NS, picture_number
 from tests.support.gstreamer import SYSTEM_PYTHON, require_gstreamer
-from tests.web.test_rtsp_recordings import utc, wall
+from tests.web.rtsp_wall import utc, wall
 
 PLAYER = Path(__file__).parents[1] / "support" / "gst_player.py"
 
