@@ -12,6 +12,7 @@ from pathlib import Path
 from media.segmenter import SegmenterSettings
 from media.stream import LiveStream, StreamId
 from media.unit import NS_PER_S, AccessUnit, Codec, Gap, GapCause
+from recorder.check import check
 from recorder.meetings import datetime_of
 from recorder.service import RecorderService
 from recorder.state import RecorderSettings, RecordingSettings, UploadSettings
@@ -285,3 +286,19 @@ async def house(
                 )
             )
         yield House(folder, database, store, clock, camera, settings)
+
+
+async def whole(home: House, meeting: str) -> None:
+    """Complete, and nothing wrong with it."""
+    await home.complete(meeting)
+    await home.verify(meeting)
+    report = await check(home.database, home.store)
+    assert report.findings == []
+
+
+async def feed(home: House, recorder: RecorderService, seconds: float) -> None:
+    """Send so much and wait until it has been taken."""
+    before = recorder.metrics.parts + recorder.metrics.parts_refused
+    home.camera.feed(seconds)
+    wanted = before + round(seconds * 2) - 2
+    await until(lambda: recorder.metrics.parts + recorder.metrics.parts_refused >= wanted, f"{seconds} s taken")

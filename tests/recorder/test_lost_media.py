@@ -14,8 +14,7 @@ import pytest
 from media.unit import NS_PER_S, GapCause
 from recorder.service import RecorderService
 from recorder.spool_writer import Report, SpoolWriter
-from tests.recorder.house import FAST, START_NS, House, house, until
-from tests.recorder.test_troubles import feed, whole
+from tests.recorder.house import FAST, START_NS, House, feed, house, until, whole
 
 EACH_SEGMENT = replace(FAST, recording=replace(FAST.recording, object_s=2.0))
 """Each segment of two seconds is an object."""
