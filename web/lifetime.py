@@ -162,6 +162,7 @@ class _Ground:
     settings: Settings
     clock: Clock
     stack: contextlib.AsyncExitStack
+    sole: SoleService
     keys: SecretKeys
     secrets: SecretBox
     database: Database
@@ -193,6 +194,7 @@ async def _lay_ground(settings: Settings, seams: Seams, stack: contextlib.AsyncE
         settings=settings,
         clock=seams.clock,
         stack=stack,
+        sole=sole,
         keys=keys,
         secrets=secrets,
         database=database,
@@ -307,6 +309,7 @@ async def _start_watch(ground: _Ground, media: _Media, players: _Players, catalo
         (
             lambda: media.recorder.warnings,
             lambda: ("task-failed",) if failures.recent else (),
+            lambda: ("second-service",) if ground.sole.taken else (),
             lambda: store_watch.codes,
         ),
         catalogs.of(None),
@@ -318,8 +321,7 @@ async def _start_watch(ground: _Ground, media: _Media, players: _Players, catalo
 
 async def _once_there(step: Callable[[], Awaitable[object]]) -> None:
     """Wait a while for a database server that is starting too, or another service that ends. Raises DatabaseError."""
-    deadline = asyncio.get_running_loop().time() + _DATABASE_PATIENCE_S
-    wait_s = 0.5
+    deadline, wait_s = asyncio.get_running_loop().time() + _DATABASE_PATIENCE_S, 0.5
     while True:
         try:
             await step()

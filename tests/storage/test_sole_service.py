@@ -85,9 +85,40 @@ async def test_a_connection_that_breaks_is_made_anew_and_the_lock_with_it(
                     while not caplog.records:  # noqa: ASYNC110
                         await asyncio.sleep(0.02)
                 await asyncio.sleep(0.3)
+                told = service.taken
+            assert told
             assert len(caplog.records) == 1, "told once"
             assert "another service has taken the database" in caplog.text
-            await until_held(postgres_url, by_other_than=None)
+            async with asyncio.timeout(30):
+                while service.taken:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            assert await holder(postgres_url) is not None
+
+
+async def test_a_session_that_the_server_does_not_know_to_be_gone_is_no_other_service(
+    postgres_server: PostgresServer,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A line that was cut and is back sooner than the server misses who was at its other end."""
+    monkeypatch.setattr("storage.sole_service._LOOK_S", 0.05)
+    monkeypatch.setattr("storage.sole_service._ANSWER_S", 0.5)
+    async with FaultProxy(postgres_server.port).running() as proxy:
+        parts = urlsplit(postgres_url)
+        by_proxy = urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{proxy.port}"))
+        async with SoleService(by_proxy) as service, kept(service):
+            first = await holder(postgres_url)
+            proxy.secretive = proxy.deaf = True
+            taken = proxy.connections
+            async with asyncio.timeout(60):
+                while proxy.connections == taken:  # noqa: ASYNC110 - until it has given the first one up
+                    await asyncio.sleep(0.02)
+            assert await holder(postgres_url) == first
+            proxy.deaf = False
+            await until_held(postgres_url, by_other_than=first)
+            assert not service.taken
+            assert "another service" not in caplog.text
 
 
 async def test_a_server_that_is_away() -> None:

@@ -31,7 +31,8 @@ class FaultProxy:
     """Listens on ``port`` for ``upstream_port``. The switches may be thrown at any time, in the middle of an answer.
 
     ``away`` cuts all connections and takes none. ``hangs`` passes nothing on. ``delay_s`` lies before each piece of an
-    answer. ``deaf`` passes requests on and loses the answers. ``refusal`` needs ``http``.
+    answer. ``deaf`` passes requests on and loses the answers. ``secretive`` does not tell the server that a client has
+    gone. ``refusal`` needs ``http``.
     """
 
     upstream_port: int
@@ -39,6 +40,7 @@ class FaultProxy:
     port: int = 0
     delay_s: float = 0.0
     deaf: bool = False
+    secretive: bool = False
     refusal: Refusal | None = None
     connections: int = 0
     pieces: int = 0
@@ -92,7 +94,7 @@ class FaultProxy:
 
     def heal(self) -> None:
         """Behave."""
-        self.away = self.deaf = self.hangs = False
+        self.away = self.deaf = self.hangs = self.secretive = False
         self.delay_s = 0.0
         self.refusal = None
 
@@ -124,6 +126,8 @@ class FaultProxy:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self.secretive and not up_writer.is_closing():
+                both = {writer}
             self._writers -= both
             for each in both:
                 each.close()
