@@ -16,6 +16,7 @@ from streaming.webrtc.wire import Wire
 from tests.support.whep_house import CLOCK
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sendmmsg and UDP_SEGMENT are Linux's")
+
 SIZES = (
     [700],
     [1200] * 5 + [37],
