@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.support import county
-from tests.support.browser import PATIENCE_MS, chromium, desk, log_in
+from tests.support.browser import PATIENCE_MS, SLOWLY, chromium, desk, log_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
 
@@ -82,11 +82,6 @@ CUT_OFF = """() => {
     if (label && node.scrollWidth > node.clientWidth + 1) found.push(`cut: ${node.textContent.trim()}`);
   }
   return found;
-}"""
-SLOWLY = """() => {
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync("* { transition-duration: 1s !important; animation-duration: 1s !important }");
-    document.adoptedStyleSheets.push(sheet);
 }"""
 FORMS = {
     "camera": ("/cameras", "添加摄像机|Add a? ?camera"),

@@ -85,6 +85,15 @@ seconds => new Promise(resolve => {
 })
 """
 
+SLOWLY = """() => {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync("* { transition-duration: 1s !important; animation-duration: 1s !important }");
+    document.adoptedStyleSheets.push(sheet);
+}"""
+"""What opens takes a second from then on."""
+IS_TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+"""By how many pixels a page is wider than the screen."""
+
 
 def require_browser() -> None:
     """Skip the test, or fail it where everything is required, unless Chromium is there."""
