@@ -162,6 +162,11 @@ class CameraSession(StreamSession):
             self.stream.reader_opened = None
         self._read_ns = self._clock.monotonic_ns()
 
+    @property
+    def source_in_use(self) -> CameraSource:
+        """Over TCP where datagrams do not arrive."""
+        return dataclasses.replace(self.source, transport=Transport.TCP) if self._datagrams_blocked else self.source
+
     def reconfigure(self, source: CameraSource) -> None:
         """As :meth:`StreamSession.reconfigure`; the waits begin anew, and UDP has its chance."""
         self._backoff.succeeded()
@@ -187,8 +192,8 @@ class CameraSession(StreamSession):
         self._wall_lead_ns = now_ns - self._clock.monotonic_ns()
         self._origin_utc_ns = min(self._origin_utc_ns, now_ns - ORIGIN_LEAD_NS)
         self._playing_ns = None
-        source = dataclasses.replace(self.source, transport=Transport.TCP) if self._datagrams_blocked else self.source
-        async with RtspClient(source, self._clock, self._guard, self._rtsp, self._wanted_pacer()) as client:
+        pacer = self._wanted_pacer()
+        async with RtspClient(self.source_in_use, self._clock, self._guard, self._rtsp, pacer) as client:
             self._client = client
             self.stream.pace_changed = lambda: client.pace(self._wanted_pacer())
             try:

@@ -149,6 +149,11 @@ class CameraSupervisor:
         running = self._running.get(stream_id)
         return running.session.stream if running is not None else None
 
+    def source(self, camera_id: str) -> CameraSource | None:
+        """Where the camera's main stream comes from, by the way it comes now; None if nobody wants it."""
+        running = self._running.get(StreamId(camera_id))
+        return running.session.source_in_use if running is not None else None
+
     def pushed(self, stream_id: StreamId) -> PushedSession | None:
         """Where a publisher's media goes; None unless the stream is one that is sent to us."""
         running = self._running.get(stream_id)

@@ -102,6 +102,11 @@ class StreamSession(ABC):
         """What should be changed of a camera that works."""
         return None
 
+    @property
+    def source_in_use(self) -> CameraSource:
+        """The source as it is called now, which may be otherwise than it was set."""
+        return self.source
+
     def reconfigure(self, source: CameraSource) -> None:
         """Use another source for the same stream. Only while :meth:`run` is not running."""
         self.source = source

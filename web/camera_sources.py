@@ -88,11 +88,6 @@ class WantedCameras:
         """Whether no key opens the camera's stored password."""
         return camera_id in self.now.unreadable
 
-    def source(self, camera_id: str) -> CameraSource | None:
-        """Where the camera's main stream comes from; None if it is not wanted."""
-        wanted = (item for item in self.now.sources if item.camera_id == camera_id and item.quality is Quality.MAIN)
-        return next(wanted, None)
-
 
 class Addresses:
     """Judges addresses before they are stored."""

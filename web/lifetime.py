@@ -152,7 +152,7 @@ async def _start(
     )
     await stack.enter_async_context(live_events(app, ground.failures))
     if webrtc is not None:
-        await start_talk(app, media.talk, webrtc, media.wanted.source, ground.failures, stack)
+        await start_talk(app, media.talk, webrtc, media.supervisor.source, ground.failures, stack)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -221,12 +221,10 @@ class Backchannel:
     # Setting up
 
     async def _set_up(self, description: SessionDescription, loudspeaker: Loudspeaker) -> None:
-        first = self._options.transport
-        other = Transport.UDP if first is Transport.TCP else Transport.TCP
-        for transport in (first, other):
+        for transport in self._client.transports(self._options.transport):
             if await self._set_up_by(transport, description, loudspeaker):
                 return
-        raise TransportRefusedError("the back-channel takes neither TCP nor UDP")
+        raise TransportRefusedError("the back-channel takes no transport that may be asked for")
 
     async def _set_up_by(self, transport: Transport, description: SessionDescription, loudspeaker: Loudspeaker) -> bool:
         """SETUP the back-channel, and the camera's own media behind it where wanted. False if the transport is

@@ -125,7 +125,7 @@ class RtspClient:
         connection = self._line.connection
         if description is None:
             raise RuntimeError("play before describe")
-        for transport in self._transports():
+        for transport in self.transports(self.source.transport):
             receiver = self._receiver(description, transport, epoch, origin_utc_ns, after_utc_ns)
             channels = Channels(transport, connection, receiver, description, publish, self._clock)
             try:
@@ -223,19 +223,18 @@ class RtspClient:
         """After how many seconds without a request the camera may end the session."""
         return self._line.session_s
 
+    def transports(self, first: Transport) -> tuple[Transport, ...]:
+        """The ways that may be asked for, ``first`` before the other. Behind TLS there is but one: datagrams would go
+        in the clear."""
+        if self._line.target.tls:
+            return (Transport.TCP,)
+        return (Transport.UDP, Transport.TCP) if first is Transport.UDP else (Transport.TCP, Transport.UDP)
+
     def _stray(self, channel: int, packet: bytes, arrival_ns: int) -> None:
         if self._channels is not None:
             self._channels.stray(channel, packet, arrival_ns)
 
     # Session
-
-    def _transports(self) -> tuple[Transport, ...]:
-        if self._line.target.tls:
-            # Datagrams would go in the clear.
-            return (Transport.TCP,)
-        if self.source.transport is Transport.UDP:
-            return (Transport.UDP, Transport.TCP)
-        return (Transport.TCP, Transport.UDP)
 
     def _receiver(
         self, description: SessionDescription, transport: Transport, epoch: int, origin_utc_ns: int, after_utc_ns: int

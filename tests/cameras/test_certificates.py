@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from media.clock import SystemClock
 from streaming.addresses import parse_rtsp_url
 from streaming.errors import (
     CameraCertificateChangedError,
@@ -15,9 +16,11 @@ from streaming.errors import (
     CameraRedirectError,
     CameraTlsError,
     StreamingError,
+    TransportRefusedError,
 )
+from streaming.rtsp.backchannel import Backchannel, BackchannelOptions
 from streaming.source import CameraSource, TlsTrust, Transport
-from tests.streaming.watching import playing, source, until
+from tests.streaming.watching import GUARD, QUICK, playing, source, until
 from tests.support.camera_on_the_wire import recorded
 from tests.support.fake_camera import Behaviour, FakeCamera, fake_camera
 from tests.support.gstreamer import gst_camera
@@ -99,6 +102,23 @@ async def test_media_never_leaves_tls(tmp_path: Path) -> None:
         error = await failure(wanted)
         assert isinstance(error, CameraRedirectError)
         assert error.params["reason"] == "insecure"
+
+
+@pytest.mark.parametrize("refused", [frozenset[str](), frozenset({"tcp"})])
+async def test_a_voice_never_leaves_tls(tmp_path: Path, refused: frozenset[str]) -> None:
+    """Neither where the camera is set to UDP, nor where it takes nothing else for its loudspeaker."""
+    behaviour = Behaviour(loudspeaker=("m=audio 0 RTP/AVP 8",), refuse=refused)
+    async with camera_behind_tls(make_certificate(tmp_path), behaviour) as (camera, _, wanted):
+        options = BackchannelOptions(with_media=False, transport=Transport.UDP)
+        async with Backchannel(wanted, SystemClock(), GUARD, QUICK, options) as channel:
+            if refused:
+                with pytest.raises(TransportRefusedError):
+                    await channel.open()
+            else:
+                await channel.open()
+        asked = [request.headers.get("Transport") or "" for request in camera.asked("SETUP")]
+        assert asked
+        assert all("TCP" in transport for transport in asked)
 
 
 async def test_a_plain_port_and_a_tls_port_are_told_apart(tmp_path: Path) -> None:

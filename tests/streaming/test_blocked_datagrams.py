@@ -85,6 +85,18 @@ async def test_tcp_is_kept_over_a_reconnect_and_given_up_when_the_camera_is_set_
             assert status(cameras).advice is None
 
 
+async def test_a_voice_goes_the_way_that_the_picture_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a firewall takes the camera's datagrams it takes ours, too, and nobody would know that the room is deaf."""
+    no_datagrams(monkeypatch)
+    async with fake_camera(Behaviour(sound=False)) as camera:
+        wanted = source(camera.url, transport=Transport.UDP)
+        async with supervisor(wanted) as cameras:
+            assert cameras.source("hall") == wanted
+            await until(lambda: status(cameras).state is CameraState.ONLINE)
+            assert cameras.source("hall") == replace(wanted, transport=Transport.TCP)
+            assert cameras.source("nobody") is None
+
+
 async def test_where_tcp_is_no_way_either_each_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     no_datagrams(monkeypatch)
     behaviour = Behaviour(sound=False, refuse=frozenset({"tcp"}))
