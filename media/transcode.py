@@ -35,13 +35,16 @@ _AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16
 
 @dataclass(frozen=True, slots=True)
 class AacSettings:
-    """What is made: sampling rate in Hz, channels (1 or 2), bits per second; or, where ``quality`` is not 0, frames as
-    long as that quality (FFmpeg's scale: 1 is its middle) makes them."""
+    """What is made: sampling rate in Hz, channels (1 or 2), and frames as long as ``quality`` (FFmpeg's scale: 1 is its
+    middle) makes them; or, where ``bitrate`` is not 0, so many bits per second.
+
+    Telephone sound takes about 32 kb/s at the quality of here. A bit rate is kept by encoding a frame again and again
+    until it fits: up to three times the work."""
 
     rate: int = 16_000
     channels: int = 1
-    bitrate: int = 32_000
-    quality: float = 0
+    bitrate: int = 0
+    quality: float = 0.6
 
 
 def aac_track(settings: AacSettings | None = None) -> AudioTrack:
@@ -88,10 +91,10 @@ class _Encoder:
         context.format = "fltp"
         # A quarter of the default search's time and, at these rates, nearer to the original: docs/performance.md.
         context.options = {"aac_coder": "fast"}
-        if settings.quality:
-            context.options |= {"flags": "+qscale", "global_quality": str(round(settings.quality * _LAMBDA))}
-        else:
+        if settings.bitrate:
             context.bit_rate = settings.bitrate
+        else:
+            context.options |= {"flags": "+qscale", "global_quality": str(round(settings.quality * _LAMBDA))}
         context.time_base = Fraction(1, settings.rate)
         self._context = context
         self._settings = settings
