@@ -43,6 +43,7 @@ class SegmentEntry:
     ``uri`` are then not written).
 
     ``start_utc_ns`` is written as EXT-X-PROGRAM-DATE-TIME. ``map`` is written where it differs from the one before.
+    ``text`` is what :func:`segment_text` makes of it, kept by whoever lists it in many playlists.
     """
 
     uri: str
@@ -53,6 +54,7 @@ class SegmentEntry:
     discontinuity: bool = False
     gap: bool = False
     parts: tuple[PartEntry, ...] = ()
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,8 +271,8 @@ def _part(part: PartEntry) -> str:
     return f"#EXT-X-PART:{attributes}"
 
 
-def _segment_head(segment: SegmentEntry, before: InitMap | None) -> Iterator[str]:
-    """The tags that stand before a segment's parts and address."""
+def _joint(segment: SegmentEntry, before: InitMap | None) -> Iterator[str]:
+    """The tags that say how a segment follows the one before, which had the map ``before``."""
     if segment.discontinuity:
         yield "#EXT-X-DISCONTINUITY"
     # The same map is one object in most lists, and comparing is dear where there are thousands.
@@ -282,10 +284,26 @@ def _segment_head(segment: SegmentEntry, before: InitMap | None) -> Iterator[str
             ]
         )
         yield f"#EXT-X-MAP:{attributes}"
+
+
+def _begun(segment: SegmentEntry) -> list[str]:
+    """What can be said of a segment while it is open."""
+    lines = [_part(part) for part in segment.parts]
     if segment.start_utc_ns is not None:
-        yield f"#EXT-X-PROGRAM-DATE-TIME:{_date_time(segment.start_utc_ns)}"
-    for part in segment.parts:
-        yield _part(part)
+        lines.insert(0, f"#EXT-X-PROGRAM-DATE-TIME:{_date_time(segment.start_utc_ns)}")
+    return lines
+
+
+def segment_text(segment: SegmentEntry) -> str:
+    """The lines of a whole segment that are the same wherever it stands. Raises as :func:`media_playlist`."""
+    lines = _begun(segment)
+    if segment.gap:
+        lines.append("#EXT-X-GAP")
+    lines.append(f"#EXTINF:{_seconds(segment.duration_s)},")
+    if segment.byte_range is not None:
+        lines.append(f"#EXT-X-BYTERANGE:{_range(segment.byte_range)}")
+    lines.append(_address(segment.uri))
+    return "\n".join(lines)
 
 
 def media_playlist(playlist: MediaPlaylist, *, skip: int = 0) -> str:
@@ -299,16 +317,12 @@ def media_playlist(playlist: MediaPlaylist, *, skip: int = 0) -> str:
         lines.append(f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skip}")
     before = playlist.segments[skip - 1].map if skip else None
     for segment in playlist.segments[skip:]:
-        lines += _segment_head(segment, before)
+        lines += _joint(segment, before)
         before = segment.map
-        if segment.gap:
-            lines.append("#EXT-X-GAP")
-        lines.append(f"#EXTINF:{_seconds(segment.duration_s)},")
-        if segment.byte_range is not None:
-            lines.append(f"#EXT-X-BYTERANGE:{_range(segment.byte_range)}")
-        lines.append(_address(segment.uri))
+        lines.append(segment_text(segment) if segment.text is None else segment.text)
     if playlist.open_segment is not None:
-        lines += _segment_head(playlist.open_segment, before)
+        lines += _joint(playlist.open_segment, before)
+        lines += _begun(playlist.open_segment)
     if playlist.preload_uri is not None:
         lines.append(f"#EXT-X-PRELOAD-HINT:TYPE=PART,URI={_quoted(playlist.preload_uri)}")
     for report in playlist.rendition_reports:

@@ -9,9 +9,17 @@ archive's bytes; those of the sound hold its frames in groups of their own (:mod
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from media.playlist import InitMap, MediaPlaylist, PartEntry, RenditionReport, SegmentEntry, ServerControl
+from media.playlist import (
+    InitMap,
+    MediaPlaylist,
+    PartEntry,
+    RenditionReport,
+    SegmentEntry,
+    ServerControl,
+    segment_text,
+)
 from media.unit import Track
 
 LEAST_LISTED_TARGETS = 3
@@ -20,7 +28,7 @@ SHORTEST_PART = 0.85
 """Of the part target; all but a segment's last part are at least that long (RFC 8216bis, 4.4.4.9)."""
 PART_SLACK = 1.02
 """Clocks of cameras are uneven: what is longer than a part may be by no more than this factor counts as that long."""
-HOLE_S = 0.5
+HOLE_S = 0.25
 """Renditions never end at the same moment; what is further off than this is missing."""
 HOLD_BACK_PARTS = 3
 """PART-HOLD-BACK in part targets; RFC 8216bis, 4.4.3.8 wants at least two and recommends three."""
@@ -55,6 +63,7 @@ class WindowSegment:
     duration_s: float = 0.0
     has_hole: bool = False
     _entries: dict[bool, SegmentEntry] = field(default_factory=dict)
+    _part_entries: list[PartEntry] = field(default_factory=list)
 
     def append(self, part: WindowPart) -> None:
         """One more part."""
@@ -76,10 +85,14 @@ class WindowSegment:
             found = self._entry(name, part_target_s, with_parts=with_parts)
             if self.complete:
                 # Nothing of it changes any more, and many playlists list it.
-                self._entries[with_parts] = found
+                found = self._entries[with_parts] = replace(found, text=segment_text(found))
         return found
 
     def _entry(self, name: str, part_target_s: float, *, with_parts: bool) -> SegmentEntry:
+        known = self._part_entries
+        for index, part in enumerate(self.parts[len(known) :], len(known)):
+            uri = f"{name}/{self.msn}.{index}.m4s"
+            known.append(PartEntry(uri, min(part.duration_s, part_target_s), part.independent))
         return SegmentEntry(
             uri=f"{name}/{self.msn}.m4s",
             duration_s=self.duration_s,
@@ -87,13 +100,8 @@ class WindowSegment:
             map=InitMap(f"{name}/init-{self.init}.mp4") if self.track is not None else None,
             discontinuity=self.discontinuity,
             gap=self.complete and not self.parts,
-            parts=tuple(
-                PartEntry(f"{name}/{self.msn}.{index}.m4s", min(part.duration_s, part_target_s), part.independent)
-                for index, part in enumerate(self.parts)
-            )
             # Parts that do not add up to their segment would say that the hole is not there.
-            if with_parts and not self.has_hole
-            else (),
+            parts=tuple(known) if with_parts and not self.has_hole else (),
         )
 
     @property
