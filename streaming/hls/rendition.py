@@ -28,7 +28,7 @@ SHORTEST_PART = 0.85
 """Of the part target; all but a segment's last part are at least that long (RFC 8216bis, 4.4.4.9)."""
 PART_SLACK = 1.02
 """Clocks of cameras are uneven: what is longer than a part may be by no more than this factor counts as that long."""
-HOLE_S = 0.25
+HOLE_S = 0.5
 """Renditions never end at the same moment; what is further off than this is missing."""
 HOLD_BACK_PARTS = 3
 """PART-HOLD-BACK in part targets; RFC 8216bis, 4.4.3.8 wants at least two and recommends three."""
