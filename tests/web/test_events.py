@@ -6,12 +6,14 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from storage.repositories import Repositories
-from tests.support.event_page import event_page
+from tests.support.event_page import EventPage, event_page
 from tests.web.conftest import Service
 from tests.web.live_county import running_meeting, with_cameras, write
+from web.access.sessions import token_hash
 from web.api.now import read_rooms
 from web.api.now_view import Rooms
 from web.live import events_board
@@ -144,6 +146,21 @@ async def test_a_socket_ends_with_the_log_in_and_with_the_persons_rights(village
         assert await page.closed() == 4401
     with pytest.raises(aiohttp.WSServerHandshakeError):
         await viewer.client.ws_connect("/api/v1/events")
+
+
+async def test_a_log_out_while_a_socket_opens_ends_it(village: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer = await village.logged_in("viewer")
+    (token,) = [cookie.value for cookie in viewer.client.session.cookie_jar if cookie.key == "sanhui_session"]
+    prepare = web.WebSocketResponse.prepare
+
+    async def logged_out_meanwhile(socket: web.WebSocketResponse, request: web.BaseRequest) -> Any:
+        found = await prepare(socket, request)
+        await village.services.sessions.close(token_hash(token))
+        return found
+
+    monkeypatch.setattr(web.WebSocketResponse, "prepare", logged_out_meanwhile)
+    async with viewer.client.ws_connect("/api/v1/events") as socket:
+        assert await EventPage(socket).closed() == 4401
 
 
 async def test_an_open_socket_does_not_keep_a_log_in_alive(village: Service) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from storage.records import RoomDevice
+from storage.repositories.guidance import RoomDeviceRepository
 from tests.support.event_page import event_page
 from tests.web.conftest import Api, Service
 from tests.web.live_county import running_meeting, with_cameras, write
@@ -170,6 +172,33 @@ async def test_a_tv_that_is_taken_away_falls_back_to_a_code(village: Service) ->
     before = _token(box)
     await shown_code(box)
     assert _token(box) != before
+
+
+async def test_a_tv_that_is_taken_away_while_it_is_looked_up_has_no_rights(
+    village: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    east = await village.logged_in("east")
+    box = await paired(village, east)
+    (device,) = (await east.json("GET", "/devices"))["items"]
+    read, taken = asyncio.Event(), asyncio.Event()
+    find = RoomDeviceRepository.find
+
+    async def slowly(repository: RoomDeviceRepository, key: str) -> RoomDevice | None:
+        found = await find(repository, key)
+        read.set()
+        await taken.wait()
+        return found
+
+    # Longer than what was found out about it is remembered.
+    village.clock.shift_s += 60
+    with monkeypatch.context() as patch:
+        patch.setattr(RoomDeviceRepository, "find", slowly)
+        asked = asyncio.create_task(village.services.devices.find(_token(box), by_cookie=True))
+        await read.wait()
+        await east.json("DELETE", f"/devices/{device['id']}", 204)
+        taken.set()
+        assert await asked is None
+    await box.json("GET", "/room", 401)
 
 
 def _token(box: Api) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from storage.repositories.people import UserSessionRepository
 from tests.web.conftest import PASSWORD, Api, Service, fill, run, settings
+from web.access.sessions import token_hash
 from web.api.session import make_setup_token
 
 NEW_PASSWORD = "另一个-Password-7"
@@ -168,6 +170,37 @@ async def test_logging_out_ends_the_session_on_the_server(service: Service) -> N
     bearer = {"Authorization": f"Bearer {response.cookies['sanhui_session'].value}"}
     await api.json("DELETE", "/session", status=204)
     assert (await service.browser().call("GET", "/session", headers=bearer)).status == 401
+
+
+@pytest.mark.parametrize("ends", ["log-out", "password"])
+async def test_a_session_that_ends_while_it_is_looked_up_is_over(
+    service: Service, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    sessions = service.services.sessions
+    response = await service.browser().call("POST", "/session", json={"username": "official", "password": PASSWORD})
+    token = response.cookies["sanhui_session"].value
+    read, ended = asyncio.Event(), asyncio.Event()
+    find = UserSessionRepository.find
+
+    async def slowly(repository: UserSessionRepository, key: str) -> Any:
+        found = await find(repository, key)
+        read.set()
+        await ended.wait()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UserSessionRepository, "find", slowly)
+        asked = asyncio.create_task(sessions.find(token, by_cookie=True))
+        await read.wait()
+        if ends == "log-out":
+            await sessions.close(token_hash(token))
+        else:
+            async with service.services.database.transaction() as repos:
+                await repos.sessions.delete_of_user("u-official")
+            sessions.forget("u-official")
+        ended.set()
+        assert await asked is None
+    assert await sessions.find(token, by_cookie=True) is None
 
 
 async def test_changing_the_password_ends_other_sessions(service: Service) -> None:

@@ -16,14 +16,14 @@ from storage.database import Database
 from storage.records import RoomDevice
 from web.access.counted import Counted
 from web.access.principal import Principal, room_principal
+from web.access.remembered import Remembered
 from web.access.sessions import csrf_token, token_hash
 from web.county import County
 from web.errors import BusyError, LockedOutError
 
 CODE_S = 300
 """For how long a code is good, seconds."""
-_CACHE_NS = 5 * NS_PER_S
-_MAX_CACHED = 10_000
+_REMEMBERED_S = 5.0
 _SEEN_EACH = timedelta(minutes=10)
 _AHEAD = timedelta(days=1)
 
@@ -35,34 +35,21 @@ class Devices:
         self._database = database
         self._county = county
         self._clock = clock
-        self._cache: OrderedDict[str, tuple[RoomDevice, int]] = OrderedDict()
+        self._known: Remembered[RoomDevice] = Remembered(clock, _REMEMBERED_S)
 
     async def find(self, token: str, *, by_cookie: bool) -> Principal | None:
         """The device behind a token; None if there is none (any more). Raises DatabaseError."""
         key = token_hash(token)
-        now_ns = self._clock.monotonic_ns()
-        cached = self._cache.get(key)
-        if cached is None or now_ns - cached[1] > _CACHE_NS:
-            device = await self._look_up(key)
-            if device is None:
-                self._cache.pop(key, None)
-                return None
-            cached = (device, now_ns)
-            self._cache[key] = cached
-            self._cache.move_to_end(key)
-            while len(self._cache) > _MAX_CACHED:
-                self._cache.popitem(last=False)
-        device = cached[0]
-        site = self._county.picture.sites.get(device.site_id)
-        if site is None:
+        device = self._known.find(key) or await self._known.ask(key, lambda: self._look_up(key))
+        site = self._county.picture.sites.get(device.site_id) if device is not None else None
+        if device is None or site is None:
             return None
         csrf_hash = token_hash(csrf_token(token))
         return room_principal(device, site, csrf_hash, _utc(self._clock) + _AHEAD, by_cookie=by_cookie)
 
     def forget(self, device_id: str) -> None:
-        """Drop what is cached of a device whose rights have changed."""
-        for key in [key for key, (device, _) in self._cache.items() if device.id == device_id]:
-            del self._cache[key]
+        """Drop what is remembered of a device whose rights have changed."""
+        self._known.forget_where(lambda device: device.id == device_id)
 
     async def _look_up(self, key: str) -> RoomDevice | None:
         async with self._database.read() as repos:

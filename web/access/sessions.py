@@ -20,9 +20,9 @@ from storage.database import Database
 from storage.records import User, UserSession
 from web.access.passwords import Passwords
 from web.access.principal import Principal, principal_of
+from web.access.remembered import Remembered
 from web.errors import LockedOutError, LoginFailedError
 
-_MAX_CACHED = 10_000
 _MAX_STRANGERS = 10_000
 
 
@@ -75,7 +75,7 @@ class Sessions:
         self.settings = settings
         # Told the id of a user, or a session, whose rights have changed or ended.
         self.on_change: list[Callable[[str], None]] = []
-        self._cache: OrderedDict[str, tuple[UserSession, User, int]] = OrderedDict()
+        self._known: Remembered[tuple[UserSession, User]] = Remembered(clock, settings.cache_s)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Names that no user has: they lock like real ones, so that nobody learns which names exist.
         self._strangers: OrderedDict[str, _Stranger] = OrderedDict()
@@ -151,16 +151,15 @@ class Sessions:
         """Who is behind a token; None if its session is unknown, over, or its user disabled. A sign of life where
         ``alive``: a page that refreshes itself must not keep a session open for ever."""
         key = token_hash(token)
-        cached = self._cache.get(key)
         now = self.now()
-        old = cached is None or self._clock.monotonic_ns() - cached[2] > self.settings.cache_s * NS_PER_S
-        if old or (alive and cached is not None and self._is_due(cached[0], now)):
-            cached = await self._look_up(key, now, alive=alive)
-        if cached is None:
+        known = self._known.find(key)
+        if known is None or (alive and self._is_due(known[0], now)):
+            known = await self._known.ask(key, lambda: self._look_up(key, now, alive=alive))
+        if known is None:
             return None
-        session, user, _ = cached
+        session, user = known
         if session.expires_at <= now or not user.active:
-            self._cache.pop(key, None)
+            self._known.forget(key)
             return None
         return principal_of(user, session, by_cookie=by_cookie)
 
@@ -168,13 +167,12 @@ class Sessions:
         """Log out."""
         async with self._database.transaction() as repos:
             await repos.sessions.delete(session)
-        self._cache.pop(session, None)
+        self._known.forget(session)
         self._tell(session)
 
     def forget(self, user_id: str) -> None:
-        """Drop what is cached of a user whose rights or sessions have changed."""
-        for key in [key for key, (_, user, _) in self._cache.items() if user.id == user_id]:
-            del self._cache[key]
+        """Drop what is remembered of a user whose rights or sessions have changed."""
+        self._known.forget_where(lambda known: known[1].id == user_id)
         self._tell(user_id)
 
     def _tell(self, whose: str) -> None:
@@ -189,11 +187,10 @@ class Sessions:
         """Whether a sign of life is to be written down: once a minute, or ten times in the idle time."""
         return (now - session.last_seen_at).total_seconds() > min(60, self.settings.idle_s / 10)
 
-    async def _look_up(self, key: str, now: datetime, *, alive: bool) -> tuple[UserSession, User, int] | None:
+    async def _look_up(self, key: str, now: datetime, *, alive: bool) -> tuple[UserSession, User] | None:
         async with self._database.read() as repos:
             found = await repos.sessions.find(key)
         if found is None or found[0].expires_at <= now:
-            self._cache.pop(key, None)
             return None
         session, user = found
         expires_at = self._expiry(session.created_at, now)
@@ -201,12 +198,7 @@ class Sessions:
             async with self._database.transaction() as repos:
                 await repos.sessions.touch(key, now, expires_at)
             session = replace(session, last_seen_at=now, expires_at=expires_at)
-        entry = (session, user, self._clock.monotonic_ns())
-        self._cache[key] = entry
-        self._cache.move_to_end(key)
-        while len(self._cache) > _MAX_CACHED:
-            self._cache.popitem(last=False)
-        return entry
+        return session, user
 
     def _check_stranger(self, username: str) -> None:
         stranger = self._strangers.get(username)

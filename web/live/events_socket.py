@@ -123,9 +123,10 @@ class EventSockets:
         self._make_room(principal)
         # Pings find a peer that is gone. Deflate would cost each page some hundred kilobytes for texts that are short.
         socket = web.WebSocketResponse(heartbeat=BEAT_S, max_msg_size=_MESSAGE_BYTES, compress=False)
-        await socket.prepare(request)
+        # From before the handshake on: who logs out meanwhile is let go too.
         self._pages[page] = None
         try:
+            await socket.prepare(request)
             await self._talk(page, socket, request)
         finally:
             self._pages.pop(page, None)
