@@ -26,3 +26,11 @@ class SystemClock:
     def monotonic_ns(self) -> int:
         """The machine's monotonic clock, nanoseconds."""
         return time.monotonic_ns()
+
+
+def uptime_ns() -> int:
+    """For how long this machine has been up, asleep or not, nanoseconds (clock_gettime(2), ``CLOCK_BOOTTIME``). Where
+    it does not say, what its monotonic clock shows: that counts from the start nearly everywhere."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return time.monotonic_ns()

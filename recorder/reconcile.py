@@ -51,9 +51,17 @@ async def read_rows(database: Database, utc_ns: int) -> Rows:
 
 
 def compare(
-    rows: Rows, utc_ns: int, *, recorded: Collection[str], finishing: Collection[str], settings: RecorderSettings
+    rows: Rows,
+    utc_ns: int,
+    *,
+    recorded: Collection[str],
+    finishing: Collection[str],
+    settings: RecorderSettings,
+    settled: bool = True,
 ) -> Todo:
-    """``recorded``: ids of recordings that run here; ``finishing``: of those whose end is under way here."""
+    """``recorded``: ids of recordings that run here; ``finishing``: of those whose end is under way here. ``settled``:
+    whether the clock can be trusted; while it cannot, a meeting that seems to be over and is not recorded here is let
+    be: what is ended does not go on, and a room is not recorded after its meeting."""
     over: list[tuple[str, int]] = []
     record: list[tuple[str, str | None]] = []
     by_meeting: dict[str, list[UnfinishedRecording]] = {}
@@ -62,7 +70,8 @@ def compare(
     for meeting in rows.running:
         end = ends_at(meeting, settings.end_grace_s, settings.longest_s)
         if end is not None and end <= utc_ns:
-            over.append((meeting.id, end))
+            if settled or any(recording.id in recorded for recording in by_meeting.get(meeting.id, ())):
+                over.append((meeting.id, end))
         elif meeting.recorded:
             known = _of_camera(by_meeting.get(meeting.id, ()), meeting.camera_id)
             if known is None or (known.state is RecordingState.RECORDING and known.id not in recorded):

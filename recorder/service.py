@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from media.clock import Clock
+from media.clock import Clock, uptime_ns
 from media.stream import LiveStream
 from media.tasks import Failures, kept_running
 from media.unit import NS_PER_S, GapCause
@@ -43,7 +43,8 @@ class RecorderService:
 
     ``streams`` gives a camera's main stream by camera id, or None while there is none. Neither database nor store need
     to be there when it is entered: it goes on trying. ``disks`` are folders, beside the spool's, whose disks must not
-    fill up. All of its state is owned by the event loop it is entered on.
+    fill up; ``uptime_ns`` is for how long the machine has been up. All of its state is owned by the event loop it is
+    entered on.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class RecorderService:
         clock: Clock,
         settings: RecorderSettings | None = None,
         disks: Sequence[Path] = (),
+        uptime_ns: Callable[[], int] = uptime_ns,
     ) -> None:
         self._settings = settings or RecorderSettings()
         self._database = database
         self._clock = clock
+        self._uptime_ns = uptime_ns
         self._metrics = RecorderMetrics(spool_max_bytes=self._settings.spool.max_bytes)
         self._spool = Spool(spool_dir, self._settings.spool)
         self._told = Told(clock)
@@ -200,7 +203,14 @@ class RecorderService:
             now = self._clock.utc_ns()
             rows = await read_rows(self._database, now)
             finishing = {row.id for row in rows.active if self._uploader.finishing(row.id)}
-            todo = compare(rows, now, recorded=self._recordings.ids, finishing=finishing, settings=self._settings)
+            todo = compare(
+                rows,
+                now,
+                recorded=self._recordings.ids,
+                finishing=finishing,
+                settings=self._settings,
+                settled=self._uptime_ns() >= self._settings.settle_s * NS_PER_S,
+            )
             for recording_id in todo.stop:
                 await self._recordings.stop(recording_id)
             for meeting in todo.miss:

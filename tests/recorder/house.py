@@ -147,6 +147,8 @@ class House:
     clock: HandClock
     camera: TestCamera
     settings: RecorderSettings = FAST
+    up_since_ns: int = 0
+    """When this machine was started, by the clock that no step changes."""
 
     @property
     def spool_dir(self) -> Path:
@@ -162,6 +164,7 @@ class House:
             self.spool_dir,
             self.clock,
             replaced.get("settings", self.settings),  # type: ignore[arg-type]
+            uptime_ns=lambda: self.clock.monotonic_ns() - self.up_since_ns,
         )
 
     async def plan(

@@ -81,6 +81,50 @@ async def test_a_meeting_whose_time_has_passed_was_missed(tmp_path: Path) -> Non
         assert await home.story(meeting) == ["meeting-missed"]
 
 
+async def test_a_clock_that_is_hours_ahead_after_a_power_cut_ends_no_meeting(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await home.plan()
+        home.camera.connect()
+        async with home.service() as recorder:
+            await home.runs(recorder, meeting)
+            await feed(home, recorder, 6.0)
+        # The hardware clock has local time; nobody has set the machine's yet.
+        home.camera.lose(60.0)
+        home.up_since_ns = home.clock.now_ns
+        home.clock.step_ns = 8 * 3600 * NS_PER_S
+        home.camera.connect()
+        async with home.service() as recorder:
+            for _ in range(3):
+                await recorder.reconcile()
+            assert (await home.meeting(meeting)).state is MeetingState.RUNNING
+            assert recorder.live_state(meeting) is None, "by the only clock there is, it is over"
+            home.clock.step_ns = 0
+            await home.runs(recorder, meeting)
+            await feed(home, recorder, 6.0)
+            await recorder.end_meeting(meeting, "user1")
+        await whole(home, meeting)
+        (gap,) = await home.gaps(meeting)
+        assert gap.cause == GapCause.SERVICE_DOWN
+
+
+async def test_a_meeting_that_is_over_after_a_power_cut_ends_when_the_clock_has_been_set(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        meeting = await home.plan(length_s=30.0)
+        home.camera.connect()
+        async with home.service() as recorder:
+            await home.runs(recorder, meeting)
+            await feed(home, recorder, 6.0)
+        home.clock.now_ns += 3600 * NS_PER_S
+        home.up_since_ns = home.clock.now_ns
+        async with home.service() as recorder:
+            await recorder.reconcile()
+            assert (await home.meeting(meeting)).state is MeetingState.RUNNING
+            home.clock.now_ns += int(home.settings.settle_s) * NS_PER_S
+            await home.complete(meeting)
+        assert (await home.meeting(meeting)).ended_utc_ns == START_NS + 30 * NS_PER_S
+        await whole(home, meeting)
+
+
 async def test_stopped_in_peace_and_started_again_goes_on(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         meeting = await home.plan()

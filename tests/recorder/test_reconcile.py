@@ -50,6 +50,15 @@ def test_nothing_to_do() -> None:
     assert (todo.miss, todo.end, todo.start, todo.record, todo.finish, todo.stop) == ((), (), (), (), (), ())
 
 
+def test_what_is_recorded_here_ends_at_its_time_also_soon_after_the_machines_start() -> None:
+    later = NOW + 7200 * NS_PER_S
+    given = rows(running=(RUNNING,), active=(RECORDING,))
+    for recorded, ended in (([], ()), (["r1"], ("m1",))):
+        todo = compare(given, later, recorded=recorded, finishing=[], settings=SETTINGS, settled=False)
+        assert tuple(meeting for meeting, _ in todo.end) == ended
+        assert todo.record == ()
+
+
 def test_due_is_started_but_not_what_was_forgotten_long_ago() -> None:
     planned = replace(MEETING, state=MeetingState.PLANNED, started_utc_ns=None)
     forgotten = replace(planned, id="m0", planned_start=AT - timedelta(days=3), planned_end=None)
