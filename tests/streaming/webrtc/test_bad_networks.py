@@ -143,10 +143,10 @@ async def test_where_udp_is_blocked_tcp_carries_the_pictures() -> None:
             async def watch() -> str:
                 async with WebRtcClient() as client:
                     session = await r.look(client)
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(0.5):
-                            await client.connect(session.answer)
-                    assert line.blocked > 5
+                    while line.blocked <= 5:
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(0.5):
+                                await client.connect(session.answer)
                     await client.connect(session.answer, over="tcp")
                     line.loss = 0.02
                     await client.until(lambda: r.nearly_over(client), 40)
