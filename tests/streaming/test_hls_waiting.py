@@ -29,6 +29,33 @@ async def test_who_gives_up_leaves_nothing_behind() -> None:
     assert len(progress) == 0
 
 
+async def test_a_change_wakes_whom_it_concerns() -> None:
+    """The waiter of a segment is not woken, to look and wait again, by each part before its end."""
+    progress, state = Progress(), {"parts": 0}
+    woken: list[int] = []
+
+    async def wait(parts: int) -> None:
+        assert await progress.until(lambda: state["parts"] >= parts)
+        woken.append(parts)
+
+    waiting = [asyncio.create_task(wait(parts)) for parts in (1, 3)]
+    broken = asyncio.create_task(progress.until(lambda: 1 // (1 - state["parts"]) > 1))
+    await asyncio.sleep(0)
+    futures = list(progress._waiters)  # noqa: SLF001
+    state["parts"] = 1
+    progress.advance()
+    assert [future.done() for future in futures] == [True, False, True]
+    # Who cannot say whether it is as they want it harms nobody else.
+    with pytest.raises(ZeroDivisionError):
+        await broken
+    await waiting[0]
+    assert woken == [1]
+    state["parts"] = 3
+    progress.advance()
+    await waiting[1]
+    assert len(progress) == 0
+
+
 async def test_a_part_past_the_last_one_is_the_first_of_the_next_segment() -> None:
     """RFC 8216bis, 6.2.5.2."""
     units = video_units(frames=240, gop=50)
