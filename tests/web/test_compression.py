@@ -17,7 +17,13 @@ MOST_BYTES = 64 * 1024
 
 
 async def _playlist(request: web.Request) -> web.Response:
-    return answers.playlist(TEXT)
+    return answers.playlist(request, TEXT)
+
+
+async def _page(_: web.Request) -> web.Response:
+    answer = web.Response(text=TEXT)
+    answer.enable_compression()
+    return answer
 
 
 async def _length(request: web.Request) -> web.Response:
@@ -42,21 +48,49 @@ def _quick() -> Iterator[None]:
 @pytest.fixture
 async def site(_quick: None) -> AsyncIterator[str]:
     app = web.Application(client_max_size=MOST_BYTES)
-    app.add_routes([web.get("/playlist", _playlist), web.post("/length", _length), web.get("/echo", _echo)])
+    app.add_routes([web.get("/playlist", _playlist), web.get("/page", _page)])
+    app.add_routes([web.post("/length", _length), web.get("/echo", _echo)])
     async with on_loopback(app) as address:
         yield address
 
 
-@pytest.mark.parametrize(("coding", "wbits"), [("gzip", 31), ("deflate", 15)])
-async def test_zlib_reads_what_is_sent(site: str, coding: str, wbits: int) -> None:
+@pytest.mark.parametrize(
+    ("path", "coding", "wbits"), [("playlist", "gzip", 31), ("page", "gzip", 31), ("page", "deflate", 15)]
+)
+async def test_zlib_reads_what_is_sent(site: str, path: str, coding: str, wbits: int) -> None:
     async with (
         aiohttp.ClientSession(auto_decompress=False) as session,
-        session.get(f"{site}/playlist", headers={"Accept-Encoding": coding}) as answer,
+        session.get(f"{site}/{path}", headers={"Accept-Encoding": coding}) as answer,
     ):
         body = await answer.read()
     assert answer.headers["Content-Encoding"] == coding
     assert zlib.decompress(body, wbits).decode() == TEXT
     assert len(body) < len(TEXT) / 4
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [
+        ("gzip, deflate, br, zstd", True),
+        ("br;q=1.0, GZIP;q=0.8", True),
+        ("deflate, gzip; q=0.001", True),
+        ("gzip;q=0, deflate", False),
+        ("deflate, gzip ; q=0.000", False),
+        ("deflate", False),
+        ("identity", False),
+        ("", False),
+    ],
+)
+async def test_a_playlist_is_packed_for_whoever_takes_that(site: str, accepted: str, packed: bool) -> None:
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        session.get(f"{site}/playlist", headers={"Accept-Encoding": accepted}) as answer,
+    ):
+        body = await answer.read()
+    assert answer.headers.get("Content-Encoding") == ("gzip" if packed else None)
+    assert (gzip.decompress(body) if packed else body).decode() == TEXT
+    assert answer.headers["Vary"] == "Accept-Encoding"
+    assert answer.headers["Content-Type"] == "application/vnd.apple.mpegurl; charset=utf-8"
 
 
 async def test_a_body_is_read_and_bounded_unpacked(site: str) -> None:

@@ -1,10 +1,12 @@
 """Answers of the media handlers: types, caching, ranges (RFC 9110, RFC 8216)."""
 
-import hashlib
 import re
+import zlib
 from dataclasses import dataclass
 
 from aiohttp import web
+
+from web.compression import packed, takes_gzip
 
 PLAYLIST = "application/vnd.apple.mpegurl"
 VIDEO_MP4 = "video/mp4"
@@ -30,12 +32,14 @@ class Span:
         return f"bytes {self.start}-{self.end - 1}/{self.size}"
 
 
-def playlist(text: str, *, cached_s: int = 0) -> web.Response:
-    """A playlist. ``cached_s`` > 0 only for one that never changes."""
+def playlist(request: web.Request, text: str, *, cached_s: int = 0) -> web.Response:
+    """A playlist, compressed for whoever takes that. ``cached_s`` > 0 only for one that never changes."""
     control = f"private, max-age={cached_s}" if cached_s else "no-store"
-    answer = web.Response(text=text, content_type=PLAYLIST, charset="utf-8", headers={"Cache-Control": control})
-    answer.enable_compression()
-    return answer
+    headers = {"Content-Type": f"{PLAYLIST}; charset=utf-8", "Cache-Control": control, "Vary": "Accept-Encoding"}
+    if not takes_gzip(request):
+        return web.Response(body=text.encode(), headers=headers)
+    headers["Content-Encoding"] = "gzip"
+    return web.Response(body=packed(text), headers=headers)
 
 
 def growing(data: bytes, content_type: str) -> web.Response:
@@ -49,7 +53,7 @@ def media(request: web.Request, data: bytes, content_type: str) -> web.Response:
     Raises HTTPPreconditionFailed, HTTPRequestRangeNotSatisfiable.
     """
     # The address alone names the bytes; hashing megabytes for each viewer would hold up everyone's packets.
-    etag = f'"{hashlib.sha256(f"{request.path} {len(data)}".encode()).hexdigest()[:32]}"'
+    etag = f'"{zlib.crc32(request.path.encode()):08x}-{len(data):x}"'
     headers = {"Cache-Control": IMMUTABLE, "Accept-Ranges": "bytes", "ETag": etag}
     if is_known(request, etag):
         return web.Response(status=304, headers=headers)

@@ -41,13 +41,13 @@ def _type(rendition: RenditionName) -> str:
 
 
 async def _master(request: web.Request) -> web.Response:
-    return answers.playlist(await (await _window(request)).master_playlist())
+    return answers.playlist(request, await (await _window(request)).master_playlist())
 
 
 async def _media_playlist(request: web.Request) -> web.Response:
     msn, part = _directive(request, "_HLS_msn"), _directive(request, "_HLS_part")
     window = await _window(request)
-    return answers.playlist(await window.media_playlist(_rendition(request), msn, part))
+    return answers.playlist(request, await window.media_playlist(_rendition(request), msn, part))
 
 
 async def _init(request: web.Request) -> web.Response:
@@ -70,7 +70,7 @@ async def _part(request: web.Request) -> web.Response:
 
 
 async def _ts_playlist(request: web.Request) -> web.Response:
-    return answers.playlist(await (await _window(request)).ts_playlist())
+    return answers.playlist(request, await (await _window(request)).ts_playlist())
 
 
 async def _ts_segment(request: web.Request) -> web.Response:

@@ -57,7 +57,8 @@ async def _master(request: web.Request) -> web.Response:
     playback, meeting = await _playback(request)
     wanted = "&".join(f"{name}={request.query[name]}" for name in ("start", "end") if name in request.query)
     return answers.playlist(
-        await playback.master_playlist(meeting, query=f"?{wanted}" if wanted else "", camera_id=camera_of(request))
+        request,
+        await playback.master_playlist(meeting, query=f"?{wanted}" if wanted else "", camera_id=camera_of(request)),
     )
 
 
@@ -65,7 +66,7 @@ async def _media_playlist(request: web.Request) -> web.Response:
     start, end = span_of(request)
     playback, meeting = await _playback(request)
     return answers.playlist(
-        await playback.media_playlist(meeting, _rendition(request), start, end, camera_id=camera_of(request))
+        request, await playback.media_playlist(meeting, _rendition(request), start, end, camera_id=camera_of(request))
     )
 
 
@@ -85,7 +86,7 @@ async def _segment(request: web.Request) -> web.Response:
 
 async def _guidance_playlist(request: web.Request) -> web.Response:
     playback, meeting = await _playback(request)
-    return answers.playlist(await playback.guidance.playlist(meeting, camera_id=camera_of(request)))
+    return answers.playlist(request, await playback.guidance.playlist(meeting, camera_id=camera_of(request)))
 
 
 async def _guidance_init(request: web.Request) -> web.Response:
@@ -105,7 +106,7 @@ async def _guidance_segment(request: web.Request) -> web.Response:
 async def _ts_playlist(request: web.Request) -> web.Response:
     start, end = span_of(request)
     playback, meeting = await _playback(request)
-    return answers.playlist(await playback.ts_playlist(meeting, start, end, camera_id=camera_of(request)))
+    return answers.playlist(request, await playback.ts_playlist(meeting, start, end, camera_id=camera_of(request)))
 
 
 async def _ts_segment(request: web.Request) -> web.Response:
