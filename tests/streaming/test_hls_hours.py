@@ -15,7 +15,7 @@ from streaming.hls.windows import LiveWindows
 from tests.support import playlist_rules
 from tests.support.encoded import ORIGIN_NS, interleave, sound_units, video_units
 from tests.support.live_feed import gap, later
-from tests.support.playlist_rules import Reloads
+from tests.support.playlist_reloads import Reloads
 
 CAMERA = StreamId("camera")
 ROUND_S = 12.0

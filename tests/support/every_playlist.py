@@ -17,7 +17,7 @@ from media.mpegts import mux_segment
 from recorder.playback import Playback
 from streaming.hls.window import LiveWindow
 from tests.support import playlist_rules, transport
-from tests.support.playlist_rules import Reloads
+from tests.support.playlist_reloads import Reloads
 
 broken: list[str] = []
 _told: WeakKeyDictionary[object, dict[tuple[object, ...], Reloads]] = WeakKeyDictionary()
