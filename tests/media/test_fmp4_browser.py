@@ -1,11 +1,10 @@
 """Chromium's Media Source Extensions take our segments: the picture at a time is the picture we put there."""
 
 import base64
-import shutil
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
 from media.fmp4 import codec_string
 from media.segmenter import Segmenter, SegmenterSettings
@@ -13,9 +12,8 @@ from media.segments import Part, SegmentStart
 from media.transcode import encode_stretch
 from media.unit import AccessUnit, AudioTrack, Codec
 from tests.media.test_fmp4 import file_of, to_samples
+from tests.support.browser import chromium
 from tests.support.encoded import g711_units, interleave, sound_units, video_units
-
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 
 pytestmark = pytest.mark.browser
 
@@ -70,15 +68,11 @@ async ({tracks, times}) => {
 
 
 async def browser_page(run: "list[dict[str, object]]", times: list[float]) -> dict[str, Any]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--mute-audio"])
-        try:
-            page: Page = await browser.new_page()
-            page.set_default_timeout(30_000)
-            result: dict[str, Any] = await page.evaluate(PLAY, {"tracks": run, "times": times})
-            return result
-        finally:
-            await browser.close()
+    async with chromium("--mute-audio") as browser:
+        page: Page = await browser.new_page()
+        page.set_default_timeout(30_000)
+        result: dict[str, Any] = await page.evaluate(PLAY, {"tracks": run, "times": times})
+        return result
 
 
 def for_browser(track_type: str, pieces: list[bytes]) -> dict[str, object]:

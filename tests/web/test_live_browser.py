@@ -2,30 +2,25 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
 from media.unit import Codec
 from tests.recorder.recordings import archive, record, stretch, with_gap
+from tests.support.browser import chromium
 from tests.support.live_feed import live_stream, looped, until
 from tests.support.media_site import KEY, media_site
+from tests.support.servers import cannot_run
 from tests.web.test_live_loss import losing_site
-
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 
 HLS_JS = Path(__file__).parents[2] / "web/ui/node_modules/hls.js/dist/hls.min.js"
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Chromium: apt-get install chromium"),
-    pytest.mark.skipif(not HLS_JS.exists(), reason="needs the desk UI's packages: make ui"),
-]
+pytestmark = pytest.mark.browser
 
 # Shows what is on screen: the number that a picture carries in its sixteen bars, and the player's own account.
 _LOOK = """
@@ -70,19 +65,14 @@ _CLOSE = {
 @asynccontextmanager
 async def page_at(url: str) -> AsyncIterator[Page]:
     """An empty page of the site with a video element."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--mute-audio", "--autoplay-policy=no-user-gesture-required"],
-        )
-        try:
-            context = await browser.new_context(extra_http_headers={KEY: "let-me-in"})
-            page = await context.new_page()
-            await page.route("**/blank", lambda route: route.fulfill(body="<video></video>", content_type="text/html"))
-            await page.goto(f"{url}/blank")
-            yield page
-        finally:
-            await browser.close()
+    if not HLS_JS.exists():
+        cannot_run("needs the packages of the desk pages: make web/static/.ready")
+    async with chromium("--mute-audio") as browser:
+        context = await browser.new_context(extra_http_headers={KEY: "let-me-in"})
+        page = await context.new_page()
+        await page.route("**/blank", lambda route: route.fulfill(body="<video></video>", content_type="text/html"))
+        await page.goto(f"{url}/blank")
+        yield page
 
 
 async def look(page: Page) -> dict[str, Any]:
