@@ -5,7 +5,7 @@ import io
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -76,6 +76,60 @@ async def state_of(api: Api, camera_id: str, wanted: str) -> Any:
     return await until(check)
 
 
+async def shown_live(official: Api, running: Any) -> str:
+    """Its card, still, picture and who looks in; the playlist."""
+    card = next(
+        item
+        for item in (await official.json("GET", "/now"))["cards"]
+        if item["camera"]["id"] == running["camera"]["id"]
+    )
+    assert (card["group"], card["problem"]) == ("live", None)
+    assert {chip["kind"] for chip in card["chips"]} >= {"live", "recording"}
+    still = await official.client.get(card["still_url"])
+    assert (await still.read())[:3] == b"\xff\xd8\xff"
+    assert still.headers["Cache-Control"].startswith("private, max-age=")
+
+    live = await official.client.get(running["live"]["hls_url"])
+    assert live.status == 200
+    playlist = await live.text()
+    assert (await official.json("GET", f"/meetings/{running['id']}"))["viewers"] == 1
+    card = (await official.json("GET", "/now"))["cards"][0]
+    assert {"kind": "watched", "since": None, "count": 1} in card["chips"]
+
+    async def present() -> Any:
+        return (await official.json("GET", f"/meetings/{running['id']}/presence"))["people"]
+
+    (looking,) = await until(present)
+    assert (looking["person"]["name"], looking["office"]["name"], looking["superior"]) == ("East", "东镇党委", True)
+    return playlist
+
+
+async def put_on_record(county: Service, official: Api, meeting: str, now: datetime) -> list[str]:
+    """What was done is in the meeting's story, in the list of its day, and once in the audit log; what those say."""
+    timeline = await official.json("GET", f"/meetings/{meeting}/timeline")
+    codes = [entry["code"] for entry in timeline["story"]]
+    for code in ("meeting-planned", "meeting-started-by-plan", "attended", "meeting-ended", "downloaded"):
+        assert codes.count(code) == 1, codes
+    assert "东镇党委 East 列席" in [entry["text"] for entry in timeline["story"]]
+    assert timeline["spans"]
+    day = (now - timedelta(seconds=1)).astimezone(county.services.settings.zone).date().isoformat()
+    listed = await official.json("GET", "/meetings", params={"state": "ended", "day": day})
+    assert [item["id"] for item in listed["items"]] == [meeting]
+    audit = await (await county.logged_in("auditor")).json("GET", "/audit")
+    actions = [item["action"] for item in audit["items"]]
+    once = {"camera.create", "meeting.create", "camera.watch", "meeting.end", "meeting.play", "meeting.download"}
+    assert {action: actions.count(action) for action in once} == dict.fromkeys(once, 1)
+    return [str(audit), str(timeline)]
+
+
+def is_nowhere(county: Service, seen: list[str]) -> None:
+    """Law 7: the password is in nothing that was said, and not in the database."""
+    stored = b"".join(path.read_bytes() for path in county.services.settings.data_dir.rglob("*.db*") if path.is_file())
+    for written in (NASTY, quote(NASTY, safe=""), "汉字"):
+        assert not any(written in text for text in seen), written
+    assert "汉字".encode() not in stored
+
+
 async def test_a_meeting_from_the_address_to_the_download(
     county: Service, camera: FakeCamera, log: io.StringIO
 ) -> None:
@@ -109,25 +163,7 @@ async def test_a_meeting_from_the_address_to_the_download(
     assert running["actions"]["end"]["allowed"]
     assert running["actions"]["start"]["reason"]["code"] == "meeting-not-planned"
 
-    card = next(item for item in (await official.json("GET", "/now"))["cards"] if item["camera"]["id"] == added["id"])
-    assert (card["group"], card["problem"]) == ("live", None)
-    assert {chip["kind"] for chip in card["chips"]} >= {"live", "recording"}
-    still = await official.client.get(card["still_url"])
-    assert (await still.read())[:3] == b"\xff\xd8\xff"
-    assert still.headers["Cache-Control"].startswith("private, max-age=")
-
-    live = await official.client.get(running["live"]["hls_url"])
-    assert live.status == 200
-    seen.append(await live.text())
-    assert (await official.json("GET", path))["viewers"] == 1
-    card = (await official.json("GET", "/now"))["cards"][0]
-    assert {"kind": "watched", "since": None, "count": 1} in card["chips"]
-
-    async def present() -> Any:
-        return (await official.json("GET", f"{path}/presence"))["people"]
-
-    (looking,) = await until(present)
-    assert (looking["person"]["name"], looking["office"]["name"], looking["superior"]) == ("East", "东镇党委", True)
+    seen.append(await shown_live(official, running))
     ended = await official.json("POST", f"{path}/end")
     assert ended["state"] == "ended"
     refused = await official.json("POST", f"{path}/end", 409)
@@ -138,27 +174,9 @@ async def test_a_meeting_from_the_address_to_the_download(
     assert (await download.read())[4:8] == b"ftyp"
     assert "%E6%94%AF%E9%83%A8%E5%A7%94%E5%91%98%E4%BC%9A" in download.headers["Content-Disposition"]
 
-    timeline = await official.json("GET", f"{path}/timeline")
-    codes = [entry["code"] for entry in timeline["story"]]
-    for code in ("meeting-planned", "meeting-started-by-plan", "attended", "meeting-ended", "downloaded"):
-        assert codes.count(code) == 1, codes
-    assert "东镇党委 East 列席" in [entry["text"] for entry in timeline["story"]]
-    assert timeline["spans"]
-    day = (now - timedelta(seconds=1)).astimezone(county.services.settings.zone).date().isoformat()
-    listed = await official.json("GET", "/meetings", params={"state": "ended", "day": day})
-    assert [item["id"] for item in listed["items"]] == [meeting["id"]]
-    audit = await (await county.logged_in("auditor")).json("GET", "/audit")
-    actions = [item["action"] for item in audit["items"]]
-    once = {"camera.create", "meeting.create", "camera.watch", "meeting.end", "meeting.play", "meeting.download"}
-    assert {action: actions.count(action) for action in once} == dict.fromkeys(once, 1)
-
-    # Law 7: the password is nowhere.
+    seen += await put_on_record(county, official, meeting["id"], now)
     metrics = await system.client.get("/metrics")
-    seen += [str(added), str(online), str(audit), str(timeline), await metrics.text(), log.getvalue()]
-    stored = b"".join(path.read_bytes() for path in county.services.settings.data_dir.rglob("*.db*") if path.is_file())
-    for written in (NASTY, quote(NASTY, safe=""), "汉字"):
-        assert not any(written in text for text in seen), written
-    assert "汉字".encode() not in stored
+    is_nowhere(county, [*seen, str(added), str(online), await metrics.text(), log.getvalue()])
 
 
 async def test_a_look_goes_on_record_once_and_each_download_too(county: Service, camera: FakeCamera) -> None:
