@@ -30,6 +30,7 @@ PART_SLACK = 1.02
 """Clocks of cameras are uneven: what is longer than a part may be by no more than this factor counts as that long."""
 HOLE_S = 0.5
 """Renditions never end at the same moment; what is further off than this is missing."""
+_UNHEARD_S = 0.03
 HOLD_BACK_PARTS = 3
 """PART-HOLD-BACK in part targets; RFC 8216bis, 4.4.3.8 wants at least two and recommends three."""
 
@@ -69,13 +70,18 @@ class WindowSegment:
         """One more part."""
         self.parts.append(part)
         self.duration_s += part.duration_s
+        if self.track is not None:
+            # With the time between two parts in which there was nothing.
+            since_s = (part.dts - self.parts[0].dts) / self.track.clock_rate
+            self.duration_s = max(self.duration_s, since_s + part.duration_s)
 
     def end(self, whole_s: float, part_s: float) -> None:
         """It is whole, and lasts ``whole_s`` seconds, whatever there is in it. Its parts are to be ``part_s`` long."""
         self.complete = True
         stood = any(part.duration_s > part_s * PART_SLACK for part in self.parts)
-        self.has_hole = stood or abs(self.duration_s - whole_s) > HOLE_S
-        if self.has_hole or not self.parts:
+        apart = stood or abs(self.duration_s - whole_s) > HOLE_S
+        self.has_hole = apart or self.duration_s - sum(part.duration_s for part in self.parts) > _UNHEARD_S
+        if apart or not self.parts:
             self.duration_s = whole_s
 
     def entry(self, name: str, part_target_s: float, *, with_parts: bool) -> SegmentEntry:

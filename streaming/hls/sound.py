@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from media.errors import MediaError
 from media.fmp4 import Sample, fragment
 from media.fmp4_read import read_fragments
-from media.transcode import AacGridEncoder, AacSettings, aac_track
+from media.transcode import AAC_FRAME, AacGridEncoder, AacSettings, aac_track
 from media.unit import AUDIO_TRACK_ID, AudioTrack, Codec, Track
 from streaming.hls.progress import Progress
-from streaming.hls.rendition import Rendition, WindowPart, WindowSegment
+from streaming.hls.rendition import HOLE_S, Rendition, WindowPart, WindowSegment
 
 
 def played_track(track: AudioTrack, settings: AacSettings) -> AudioTrack:
@@ -182,20 +182,24 @@ class SoundDeriver:
             self._out.end(segment.duration_s)
 
     def _group(self, raw: WindowSegment, frame: Sample) -> None:
-        """One more frame; the part that it completes."""
-        pending = self._pending
-        if pending:
-            before = pending[-1]
+        """One more frame; the parts that it completes. Cameras' clocks are uneven, and frames are lost: within a
+        fragment time runs on, so a frame lasts until the next one, but no longer than its part may."""
+        longest = int(self._out.settings.part_target_s * self._rate + 0.5)
+        # The archive has frames that last over a hole behind them.
+        frame.duration = min(frame.duration, AAC_FRAME)
+        if self._pending:
+            before = self._pending[-1]
             step = frame.dts - before.dts
-            if step != before.duration and 0 < step <= 2 * before.duration:
-                # Cameras' clocks are uneven, and within a fragment time runs on.
-                self._pending_ticks += step - before.duration
-                before.duration = step
-            elif step != before.duration:
+            backwards = step <= 0 and step != before.duration
+            if not backwards:
+                stretch = min(step - before.duration, longest - self._pending_ticks)
+                before.duration += stretch
+                self._pending_ticks += stretch
+            if backwards or self._pending_ticks + frame.duration > longest:
                 self._part(raw)
         self._pending.append(frame)
         self._pending_ticks += frame.duration
-        if self._pending_ticks + frame.duration > self._out.settings.part_target_s * self._rate + 0.5:
+        if self._pending_ticks + frame.duration > longest:
             self._part(raw)
 
     @property
@@ -213,7 +217,9 @@ class SoundDeriver:
         if not out.parts and raw.parts and raw.track is not None:
             # The address of time: the grid starts elsewhere than the sound it was made of.
             offset_s = first / rate - raw.parts[0].dts / raw.track.clock_rate
-            out.start_utc_ns = raw.start_utc_ns + round(offset_s * 1e9)
+            # What is derived fills a hole from where it began, which may be segments ago.
+            if abs(offset_s) <= HOLE_S:
+                out.start_utc_ns = raw.start_utc_ns + round(offset_s * 1e9)
         self._fragments += 1
         data = fragment(self._fragments, AUDIO_TRACK_ID, frames)
         self._out.append(WindowPart(data, first, ticks / rate, independent=True))

@@ -171,6 +171,41 @@ async def test_a_camera_that_comes_back_with_other_sound(codecs: tuple[Codec | N
         assert len(decoded(b"", [stretch])) == len(frames) > 50
 
 
+@pytest.mark.parametrize("rate", [8_000, 16_000, 48_000])
+@pytest.mark.parametrize("lost", [0.02, 0.1])
+async def test_frames_of_sound_that_are_lost_leave_parts_as_long_as_they_are_told(rate: int, lost: float) -> None:
+    """Whoever adds parts up is nowhere further off than a frame: none lasts longer than it may, and all their own."""
+    chance = random.Random(7)
+    sound = [unit for unit in sound_units(Codec.AAC, rate=rate, seconds=30.0) if chance.random() >= lost]
+    units = interleave(video_units(frames=750, gop=50), sound)
+    async with fed_window() as (window, stream):
+        for unit in units:
+            stream.publish(unit)
+            await asyncio.sleep(0)
+            if window._video.whole:  # noqa: SLF001
+                await window.media_playlist("sound")
+        parts = [part for segment in window._sound.segments for part in segment.parts]  # noqa: SLF001
+    for part in parts:
+        frames = read_fragments(part.data)
+        assert part.duration_s == pytest.approx(sum(frame.duration for frame in frames) / rate)
+        assert part.duration_s < 0.513
+    assert len(parts) > 30
+
+
+@pytest.mark.parametrize("codec", [Codec.PCMA, Codec.OPUS])
+async def test_sound_that_pauses_over_the_end_of_a_segment_moves_no_dates(codec: Codec) -> None:
+    """What is derived fills the pause with silence, in one go when sound goes on."""
+
+    def is_there(unit: AccessUnit) -> bool:
+        return not 111.0 <= unit.dts / unit.track.clock_rate < 112.9
+
+    tone = g711_units(seconds=20.0) if codec is Codec.PCMA else sound_units(codec, seconds=20.0)
+    units = interleave(video_units(frames=500, gop=50), [unit for unit in tone if is_there(unit)])
+    playlists, _ = await watched(units, "video", "sound")
+    ends = [segment.duration for segment in playlists["sound"].segments]
+    assert abs(told_s(playlists["sound"]) - sum(ends)) < 0.3
+
+
 async def test_a_camera_that_is_back_for_a_moment_sets_no_standard() -> None:
     """The first thing that a player hears of is a segment of a third of a second."""
     flicker = video_units(frames=8)
