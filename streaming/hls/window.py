@@ -59,6 +59,11 @@ class WindowSettings:
     aac: AacSettings = field(default_factory=AacSettings)
 
 
+def _has_whole(rendition: Rendition) -> bool:
+    # The oldest one is whole, as a rule; all are counted for nobody.
+    return any(segment.complete for segment in rendition.segments)
+
+
 class LiveWindow:
     """The newest segments of one stream, for players. Owned by :class:`streaming.hls.windows.LiveWindows`."""
 
@@ -85,7 +90,8 @@ class LiveWindow:
         self._sound_asked_ns: int | None = None
         self._sound_task: asyncio.Task[None] | None = None
         self._deriver: SoundDeriver | None = None
-        self._texts: dict[str, tuple[tuple[int, ...], str]] = {}
+        # Each rendition's playlist, and of which state of the window it is.
+        self._texts: dict[str, tuple[tuple[int, int, int, bool], str]] = {}
         part_target_s = SegmenterSettings(part_s=settings.part_s).part_target_s
         self._video = self._rendition("video", part_target_s)
         self._raw_sound = self._rendition("sound", part_target_s)
@@ -198,12 +204,12 @@ class LiveWindow:
         rendition = await self._playing(name)
         if msn is not None and not self._ended:
             await self._block(rendition, msn, part)
-        others = [other for other in self._renditions() if other is not rendition]
-        key = (id(rendition), rendition.version, int(self._ended), *(other.version for other in others))
+        state = (self._video.version, self._raw_sound.version, self._sound.version, self._ended)
         cached = self._texts.get(name)
-        if cached is None or cached[0] != key:
+        if cached is None or cached[0] != state:
+            others = [other for other in self._renditions() if other is not rendition]
             reports = [report for other in others if (report := other.report()) is not None]
-            cached = (key, media_playlist(rendition.playlist(reports, ended=self._ended)))
+            cached = (state, media_playlist(rendition.playlist(reports, ended=self._ended)))
             self._texts[name] = cached
         return cached[1]
 
@@ -272,12 +278,14 @@ class LiveWindow:
     async def _wait(self, predicate: Callable[[], bool], timeout_s: float) -> bool:
         """Wait for ``predicate`` or the stream's end; False if neither comes in time. Raises StreamAwayError where the
         window alone is closed: who asks again gets another one, who was told of an end would not."""
-        self._waiting += 1
-        try:
-            came = await self._progress.until(lambda: self._ended or predicate(), timeout_s)
-        finally:
-            self._waiting -= 1
-            self._asked()
+        came = self._ended or predicate()
+        if not came:
+            self._waiting += 1
+            try:
+                came = await self._progress.until(lambda: self._ended or predicate(), timeout_s)
+            finally:
+                self._waiting -= 1
+                self._asked()
         if self._ended and not self._over:
             raise StreamAwayError("the window is closed")
         return came
@@ -285,10 +293,10 @@ class LiveWindow:
     async def _opened_up(self) -> None:
         self._asked()
         main = self._main
-        ready = await self._wait(lambda: main().whole > 0, self._settings.open_timeout_s)
+        ready = await self._wait(lambda: _has_whole(main()), self._settings.open_timeout_s)
         if not ready:
             raise WindowTimeoutError("no media came in time")
-        if main().whole == 0:
+        if not _has_whole(main()):
             raise StreamAwayError("the stream is over")
 
     async def _pictured(self) -> None:
@@ -330,8 +338,8 @@ class LiveWindow:
         return await self._sound_ready()
 
     async def _sound_ready(self) -> Rendition:
-        _, track = self._tracks(self._playable_period())
-        if track is None and not any(segment.track is not None for segment in self._raw_sound.segments):
+        heard = any(segment.track is not None for segment in self._raw_sound.segments)
+        if not heard and self._tracks(self._playable_period())[1] is None:
             raise MediaGoneError("this stream has no sound", rendition="sound")
         self._sound_asked_ns = self._clock.monotonic_ns()
         if self._sound_task is None or self._sound_task.done():
@@ -339,7 +347,7 @@ class LiveWindow:
             deriver.begin()
             self._deriver = deriver
             self._sound_task = asyncio.create_task(deriver.run(), name=f"hls sound {self._stream.id.camera}")
-        ready = await self._wait(lambda: self._sound.whole > 0, self._settings.open_timeout_s)
+        ready = await self._wait(lambda: _has_whole(self._sound), self._settings.open_timeout_s)
         if not ready:
             raise WindowTimeoutError("no sound came in time")
         return self._sound
