@@ -23,6 +23,8 @@ from web.config import Settings
 from web.secret_keys import read_keys
 from web.terminal import Refusal, config_option, console, opened_database, quiet_log, read_settings, run
 
+_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+
 
 @click.group()
 def secrets() -> None:
@@ -52,13 +54,23 @@ async def _no_service_beside(settings: Settings) -> AsyncIterator[Database]:
         await database.check()
         try:
             stack.enter_context(unused_spool(settings.spool_path))
-            await stack.enter_async_context(SoleService(settings.database_address))
+            await _become_the_only_one(SoleService(settings.database_address), stack)
         except (SpoolInUseError, DatabaseInUseError):
             raise Refusal(
                 "三会服务正在运行，密钥没有改动。请先停止服务，再运行此命令，完成后再启动。\n"
                 "  The service is running, and the key was left alone. Stop it first, and start it afterwards."
             ) from None
         yield database
+
+
+async def _become_the_only_one(sole: SoleService, stack: contextlib.AsyncExitStack) -> None:
+    """A service without its key file may be begun again and again, and have the database for a moment each time."""
+    for pause_s in _PAUSES_S:
+        with contextlib.suppress(DatabaseInUseError):
+            await stack.enter_async_context(sole)
+            return
+        await asyncio.sleep(pause_s)
+    await stack.enter_async_context(sole)
 
 
 async def _make_new(settings: Settings) -> list[CameraPlace]:

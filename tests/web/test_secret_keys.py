@@ -15,6 +15,7 @@ from storage.errors import SecretKeyLostError
 from storage.records import Camera
 from storage.repositories.county import CameraRepository
 from storage.secrets import SecretBox, SecretKeys
+from storage.sole_service import SoleService
 from tests.support.rows import NOON
 from tests.web.conftest import fill, run, settings
 from web.cli import main
@@ -199,3 +200,29 @@ def test_names_are_shown_as_they_are(house: Settings) -> None:
     asyncio.run(rename())
     house.key_file.unlink()
     assert "[east][/]" in _command("new-key")
+
+
+def test_a_service_that_is_begun_again_and_again_holds_nothing_up(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that restarts by itself, on PostgreSQL: it has the database until it misses its key."""
+    chosen = settings(tmp_path, database_url=postgres_url)
+    monkeypatch.setenv("SANHUI_DATA_DIR", str(chosen.data_dir))
+    monkeypatch.setenv("SANHUI_DATABASE_URL", postgres_url)
+    asyncio.run(_furnish(chosen))
+    chosen.key_file.unlink()
+
+    async def beside() -> None:
+        async with SoleService(postgres_url):
+            command = asyncio.create_task(asyncio.to_thread(_command, "new-key"))
+            await asyncio.sleep(1.0)
+        assert (await command).count("会议室") == 2
+
+    asyncio.run(beside())
+    monkeypatch.setattr("web.cli_secrets._PAUSES_S", (0.1,))
+
+    async def held() -> None:
+        async with SoleService(postgres_url):
+            assert "正在运行" in await asyncio.to_thread(_command, "rotate", code=2)
+
+    asyncio.run(held())
