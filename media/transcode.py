@@ -10,6 +10,7 @@ All of this runs for milliseconds and longer: call it off the event loop, one en
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +28,7 @@ AAC_FRAME = 1024
 MARGIN_FRAMES = 4
 MAX_STRETCH_S = 600
 _BRIDGE_S = 0.02
+_SILENCE = AudioTrack(Codec.PCMA, clock_rate=8_000, channels=1)
 # FF_QP2LAMBDA: what FFmpeg's options count a quality of 1 as.
 _LAMBDA = 118
 _MAX_LIVE_HOLE_S = 2
@@ -66,6 +68,13 @@ def settings_like(track: AudioTrack) -> AacSettings | None:
         return None
     alike = (parsed.sample_rate, parsed.channels, parsed.frame_samples) == (track.clock_rate, track.channels, AAC_FRAME)
     return AacSettings(track.clock_rate, track.channels) if alike and parsed.object_type == OBJECT_LC else None
+
+
+@lru_cache(maxsize=2 * len(_AAC_RATES))
+def silent_frame(settings: AacSettings) -> bytes:
+    """One AAC frame of silence from the middle of a silent stretch: what stands where frames are missing. Made once."""
+    _, frames = encode_stretch(_SILENCE, [], 0, _SILENCE.clock_rate, settings)
+    return bytes(frames[len(frames) // 2].data)
 
 
 def frame_range(rate: int, source_rate: int, start_pts: int, end_pts: int) -> range:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from media.fmp4_read import media_payload
-from media.transcode import AacSettings, encode_stretch, settings_like
-from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, AudioTrack, Codec
+from media.transcode import AacSettings, settings_like, silent_frame
+from media.unit import AUDIO_TRACK_ID, NS_PER_S, VIDEO_TRACK_ID, Codec
 from recorder.errors import ExportError, NothingRecordedError
 from recorder.mp4 import file_type, media_head, movie
 from recorder.mp4_layout import ChunkKind, Layout, MediaChunk, SoundMode
@@ -29,7 +29,6 @@ from recorder.sample_tables import load_tables
 from recorder.stretched_sound import STRETCH_SEGMENTS, StretchedSound, StretchReader, settings_for
 
 _AHEAD = 6
-_SILENCE = AudioTrack(Codec.PCMA, clock_rate=8_000, channels=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,6 @@ class Mp4Export:
         self._executor = executor
         self._cached = cached
         self._known: dict[tuple[str, int, int, str], Mp4] = {}
-        self._silence: dict[AacSettings, bytes] = {}
 
     async def open(
         self,
@@ -141,10 +139,8 @@ class Mp4Export:
         )
         loop = asyncio.get_running_loop()
         aac = made or settings_for(recorded, places)
-        if made is not None and made not in self._silence:
-            self._silence[made] = await loop.run_in_executor(self._executor, _silent_frame, made)
         sound = StretchedSound(self._playback.meetings, self._executor, recorded, places, aac)
-        silence = self._silence[made] if made is not None else b""
+        silence = await loop.run_in_executor(self._executor, silent_frame, made) if made is not None else b""
         layout = Layout(recorded, places, tables, mode, sound, aac, silence)
         return await loop.run_in_executor(self._executor, self._finish, layout)
 
@@ -194,9 +190,3 @@ def _sound_mode(recorded: Recorded, places: range) -> tuple[SoundMode, AacSettin
         if silence is not None or all(recorded.joins[place] for place in places[1:]):
             return SoundMode.PASSED, silence
     return SoundMode.DERIVED, settings_for(recorded, places)
-
-
-def _silent_frame(aac: AacSettings) -> bytes:
-    """One AAC frame of silence from the middle of a silent stretch. Blocks."""
-    _, frames = encode_stretch(_SILENCE, [], 0, _SILENCE.clock_rate, aac)
-    return bytes(frames[len(frames) // 2].data)

@@ -101,10 +101,11 @@ class Intake:
             if chunk is None or segment.track is None:
                 continue
             if not segment.parts:
-                begins_utc_ns = self._utc_ns(chunk, segment.track)
-                # Sound that comes late leaves a hole in a segment, which starts where all its renditions do.
-                if abs(begins_utc_ns - segment.start_utc_ns) <= HOLE_S * NS_PER_S:
-                    segment.start_utc_ns = begins_utc_ns
+                segment.media_utc_ns = self._utc_ns(chunk, segment.track)
+                # Where a segment's sound begins is settled with what is made of it.
+                late_ns = abs(segment.media_utc_ns - segment.start_utc_ns)
+                if track_id == VIDEO_TRACK_ID and late_ns <= HOLE_S * NS_PER_S:
+                    segment.start_utc_ns = segment.media_utc_ns
             independent = part.independent or track_id == AUDIO_TRACK_ID
             lasts_s = chunk.duration / segment.track.clock_rate
             rendition.append(WindowPart(chunk.data, chunk.dts, lasts_s, independent))

@@ -20,7 +20,7 @@ from media.playlist import (
     ServerControl,
     segment_text,
 )
-from media.unit import Track
+from media.unit import NS_PER_S, Track
 
 LEAST_LISTED_TARGETS = 3
 """No segment is taken from a playlist that would be shorter than this without it, in target durations (6.2.2)."""
@@ -31,6 +31,8 @@ PART_SLACK = 1.02
 HOLE_S = 0.5
 """Renditions never end at the same moment; what is further off than this is missing."""
 _UNHEARD_S = 0.03
+_ROUNDED_S = 0.49
+"""Durations are rounded before they are compared to the target duration (RFC 8216, 4.3.3.1)."""
 HOLD_BACK_PARTS = 3
 """PART-HOLD-BACK in part targets; RFC 8216bis, 4.4.3.8 wants at least two and recommends three."""
 
@@ -51,7 +53,8 @@ class WindowSegment:
 
     ``duration_s`` is seconds, so far. A whole segment with a hole (:attr:`has_hole`: sound that began late, or broke
     off; a picture that stood) lasts as long as if it had none, lest the renditions come apart; so does one without
-    parts.
+    parts. ``start_utc_ns`` and ``whole_s`` are what all renditions last together, ``media_utc_ns`` when the first part
+    is from.
     """
 
     msn: int
@@ -62,9 +65,16 @@ class WindowSegment:
     parts: list[WindowPart] = field(default_factory=list)
     complete: bool = False
     duration_s: float = 0.0
+    whole_s: float = 0.0
+    media_utc_ns: int | None = None
     has_hole: bool = False
     _entries: dict[bool, SegmentEntry] = field(default_factory=dict)
     _part_entries: list[PartEntry] = field(default_factory=list)
+
+    @property
+    def ends_utc_ns(self) -> int:
+        """Where it is told to end, so far."""
+        return self.start_utc_ns + round(self.duration_s * NS_PER_S)
 
     def append(self, part: WindowPart) -> None:
         """One more part."""
@@ -75,14 +85,16 @@ class WindowSegment:
             since_s = (part.dts - self.parts[0].dts) / self.track.clock_rate
             self.duration_s = max(self.duration_s, since_s + part.duration_s)
 
-    def end(self, whole_s: float, part_s: float) -> None:
-        """It is whole, and lasts ``whole_s`` seconds, whatever there is in it. Its parts are to be ``part_s`` long."""
+    def end(self, whole_s: float, part_s: float, longest_s: float) -> None:
+        """It is whole, and lasts ``whole_s`` seconds, whatever there is in it. Its parts are to be ``part_s`` long, and
+        it no longer than ``longest_s``."""
         self.complete = True
+        self.whole_s = whole_s
         stood = any(part.duration_s > part_s * PART_SLACK for part in self.parts)
-        apart = stood or abs(self.duration_s - whole_s) > HOLE_S
+        apart = stood or abs(self.duration_s - whole_s) > HOLE_S or self.duration_s > longest_s
         self.has_hole = apart or self.duration_s - sum(part.duration_s for part in self.parts) > _UNHEARD_S
         if apart or not self.parts:
-            self.duration_s = whole_s
+            self.duration_s = min(whole_s, longest_s)
 
     def entry(self, name: str, part_target_s: float, *, with_parts: bool) -> SegmentEntry:
         """How it stands in the playlist of the rendition ``name``, where no part may be told longer than its target."""
@@ -169,7 +181,7 @@ class Rendition:
 
     def end(self, gap_s: float) -> None:
         """Close the open segment, which lasts ``gap_s`` seconds, whatever there is in it."""
-        self.segments[-1].end(gap_s, self.part_target_s)
+        self.segments[-1].end(gap_s, self.part_target_s, self.settings.target_s + _ROUNDED_S)
         self._prune()
         self.version += 1
 

@@ -1,7 +1,8 @@
 """Sound of a window as players take it: AAC, made while somebody plays, over the whole window at once.
 
 AAC of the camera passes as it is, its frames grouped anew: a camera's sound comes as it likes, in bursts or late, while
-parts of a playlist are all of one length but for a segment's last (RFC 8216bis, 4.4.4.9).
+parts of a playlist are all of one length but for a segment's last (RFC 8216bis, 4.4.4.9). Where frames were lost, or
+pause, silence is in their place (:mod:`streaming.hls.steady`); a segment without any sound stays a gap.
 """
 
 import asyncio
@@ -9,18 +10,27 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from media.codecs.aac import parse_config
 from media.errors import MediaError
 from media.fmp4 import Sample, fragment
 from media.fmp4_read import read_fragments
-from media.transcode import AAC_FRAME, AacGridEncoder, AacSettings, aac_track
-from media.unit import AUDIO_TRACK_ID, AudioTrack, Codec, Track
+from media.transcode import AAC_FRAME, AacGridEncoder, AacSettings, aac_track, settings_like, silent_frame
+from media.unit import AUDIO_TRACK_ID, NS_PER_S, AudioTrack, Codec, Track
 from streaming.hls.progress import Progress
 from streaming.hls.rendition import HOLE_S, Rendition, WindowPart, WindowSegment
+from streaming.hls.steady import SteadySound
 
 
 def played_track(track: AudioTrack, settings: AacSettings) -> AudioTrack:
     """What players get of a track: itself, if it is AAC."""
     return track if track.codec is Codec.AAC else aac_track(settings)
+
+
+def _silence_among(track: AudioTrack) -> bytes:
+    """A silent frame; empty where none fits. Blocks. HE-AAC stays as it comes: whether players of fragments take frames
+    without SBR among its own is not tried."""
+    alike = settings_like(track)
+    return b"" if alike is None or parse_config(track.config).extension_rate else silent_frame(alike)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,11 @@ class SoundDeriver:
         self._source: AudioTrack | None = None
         self._pending: list[Sample] = []
         self._pending_ticks = 0
+        # Silent frames, by what they fit among; empty for those that none fits.
+        self._silences: dict[AudioTrack, bytes] = {}
+        self._steady: SteadySound | None = None
+        self._heard: AudioTrack | None = None
+        self._follows = False
         self._encoding = False
         self._fragments = 0
         self.failed = 0
@@ -76,7 +91,7 @@ class SoundDeriver:
         """Take what needs no encoding in at once, so that it comes together with its picture."""
         if self._encoding or not self._has_work():
             return
-        if all(self._passes(item.track) for item in self._raw.segments if item.msn >= self._position.msn):
+        if all(self._is_ready(item.track) for item in self._raw.segments if item.msn >= self._position.msn):
             steps = self._take()
             for step, frames in zip(steps, self._encode(steps), strict=True):
                 self._apply(step, frames)
@@ -105,6 +120,9 @@ class SoundDeriver:
 
     def _passes(self, track: Track | None) -> bool:
         return not isinstance(track, AudioTrack) or played_track(track, self._settings) is track
+
+    def _is_ready(self, track: Track | None) -> bool:
+        return not isinstance(track, AudioTrack) or (self._passes(track) and track in self._silences)
 
     def _has_work(self) -> bool:
         position = self._position
@@ -141,6 +159,9 @@ class SoundDeriver:
             if step.begins and (step.segment.discontinuity or track is not self._source):
                 self._close_encoder()
             if isinstance(track, AudioTrack):
+                played = played_track(track, self._settings)
+                if played not in self._silences:
+                    self._silences[played] = _silence_among(played)
                 for part in step.parts:
                     frames += self._encode_part(track, part)
             out.append(frames)
@@ -166,20 +187,59 @@ class SoundDeriver:
         self._source = None
 
     def _apply(self, step: _Step, frames: Sequence[Sample]) -> None:
-        segment, track = step.segment, step.segment.track
+        segment = step.segment
         if step.begins:
-            self._out.begin(
-                segment.msn,
-                init=segment.init,
-                track=played_track(track, self._settings) if isinstance(track, AudioTrack) else None,
-                start_utc_ns=segment.start_utc_ns,
-                discontinuity=segment.discontinuity,
-            )
+            self._begin(segment)
+        if frames and self._steady is not None and not self._out.segments[-1].parts and not self._pending:
+            self._resume(segment, self._steady, frames[0].dts)
         for frame in frames:
+            if self._steady is not None:
+                for silence in self._steady.filled(frame.dts):
+                    self._group(segment, silence)
+                self._steady.place(frame, begins_part=not self._pending)
             self._group(segment, frame)
         if step.ends:
             self._part(segment)
-            self._out.end(segment.duration_s)
+            if self._steady is None:
+                self._out.end(segment.duration_s)
+            else:
+                early_ns = segment.start_utc_ns - self._out.segments[-1].start_utc_ns
+                self._out.end(segment.whole_s + early_ns / NS_PER_S)
+
+    def _begin(self, segment: WindowSegment) -> None:
+        """Open the segment of this number, where the one before it ends, so that no time between them is left out."""
+        track = played_track(segment.track, self._settings) if isinstance(segment.track, AudioTrack) else None
+        start_utc_ns = segment.start_utc_ns
+        self._follows = bool(self._out.segments) and track == self._heard and not segment.discontinuity
+        if not self._follows:
+            silence = self._silences.get(track, b"") if track is not None else b""
+            longest = self._out.settings.target_s * track.clock_rate if track is not None else 0
+            self._steady = SteadySound(silence, longest) if silence else None
+        elif self._steady is not None:
+            told_utc_ns = self._out.segments[-1].ends_utc_ns
+            if abs(told_utc_ns - start_utc_ns) <= HOLE_S * NS_PER_S:
+                start_utc_ns = told_utc_ns
+        self._heard = track
+        self._out.begin(
+            segment.msn,
+            init=segment.init,
+            track=track,
+            start_utc_ns=start_utc_ns,
+            discontinuity=segment.discontinuity,
+        )
+
+    def _resume(self, raw: WindowSegment, steady: SteadySound, dts: int) -> None:
+        """The first sound of a segment: silence before it begins where the segment is told to. What begins a little
+        late after a discontinuity begins the segment."""
+        late_ns = self._utc_ns(raw, dts) - self._out.segments[-1].start_utc_ns
+        if self._follows or late_ns > HOLE_S * NS_PER_S:
+            steady.resume(dts - max(0, late_ns) * self._rate // NS_PER_S)
+
+    def _utc_ns(self, raw: WindowSegment, dts: int) -> int:
+        """When that tick of what is made is. The grid starts elsewhere than the sound it was made of."""
+        assert raw.media_utc_ns is not None
+        assert raw.track is not None
+        return raw.media_utc_ns + round((dts / self._rate - raw.parts[0].dts / raw.track.clock_rate) * NS_PER_S)
 
     def _group(self, raw: WindowSegment, frame: Sample) -> None:
         """One more frame; the parts that it completes. Cameras' clocks are uneven, and frames are lost: within a
@@ -214,12 +274,11 @@ class SoundDeriver:
             return
         out, rate = self._out.segments[-1], self._rate
         first = frames[0].dts
-        if not out.parts and raw.parts and raw.track is not None:
-            # The address of time: the grid starts elsewhere than the sound it was made of.
-            offset_s = first / rate - raw.parts[0].dts / raw.track.clock_rate
+        if not out.parts and raw.media_utc_ns is not None:
+            begins_utc_ns = self._utc_ns(raw, first)
             # What is derived fills a hole from where it began, which may be segments ago.
-            if abs(offset_s) <= HOLE_S:
-                out.start_utc_ns = raw.start_utc_ns + round(offset_s * 1e9)
+            if abs(begins_utc_ns - out.start_utc_ns) <= HOLE_S * NS_PER_S:
+                out.start_utc_ns = begins_utc_ns
         self._fragments += 1
         data = fragment(self._fragments, AUDIO_TRACK_ID, frames)
         self._out.append(WindowPart(data, first, ticks / rate, independent=True))
