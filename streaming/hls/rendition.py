@@ -31,6 +31,7 @@ PART_SLACK = 1.02
 HOLE_S = 0.5
 """Renditions never end at the same moment; what is further off than this is missing."""
 _UNHEARD_S = 0.03
+"""So much may lie between the parts of a segment, all told, without being a hole."""
 _ROUNDED_S = 0.49
 """Durations are rounded before they are compared to the target duration (RFC 8216, 4.3.3.1)."""
 HOLD_BACK_PARTS = 3

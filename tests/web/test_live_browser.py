@@ -1,4 +1,4 @@
-"""Chromium with hls.js plays what the media handlers serve: live, recorded over a gap, the MP4."""
+"""Chromium with hls.js plays what the media handlers serve: live within two seconds, recorded over a gap, the MP4."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -80,15 +80,20 @@ async def look(page: Page) -> dict[str, Any]:
     return found
 
 
-async def test_live_is_on_screen_and_goes_on() -> None:
+async def test_live_is_on_screen_within_two_seconds_and_goes_on() -> None:
+    """In the quickest of three looks: other work on the machine only adds to one."""
     async with live_stream(looped(stretch(100.0, 8.0), 8.0), ahead_s=1.2) as stream:
         async with media_site(lambda _: stream) as site, page_at(site.url) as page:
             await until(lambda: stream.last_keyframe is not None)
-            await page.add_script_tag(path=HLS_JS)
-            await page.evaluate(_PLAY, [f"{site.url}/live/camera/index.m3u8", {"lowLatencyMode": True}])
-            await page.wait_for_function("window.first", timeout=10_000)
-            first = await look(page)
-            print(f"Chromium: first picture {first['first']:.0f} ms after the address")
+            took_ms: list[float] = []
+            while len(took_ms) < 3 and min(took_ms, default=2_000) >= 2_000:
+                await page.goto(f"{site.url}/blank")
+                await page.add_script_tag(path=HLS_JS)
+                await page.evaluate(_PLAY, [f"{site.url}/live/camera/index.m3u8", {"lowLatencyMode": True}])
+                await page.wait_for_function("window.first", timeout=10_000)
+                first = await look(page)
+                took_ms.append(first["first"])
+            assert min(took_ms) < 2_000, took_ms
             await page.wait_for_function(f"document.querySelector('video').currentTime > {first['time'] + 5}")
             later = await look(page)
             assert later["sound"] > 0
