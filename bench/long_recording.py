@@ -15,7 +15,6 @@ from media.unit import NS_PER_S, Codec
 from recorder.service import RecorderService
 from recorder.state import RecorderSettings
 from storage.database import Database
-from storage.migrate import upgrade
 from storage.objects import ObjectStore
 from storage.records import (
     Camera,
@@ -27,6 +26,7 @@ from storage.records import (
     Site,
     new_id,
 )
+from storage.revisions import bring_to_head
 from streaming.simulator import LOOP, LOOP_S
 
 _PIECE_S = 4
@@ -62,7 +62,7 @@ class LongRecording:
 @asynccontextmanager
 async def county(url: str) -> AsyncIterator[Database]:
     """A new database with one village, its room and camera, and an archivist who may play and download."""
-    await asyncio.to_thread(upgrade, url)
+    await asyncio.to_thread(bring_to_head, url)
     now = datetime.now(UTC) - timedelta(days=1)
     async with Database(url) as database:
         async with database.transaction() as repos:

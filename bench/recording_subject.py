@@ -26,7 +26,6 @@ from media.stream import StreamId
 from recorder.service import RecorderService
 from storage.database import Database
 from storage.directory_store import DirectoryStore
-from storage.migrate import upgrade
 from storage.objects import DirectoryStoreSettings
 from storage.records import Camera, Meeting, MeetingKind, Organization, OrganizationLevel, Site
 from streaming.addresses import AddressGuard, AddressPolicy
@@ -123,6 +122,14 @@ async def _plan(database: Database, urls: Sequence[str]) -> list[str]:
     return meetings
 
 
+async def _make_tables(database_url: str) -> None:
+    """In another process: a service that is begun again finds them there, and loads nothing that makes any."""
+    program = "import sys; from storage.migrate import upgrade; upgrade(sys.argv[1])"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, database_url)
+    if await process.wait():
+        raise RuntimeError("no tables; see above")
+
+
 def _has_media(recorder: RecorderService, meeting: str) -> bool:
     state = recorder.live_state(meeting)
     return state is not None and state.recording_since_utc_ns is not None
@@ -149,7 +156,7 @@ async def record(
     """Record ``urls`` until standard input is closed; what was received, lost, stored and how late the loop ran."""
     clock = SystemClock()
     database_url = f"sqlite:///{folder / 'bench.db'}"
-    await asyncio.to_thread(upgrade, database_url)
+    await _make_tables(database_url)
     store_settings = DirectoryStoreSettings(folder / "objects")
     guard = AddressGuard(AddressPolicy(allow_loopback=True))
     async with (

@@ -12,9 +12,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from storage.errors import DatabaseUnavailableError, MigrationNeededError
-from storage.migrate import head_revision, require_known
 from storage.repositories import Repositories
 from storage.repositories.base import typed_errors
+from storage.revisions import head_revision, require_known
 from storage.urls import database_url, safe_url
 
 _BUSY_TIMEOUT_S = 15

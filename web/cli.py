@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from storage.migrate import current_revision, upgrade
+from storage.revisions import bring_to_head, current_revision
 from web import cli_secrets, cli_tools
 from web.api.session import make_setup_token
 from web.config import Settings
@@ -88,7 +88,7 @@ def migrate(config: Path | None) -> None:
 
     async def work() -> str | None:
         with console.status("数据库升级 · upgrading the database"):
-            await asyncio.to_thread(upgrade, settings.database_address)
+            await asyncio.to_thread(bring_to_head, settings.database_address)
         return await asyncio.to_thread(current_revision, settings.database_address)
 
     console.print(f"[green]✓[/] {run(work, settings)}")

@@ -20,7 +20,6 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from storage.database import Database
-from storage.migrate import upgrade
 from storage.records import (
     Camera,
     Meeting,
@@ -34,6 +33,7 @@ from storage.records import (
     new_id,
 )
 from storage.repositories import Repositories
+from storage.revisions import bring_to_head
 from storage.secrets import SecretBox
 from web.access.scopes import FIRST_ADMINISTRATOR_EXTRA
 from web.config import LogFormat, LogLevel, Settings
@@ -128,7 +128,7 @@ async def run_demo(console: Console, data: Path, port: int, *, fresh: bool) -> N
             settings = demo_settings(os.environ, data, port)
             log = stack.enter_context((data / "sanhui.log").open("a", encoding="utf-8"))
             configure_logging(LogLevel.INFO, LogFormat.JSON, settings.node, log)
-            await asyncio.to_thread(upgrade, settings.database_address)
+            await asyncio.to_thread(bring_to_head, settings.database_address)
             bar.update(step, advance=1, description="启动三路模拟摄像机 · starting three simulated cameras")
             password = secrets.token_urlsafe(9) + "@:/汉字"
             addresses = await stack.enter_async_context(simulated_cameras(len(VILLAGES), password))

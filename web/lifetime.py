@@ -22,9 +22,9 @@ from recorder.playback import Playback
 from recorder.service import RecorderService
 from storage.database import Database
 from storage.errors import DatabaseInUseError, DatabaseUnavailableError
-from storage.migrate import upgrade
 from storage.objects import ObjectStore
 from storage.open_store import open_store_of
+from storage.revisions import bring_to_head
 from storage.secrets import SecretBox, SecretKeys
 from storage.sole_service import SoleService
 from streaming.addresses import AddressGuard
@@ -179,7 +179,7 @@ async def _lay_ground(settings: Settings, seams: Seams, stack: contextlib.AsyncE
     keys = await asyncio.to_thread(read_keys, settings.key_file)
     sole = SoleService(settings.database_address)
     await _once_there(lambda: stack.enter_async_context(sole))
-    await _once_there(lambda: asyncio.to_thread(upgrade, settings.database_address))
+    await _once_there(lambda: asyncio.to_thread(bring_to_head, settings.database_address))
     database = await stack.enter_async_context(Database(settings.database_address))
     keys = keys or await first_keys(settings.key_file, database)
     secrets = SecretBox(keys)

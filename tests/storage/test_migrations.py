@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy import text as sa_text
 
-from storage import migrate
+from storage import migrate, revisions
 from storage.database import Database
 from storage.errors import DatabaseError, DatabaseNewerError, DatabaseUnavailableError, MigrationNeededError
 from storage.urls import database_url
@@ -35,11 +37,11 @@ def _connection(url: str) -> Iterator[Connection]:
 
 
 def test_up_gives_every_table_and_the_models_agree(empty_url: str) -> None:
-    assert migrate.current_revision(empty_url) is None
+    assert revisions.current_revision(empty_url) is None
 
     migrate.upgrade(empty_url)
 
-    assert migrate.current_revision(empty_url) == migrate.head_revision()
+    assert revisions.current_revision(empty_url) == revisions.head_revision()
     migrate.check_models(empty_url)
     migrate.upgrade(empty_url)  # at every start
 
@@ -129,7 +131,7 @@ def test_an_upgrade_that_is_cut_off_is_none_and_the_next_one_is_whole(tmp_path: 
             with contextlib.suppress(CutOffError):
                 migrate.upgrade(url)
             if statements >= cut_at:
-                found.add(migrate.current_revision(url))
+                found.add(revisions.current_revision(url))
     finally:
         event.remove(Engine, "before_cursor_execute", strike)
     assert found == {None}
@@ -143,24 +145,49 @@ def test_no_file_in_the_working_directory_matters(
     (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = /nowhere\n")
     monkeypatch.chdir(tmp_path)
     migrate.upgrade(empty_url)
-    assert migrate.current_revision(empty_url) == migrate.head_revision()
+    assert revisions.current_revision(empty_url) == revisions.head_revision()
     assert set(os.listdir(tmp_path)) <= {"alembic.ini", "empty.db", "empty.db-wal", "empty.db-shm"}
 
 
+def test_revisions_are_those_that_alembic_finds() -> None:
+    """They are read from the files' names, without it."""
+    found = ScriptDirectory(str(Path(migrate.__file__).parent / "migrations"))
+    assert revisions.head_revision() == found.get_current_head()
+    for script in found.walk_revisions():
+        revisions.require_known(script.revision)
+    with pytest.raises(DatabaseNewerError):
+        revisions.require_known("9999")
+
+
+def test_a_service_whose_tables_are_there_does_not_load_alembic(empty_url: str) -> None:
+    """11 MB for months. The second start finds nothing to do."""
+    program = """
+import sys
+from storage.revisions import bring_to_head
+import storage.database
+bring_to_head(sys.argv[1])
+print(any(name.partition(".")[0] in {"alembic", "mako"} for name in sys.modules))
+"""
+    command = [sys.executable, "-c", program, empty_url]
+    said = [subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() for _ in range(2)]
+    assert said == ["True", "False"]
+    assert revisions.current_revision(empty_url) == revisions.head_revision()
+
+
 async def test_several_at_once(postgres_url: str) -> None:
-    program = "import sys; from storage import migrate; migrate.upgrade(sys.argv[1])"
+    program = "import sys; from storage.revisions import bring_to_head; bring_to_head(sys.argv[1])"
     starting = [asyncio.create_subprocess_exec(sys.executable, "-c", program, postgres_url) for _ in range(2)]
     processes = await asyncio.gather(*starting)
     async with asyncio.timeout(60):
         assert await asyncio.gather(*(process.wait() for process in processes)) == [0, 0]
-    assert await asyncio.to_thread(migrate.current_revision, postgres_url) == migrate.head_revision()
+    assert await asyncio.to_thread(revisions.current_revision, postgres_url) == revisions.head_revision()
 
 
 def test_threads_take_turns(tmp_path: Path) -> None:
     urls = [f"sqlite:///{tmp_path}/{number}.db" for number in range(4)]
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(migrate.upgrade, urls, timeout=60))
-    assert {migrate.current_revision(url) for url in urls} == {migrate.head_revision()}
+    assert {revisions.current_revision(url) for url in urls} == {revisions.head_revision()}
 
 
 async def test_the_service_is_told_that_migrations_are_missing(empty_url: str) -> None:
@@ -182,11 +209,11 @@ async def test_a_database_of_a_newer_version_is_left_alone(empty_url: str) -> No
         connection.commit()
     with pytest.raises(DatabaseNewerError) as caught:
         migrate.upgrade(empty_url)
-    assert caught.value.params == {"found": "9999", "needed": migrate.head_revision()}
+    assert caught.value.params == {"found": "9999", "needed": revisions.head_revision()}
     async with Database(empty_url) as database:
         with pytest.raises(DatabaseNewerError):
             await database.check()
-    assert migrate.current_revision(empty_url) == "9999"
+    assert revisions.current_revision(empty_url) == "9999"
 
 
 def test_a_database_that_is_away() -> None:
