@@ -11,10 +11,10 @@ from storage.records import (
     Meeting,
     MeetingPlace,
     MeetingState,
+    OpenMeeting,
     Recording,
     RecordingKind,
     RecordingState,
-    RunningMeeting,
     StoryEntry,
     new_id,
 )
@@ -66,7 +66,7 @@ def plan_of(place: MeetingPlace, recording: Recording) -> RecordingPlan:
     )
 
 
-def ends_at(meeting: Meeting | RunningMeeting, grace_s: float, longest_s: float) -> int | None:
+def ends_at(meeting: Meeting | OpenMeeting, grace_s: float, longest_s: float) -> int | None:
     """When a running meeting ends by itself, Unix nanoseconds. The plan counts only if the meeting began before its
     end: one that was started by hand afterwards is meant to run."""
     if meeting.started_utc_ns is None:
@@ -184,7 +184,7 @@ async def finish(database: Database, meeting_id: str, utc_ns: int, by: str) -> t
     return recordings
 
 
-async def miss(database: Database, meeting: Meeting, utc_ns: int) -> None:
+async def miss(database: Database, meeting: OpenMeeting, utc_ns: int) -> None:
     """A planned meeting whose time passed while nobody, the service neither, was there. Raises DatabaseError."""
     async with database.transaction() as repos:
         if meeting.state is MeetingState.PLANNED and await repos.meetings.miss(meeting.id):

@@ -7,16 +7,14 @@ from media.unit import NS_PER_S
 from recorder.meetings import datetime_of, ends_at, utc_ns_of
 from recorder.state import RecorderSettings
 from storage.database import Database
-from storage.records import Meeting, MeetingState, RecordingKind, RecordingState, RunningMeeting, UnfinishedRecording
+from storage.records import MeetingState, OpenMeeting, RecordingKind, RecordingState, UnfinishedRecording
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """What the database says at one moment."""
 
-    due: tuple[Meeting, ...]
-    overdue: tuple[Meeting, ...]
-    running: tuple[RunningMeeting, ...]
+    meetings: tuple[OpenMeeting, ...]
     active: tuple[UnfinishedRecording, ...]
 
 
@@ -30,9 +28,9 @@ class Todo:
     ``stop``: recordings that run though their meeting does not.
     """
 
-    miss: tuple[Meeting, ...]
+    miss: tuple[OpenMeeting, ...]
     end: tuple[tuple[str, int], ...]
-    start: tuple[Meeting, ...]
+    start: tuple[OpenMeeting, ...]
     record: tuple[tuple[str, str | None], ...]
     finish: tuple[str, ...]
     stop: tuple[str, ...]
@@ -42,12 +40,7 @@ async def read_rows(database: Database, utc_ns: int) -> Rows:
     """Raises DatabaseError."""
     now = datetime_of(utc_ns)
     async with database.read() as repos:
-        return Rows(
-            due=await repos.meetings.due(now),
-            overdue=await repos.meetings.overdue(now),
-            running=await repos.meetings.running_now(),
-            active=await repos.recordings.unfinished(),
-        )
+        return Rows(meetings=await repos.meetings.open(now), active=await repos.recordings.unfinished())
 
 
 def compare(
@@ -67,7 +60,8 @@ def compare(
     by_meeting: dict[str, list[UnfinishedRecording]] = {}
     for recording in rows.active:
         by_meeting.setdefault(recording.meeting_id, []).append(recording)
-    for meeting in rows.running:
+    running = [meeting for meeting in rows.meetings if meeting.state is MeetingState.RUNNING]
+    for meeting in running:
         end = ends_at(meeting, settings.end_grace_s, settings.longest_s)
         if end is not None and end <= utc_ns:
             if settled or any(recording.id in recorded for recording in by_meeting.get(meeting.id, ())):
@@ -80,23 +74,33 @@ def compare(
                 lost = guidance.state is RecordingState.RECORDING and guidance.id not in recorded
                 if guidance.kind is RecordingKind.GUIDANCE and lost:
                     record.append((meeting.id, guidance.id))
-    running = {meeting.id for meeting in rows.running}
-    # Without a planned end a meeting cannot be overdue by plan; yet nobody expects last week's to begin now.
-    oldest = utc_ns - int(settings.longest_s * NS_PER_S)
-    stale = tuple(
-        meeting
-        for meeting in rows.due
-        if meeting.state is MeetingState.PLANNED and utc_ns_of(meeting.planned_start) < oldest
-    )
-    due = tuple(meeting for meeting in rows.due if utc_ns_of(meeting.planned_start) >= oldest)
+    miss, start = _come(rows.meetings, utc_ns, settings.longest_s)
+    held = {meeting.id for meeting in running}
     finish = tuple(
-        recording.id
-        for recording in rows.active
-        if recording.meeting_id not in running and recording.id not in finishing
+        recording.id for recording in rows.active if recording.meeting_id not in held and recording.id not in finishing
     )
-    wanted = {recording.id for recording in rows.active if recording.meeting_id in running}
+    wanted = {recording.id for recording in rows.active if recording.meeting_id in held}
     stop = tuple(recording for recording in recorded if recording not in wanted)
-    return Todo((*rows.overdue, *stale), tuple(over), due, tuple(record), finish, stop)
+    return Todo(tuple(miss), tuple(over), tuple(start), tuple(record), finish, stop)
+
+
+def _come(
+    meetings: Sequence[OpenMeeting], utc_ns: int, longest_s: float
+) -> tuple[list[OpenMeeting], list[OpenMeeting]]:
+    """Of those that were not held yet: who has missed its time, and who is to start."""
+    miss: list[OpenMeeting] = []
+    start: list[OpenMeeting] = []
+    # Without a planned end a meeting cannot be overdue by plan; yet nobody expects last week's to begin now.
+    oldest = utc_ns - int(longest_s * NS_PER_S)
+    for meeting in meetings:
+        if meeting.state is MeetingState.RUNNING:
+            continue
+        is_over = meeting.planned_end is not None and utc_ns_of(meeting.planned_end) <= utc_ns
+        if not is_over and utc_ns_of(meeting.planned_start) >= oldest:
+            start.append(meeting)
+        elif meeting.state is MeetingState.PLANNED:
+            miss.append(meeting)
+    return miss, start
 
 
 def _of_camera(recordings: Sequence[UnfinishedRecording], camera_id: str) -> UnfinishedRecording | None:

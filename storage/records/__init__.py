@@ -16,7 +16,7 @@ from storage.records.county import (
     TlsTrust,
 )
 from storage.records.guidance import Attendance, GuidanceNote, NoteKind, RoomDevice, TalkEntry
-from storage.records.meetings import Meeting, MeetingKind, MeetingPlace, MeetingState, RunningMeeting, StoryEntry
+from storage.records.meetings import Meeting, MeetingKind, MeetingPlace, MeetingState, OpenMeeting, StoryEntry
 from storage.records.people import AuditEntry, AuditOutcome, OneTimeToken, Role, User, UserSession
 from storage.records.recordings import (
     GENESIS_HASH,
@@ -50,6 +50,7 @@ __all__ = [
     "MeetingState",
     "NoteKind",
     "OneTimeToken",
+    "OpenMeeting",
     "Organization",
     "OrganizationLevel",
     "PlaceKind",
@@ -60,7 +61,6 @@ __all__ = [
     "RecordingTotals",
     "Role",
     "RoomDevice",
-    "RunningMeeting",
     "Site",
     "StoredSegment",
     "StoryEntry",

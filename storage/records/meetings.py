@@ -70,12 +70,14 @@ class MeetingPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class RunningMeeting:
-    """As much of a running meeting as says what should be recorded. ``recorded``: recording is not refused, and the
-    camera in use."""
+class OpenMeeting:
+    """As much of a meeting that runs, or whose time has come, as says what is to be done. ``recorded``: recording is
+    not refused, and the camera in use."""
 
     id: str
     camera_id: str
+    state: MeetingState
+    planned_start: datetime
     planned_end: datetime | None
     started_utc_ns: int | None
     recorded: bool

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, insert, or_, select, union_all, update
 
 from storage.models import CameraRow, MeetingRow, OrganizationRow, SiteRow, StoryRow
 from storage.records import (
@@ -14,8 +14,8 @@ from storage.records import (
     MeetingKind,
     MeetingPlace,
     MeetingState,
+    OpenMeeting,
     Organization,
-    RunningMeeting,
     Site,
     StoryEntry,
 )
@@ -23,18 +23,31 @@ from storage.repositories.base import Repository, record_of, subtree, values_of
 
 _LONGEST = timedelta(days=1)
 """No meeting is looked for longer after it should have begun, once it is called missed."""
-_RUNNING_NOW = (
-    select(
-        MeetingRow.id,
-        MeetingRow.camera_id,
-        MeetingRow.planned_end,
-        MeetingRow.started_utc_ns,
-        and_(MeetingRow.record, CameraRow.enabled),
-    )
-    .join(CameraRow, MeetingRow.camera_id == CameraRow.id)
-    .where(MeetingRow.state == MeetingState.RUNNING)
-    .order_by(MeetingRow.planned_start, MeetingRow.id)
+_START, _END = MeetingRow.planned_start, MeetingRow.planned_end
+_NOW = bindparam("now", type_=_START.type)
+_COME = and_(MeetingRow.state == MeetingState.PLANNED, _START <= _NOW)
+_MISSED_TOO_SOON = and_(
+    MeetingRow.state == MeetingState.MISSED,
+    _START <= _NOW,
+    _START > bindparam("since", type_=_START.type),
+    _END > _NOW,
 )
+"""One that is called missed though it has not passed is planned all the same: the machine's clock was ahead for a
+while."""
+
+
+def _open(condition: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    recorded = and_(MeetingRow.record, CameraRow.enabled)
+    started = MeetingRow.started_utc_ns
+    return (
+        select(MeetingRow.id, MeetingRow.camera_id, MeetingRow.state, _START, _END, started, recorded)
+        .join(CameraRow, MeetingRow.camera_id == CameraRow.id)
+        .where(condition)
+    )
+
+
+# Not one condition: SQLite would walk ten years for an OR.
+_OPEN = union_all(*map(_open, (MeetingRow.state == MeetingState.RUNNING, _COME, _MISSED_TOO_SOON)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,29 +150,23 @@ class MeetingRepository(Repository):
         """Meetings that run now."""
         return await self._places(_within(_places().where(MeetingRow.state == MeetingState.RUNNING), organization_id))
 
-    async def running_now(self) -> tuple[RunningMeeting, ...]:
-        """The same of the whole county, for whoever asks every few seconds: nothing but what decides on recording."""
-        return tuple(RunningMeeting(*row) for row in await self._execute(_RUNNING_NOW))
+    async def open(self, now: datetime) -> tuple[OpenMeeting, ...]:
+        """Those that run, and those whose time has come and which have not been held, in order of their plans. In one
+        statement: it is asked every few seconds."""
+        rows = await self._execute(_OPEN, {"now": now, "since": now - _LONGEST})
+        return tuple(
+            sorted((OpenMeeting(*row) for row in rows), key=lambda meeting: (meeting.planned_start, meeting.id))
+        )
 
     async def due(self, now: datetime) -> tuple[Meeting, ...]:
-        """Planned meetings whose time has come and not yet passed. One that is called missed though it has not passed
-        is planned all the same: the machine's clock was ahead for a while."""
-        column = MeetingRow.planned_start
-        come = select(MeetingRow).where(column <= now).order_by(column, MeetingRow.id)
-        planned = come.where(
-            MeetingRow.state == MeetingState.PLANNED,
-            or_(MeetingRow.planned_end.is_(None), MeetingRow.planned_end > now),
-        )
-        # A query of its own: SQLite would walk ten years for an OR of both.
-        missed = come.where(
-            MeetingRow.state == MeetingState.MISSED, column > now - _LONGEST, MeetingRow.planned_end > now
-        )
-        return (*await self._all(Meeting, planned), *await self._all(Meeting, missed))
-
-    async def overdue(self, now: datetime) -> tuple[Meeting, ...]:
-        """Meetings still planned though their planned end has passed: candidates for ``missed``."""
-        query = select(MeetingRow).where(MeetingRow.state == MeetingState.PLANNED, MeetingRow.planned_end <= now)
-        return await self._all(Meeting, query.order_by(MeetingRow.planned_start, MeetingRow.id))
+        """Planned meetings whose time has come and not yet passed."""
+        times = {"now": now, "since": now - _LONGEST}
+        in_time = or_(_END.is_(None), _END > _NOW)
+        found = []
+        for condition in (and_(_COME, in_time), _MISSED_TOO_SOON):
+            rows = await self._execute(select(MeetingRow).where(condition).order_by(_START, MeetingRow.id), times)
+            found += [record_of(Meeting, row) for row in rows.scalars()]
+        return tuple(found)
 
     async def next_by_camera(self, now: datetime) -> Mapping[str, Meeting]:
         """Each camera's next planned meeting from ``now`` on, by camera id: one query."""

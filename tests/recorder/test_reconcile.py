@@ -8,12 +8,10 @@ from recorder.meetings import datetime_of, ends_at, utc_ns_of
 from recorder.reconcile import Rows, compare
 from recorder.state import RecorderSettings
 from storage.records import (
-    Meeting,
-    MeetingKind,
     MeetingState,
+    OpenMeeting,
     RecordingKind,
     RecordingState,
-    RunningMeeting,
     UnfinishedRecording,
 )
 from tests.recorder.house import START_NS
@@ -21,38 +19,29 @@ from tests.recorder.house import START_NS
 NOW = START_NS
 SETTINGS = RecorderSettings()
 AT = datetime_of(START_NS)
-MEETING = Meeting(
-    id="m1",
-    organization_id="org",
-    site_id="site",
-    camera_id="cam",
-    kind=MeetingKind.MEMBERS,
-    title="支部党员大会",
-    planned_start=AT,
-    planned_end=AT + timedelta(hours=1),
-    state=MeetingState.RUNNING,
-    started_utc_ns=START_NS,
-    created_at=AT,
-)
 RECORDING = UnfinishedRecording("r1", "m1", "cam", RecordingState.RECORDING, RecordingKind.CAMERA)
 
 
-RUNNING = RunningMeeting("m1", "cam", MEETING.planned_end, START_NS, recorded=True)
+RUNNING = OpenMeeting(
+    "m1", "cam", MeetingState.RUNNING, AT, AT + timedelta(hours=1), started_utc_ns=START_NS, recorded=True
+)
 
 
 def rows(**given: tuple[object, ...]) -> Rows:
-    empty = Rows(due=(), overdue=(), running=(), active=())
+    empty = Rows(meetings=(), active=())
     return replace(empty, **given)  # type: ignore[arg-type]
 
 
 def test_nothing_to_do() -> None:
-    todo = compare(rows(running=(RUNNING,), active=(RECORDING,)), NOW, recorded=["r1"], finishing=[], settings=SETTINGS)
+    todo = compare(
+        rows(meetings=(RUNNING,), active=(RECORDING,)), NOW, recorded=["r1"], finishing=[], settings=SETTINGS
+    )
     assert (todo.miss, todo.end, todo.start, todo.record, todo.finish, todo.stop) == ((), (), (), (), (), ())
 
 
 def test_what_is_recorded_here_ends_at_its_time_also_soon_after_the_machines_start() -> None:
     later = NOW + 7200 * NS_PER_S
-    given = rows(running=(RUNNING,), active=(RECORDING,))
+    given = rows(meetings=(RUNNING,), active=(RECORDING,))
     for recorded, ended in (([], ()), (["r1"], ("m1",))):
         todo = compare(given, later, recorded=recorded, finishing=[], settings=SETTINGS, settled=False)
         assert tuple(meeting for meeting, _ in todo.end) == ended
@@ -60,35 +49,38 @@ def test_what_is_recorded_here_ends_at_its_time_also_soon_after_the_machines_sta
 
 
 def test_due_is_started_but_not_what_was_forgotten_long_ago() -> None:
-    planned = replace(MEETING, state=MeetingState.PLANNED, started_utc_ns=None)
+    planned = replace(RUNNING, state=MeetingState.PLANNED, started_utc_ns=None)
     forgotten = replace(planned, id="m0", planned_start=AT - timedelta(days=3), planned_end=None)
-    todo = compare(rows(due=(planned, forgotten)), NOW, recorded=[], finishing=[], settings=SETTINGS)
-    assert todo.start == (planned,)
-    assert todo.miss == (forgotten,)
+    over = replace(planned, id="m2", planned_start=AT - timedelta(hours=1), planned_end=AT)
+    too_soon = replace(planned, id="m3", state=MeetingState.MISSED)
+    given = rows(meetings=(planned, forgotten, over, too_soon, replace(over, id="m4", state=MeetingState.MISSED)))
+    todo = compare(given, NOW, recorded=[], finishing=[], settings=SETTINGS)
+    assert todo.start == (planned, too_soon)
+    assert todo.miss == (forgotten, over)
 
 
 def test_running_without_recording_is_recorded() -> None:
-    todo = compare(rows(running=(RUNNING,)), NOW, recorded=[], finishing=[], settings=SETTINGS)
+    todo = compare(rows(meetings=(RUNNING,)), NOW, recorded=[], finishing=[], settings=SETTINGS)
     assert todo.record == (("m1", None),)
-    todo = compare(rows(running=(RUNNING,), active=(RECORDING,)), NOW, recorded=[], finishing=[], settings=SETTINGS)
+    todo = compare(rows(meetings=(RUNNING,), active=(RECORDING,)), NOW, recorded=[], finishing=[], settings=SETTINGS)
     assert todo.record == (("m1", "r1"),)
 
 
 def test_refused_or_switched_off_is_not() -> None:
     refused = replace(RUNNING, recorded=False)
-    todo = compare(rows(running=(refused,)), NOW, recorded=[], finishing=[], settings=SETTINGS)
+    todo = compare(rows(meetings=(refused,)), NOW, recorded=[], finishing=[], settings=SETTINGS)
     assert todo.record == ()
 
 
 def test_the_plans_end_counts_unless_the_meeting_was_started_after_it() -> None:
     over = NOW + 3600 * NS_PER_S
     todo = compare(
-        rows(running=(RUNNING,), active=(RECORDING,)), over, recorded=["r1"], finishing=[], settings=SETTINGS
+        rows(meetings=(RUNNING,), active=(RECORDING,)), over, recorded=["r1"], finishing=[], settings=SETTINGS
     )
     assert todo.end == (("m1", over),)
     by_hand = replace(RUNNING, started_utc_ns=over + NS_PER_S)
     todo = compare(
-        rows(running=(by_hand,), active=(RECORDING,)),
+        rows(meetings=(by_hand,), active=(RECORDING,)),
         over + 60 * NS_PER_S,
         recorded=["r1"],
         finishing=[],

@@ -9,7 +9,7 @@ import pytest
 
 from storage.database import Database
 from storage.errors import ConflictError, RecordNotFoundError
-from storage.records import MeetingKind, MeetingState, RunningMeeting, StoryEntry
+from storage.records import MeetingKind, MeetingState, OpenMeeting, StoryEntry
 from storage.repositories.meetings import ArchiveQuery
 from tests.support.rows import NOON, NOON_NS, S, SampleCounty, recording
 
@@ -73,7 +73,7 @@ async def test_what_is_due_overdue_running_and_next(database: Database, county: 
             await repos.meetings.add(meeting)
     async with database.read() as repos:
         assert [meeting.id for meeting in await repos.meetings.due(NOON)] == [due.id, endless.id]
-        assert [meeting.id for meeting in await repos.meetings.overdue(NOON)] == [overdue.id]
+        assert [meeting.id for meeting in await repos.meetings.open(NOON)] == [overdue.id, due.id, endless.id]
         upcoming = await repos.meetings.next_by_camera(NOON + timedelta(seconds=1))
         assert {key: meeting.id for key, meeting in upcoming.items()} == {county.cameras[0].id: later.id}
         assert await repos.meetings.running() == ()
@@ -83,8 +83,12 @@ async def test_what_is_due_overdue_running_and_next(database: Database, county: 
     async with database.read() as repos:
         assert [found.meeting.id for found in await repos.meetings.running()] == [due.id]
         assert [found.meeting.id for found in await repos.meetings.running(county.towns[1].id)] == []
-        (now,) = await repos.meetings.running_now()
-        assert now == RunningMeeting(due.id, due.camera_id, due.planned_end, NOON_NS, recorded=True)
+        now, waiting = await repos.meetings.open(NOON)
+        running = MeetingState.RUNNING
+        assert now == OpenMeeting(
+            due.id, due.camera_id, running, due.planned_start, due.planned_end, NOON_NS, recorded=True
+        )
+        assert (waiting.id, waiting.state) == (endless.id, MeetingState.PLANNED)
         assert [meeting.id for meeting in await repos.meetings.due(NOON)] == [endless.id]
         counts = await repos.meetings.counts()
     assert counts == {
@@ -151,6 +155,9 @@ async def test_a_meeting_called_missed_before_its_time_is_due_all_the_same(
         assert await repos.meetings.due(NOON - HOUR) == ()
         (found,) = await repos.meetings.due(NOON + HOUR / 2)
         assert await repos.meetings.due(NOON + HOUR) == ()
+        assert [await repos.meetings.open(NOON + ahead) for ahead in (-HOUR, HOUR)] == [(), ()]
+        (same,) = await repos.meetings.open(NOON + HOUR / 2)
+        assert (same.id, same.state) == (found.id, MeetingState.MISSED)
     assert found.id == soon.id
 
 
@@ -228,7 +235,7 @@ async def test_a_running_meeting_is_recorded_unless_that_is_refused_or_its_camer
 ) -> None:
     async def recorded() -> dict[str, bool]:
         async with database.read() as repos:
-            return {found.id: found.recorded for found in await repos.meetings.running_now()}
+            return {found.id: found.recorded for found in await repos.meetings.open(NOON)}
 
     open_one, secret = county.meeting(0), replace(county.meeting(1), record=False)
     async with database.transaction() as repos:
