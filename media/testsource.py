@@ -25,7 +25,8 @@ _VIDEO_RATE = 90_000
 _AAC_RATE = 16_000
 _G711_PACKET_MS = 40
 _BEEP_AMPLITUDE = 12_000
-_MAX_LATE_NS = NS_PER_S
+_MAX_LATE_S = 2
+"""What is left out then is more than a recorder lets pass for a slow camera."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class TestSource:
 
         ``start_utc_ns`` is moved to the next whole frame of a clock whose frame 0 began at Unix time 0, so that a
         frame begins with each second. Call it once: encoders do not go back. ``now`` (Unix nanoseconds) is for real
-        time: what is more than a second late is left out, so that a slow machine shows gaps and not an old clock.
+        time: what is more than two seconds late is left out, so that a slow machine shows gaps and not an old clock.
         """
         fps = self.settings.fps
         first_frame = -(-start_utc_ns * fps // NS_PER_S)
@@ -116,8 +117,8 @@ class TestSource:
         base = number * _VIDEO_RATE // settings.fps - origin_ns * _VIDEO_RATE // NS_PER_S
         first = number
         while True:
-            if now is not None and (wanted := (now() - _MAX_LATE_NS) * settings.fps // NS_PER_S) > number:
-                number = wanted + settings.fps
+            if now is not None and (in_time := now() * settings.fps // NS_PER_S) > number + _MAX_LATE_S * settings.fps:
+                number = in_time
             frame = av.VideoFrame.from_ndarray(picture.draw(number * NS_PER_S // settings.fps, number), "yuv420p")
             frame.pts = number - first
             frame.time_base = Fraction(1, settings.fps)
@@ -143,8 +144,8 @@ class TestSource:
         base = first - origin_ns * rate // NS_PER_S
         sample = 0
         while True:
-            if now is not None and (wanted := (now() - _MAX_LATE_NS) * rate // NS_PER_S - first) > sample:
-                sample = wanted + rate
+            if now is not None and (in_time := now() * rate // NS_PER_S - first) > sample + _MAX_LATE_S * rate:
+                sample = in_time
             pcm = _beeps(first + sample, step, rate)
             frame = av.AudioFrame.from_ndarray(_in_format(pcm, encoder.format.name), encoder.format.name, "mono")
             frame.sample_rate = rate
