@@ -24,6 +24,7 @@ from tools.server_process import Server
 S = TypeVar("S", bound=Server)
 
 _SERVER_FIXTURES = {"postgres_server", "postgres_url", "migrated_postgres_url", "minio", "versitygw"}
+_GROUPS = {"servers": "servers", "browser": "browser", "interfaces": "browser"}
 
 
 def everything_is_required() -> bool:
@@ -57,14 +58,13 @@ def running(server: Callable[[], S], program: GoProgram | None = None) -> Iterat
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark whatever asks for a server, and say what stays together when several processes share the tests
-    (pytest-xdist, ``--dist loadgroup``): each server is started once, one browser runs at a time, and a file's tests
-    share its fixtures."""
+    (pytest-xdist, ``--dist loadgroup``): each server is started once, one browser runs at a time and no network
+    interface comes or goes beside it (Chromium gives up what it is loading), and a file's tests share its fixtures."""
     for item in items:
         if _SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.servers)
-        group = next(
-            (name for name in ("servers", "browser") if item.get_closest_marker(name)), item.nodeid.split("::")[0]
-        )
+        groups = (group for marker, group in _GROUPS.items() if item.get_closest_marker(marker))
+        group = next(groups, item.nodeid.split("::")[0])
         item.add_marker(pytest.mark.xdist_group(group))
 
 

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
+import pytest
+
 from media.clock import SystemClock
 from media.rtcp import build_receiver_report
 from media.stream import LiveStream, Quality, StreamId
@@ -18,6 +20,8 @@ from streaming.webrtc.whep import WhepSession, WhepSessions
 from tests.support.bad_line import BadLine
 from tests.support.webrtc_client import WebRtcClient
 from tests.support.webrtc_pictures import missing, numbered, pictures_of, video_of
+
+pytestmark = pytest.mark.interfaces
 
 CLOCK = SystemClock()
 LIMIT_S = 50
