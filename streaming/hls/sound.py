@@ -192,11 +192,8 @@ class SoundDeriver:
             self._begin(segment)
         if frames and self._steady is not None and not self._out.segments[-1].parts and not self._pending:
             self._resume(segment, self._steady, frames[0].dts)
-        for frame in frames:
-            if self._steady is not None:
-                for silence in self._steady.filled(frame.dts):
-                    self._group(segment, silence)
-                self._steady.place(frame, begins_part=not self._pending)
+        steady = self._steady
+        for frame in frames if steady is None else steady.placed(frames, lambda: not self._pending):
             self._group(segment, frame)
         if step.ends:
             self._part(segment)
@@ -213,8 +210,8 @@ class SoundDeriver:
         self._follows = bool(self._out.segments) and track == self._heard and not segment.discontinuity
         if not self._follows:
             silence = self._silences.get(track, b"") if track is not None else b""
-            longest = self._out.settings.target_s * track.clock_rate if track is not None else 0
-            self._steady = SteadySound(silence, longest) if silence else None
+            rate = self._rate_of(track)
+            self._steady = SteadySound(silence, rate, self._out.settings.target_s * rate) if silence else None
         elif self._steady is not None:
             told_utc_ns = self._out.segments[-1].ends_utc_ns
             if abs(told_utc_ns - start_utc_ns) <= HOLE_S * NS_PER_S:
@@ -264,7 +261,9 @@ class SoundDeriver:
 
     @property
     def _rate(self) -> int:
-        track = self._out.segments[-1].track
+        return self._rate_of(self._out.segments[-1].track)
+
+    def _rate_of(self, track: Track | None) -> int:
         return track.clock_rate if track is not None else self._settings.rate
 
     def _part(self, raw: WindowSegment) -> None:

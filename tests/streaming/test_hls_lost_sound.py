@@ -5,7 +5,8 @@ Every playlist passes through the checker in ``tests/support/every_playlist.py``
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -118,3 +119,64 @@ async def test_nothing_is_put_between_frames_that_no_silence_fits_among() -> Non
         assert frames.issuperset(heard)
 
     await heard(interleave(video_units(frames=350), camera), judge)
+
+
+def stamped(units: Sequence[AccessUnit], when: Callable[[int], float]) -> list[AccessUnit]:
+    """Frames at other ticks, as receivers give them out: each at least a tick after the one before. Each one's data is
+    its own, so that it is known again."""
+    told: list[AccessUnit] = []
+    for number, unit in enumerate(units):
+        dts = round(when(unit.dts))
+        dts = max(dts, told[-1].dts + 1) if told else dts
+        own = unit.data + number.to_bytes(4, "big")
+        told.append(replace(unit, dts=dts, pts=dts, data=own, utc_ns=unit.utc_ns))
+    return told
+
+
+@pytest.mark.parametrize(("rate", "uneven_s"), [(16_000, 0.02), (48_000, 0.02), (48_000, 0.04)])
+async def test_a_camera_that_stamps_its_frames_unevenly_has_lost_none(rate: int, uneven_s: float) -> None:
+    chance = random.Random(11)
+    exact = sound_units(Codec.AAC, rate=rate, seconds=30.0)
+    camera = stamped(exact, lambda dts: dts + chance.uniform(-uneven_s, uneven_s) * rate)
+
+    def judge(segments: list[WindowSegment]) -> None:
+        played = [bytes(sample.data) for segment in segments for sample in read_fragments(segment.data)]
+        order = [unit.data for unit in camera]
+        first = order.index(played[0])
+        assert len(played) / rate * AAC_FRAME > 20
+        assert played == order[first : first + len(played)]
+
+    await heard(interleave(video_units(frames=750), camera), judge)
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+@pytest.mark.parametrize("slower", [0.03, 0.08])
+async def test_sound_whose_time_goes_more_slowly_than_it_lasts_keeps_its_time(rate: int, slower: float) -> None:
+    """A camera's clock that is set back is followed bit by bit; another stamps sound in ticks of a rate it has not."""
+    start = 100 * rate
+    exact = sound_units(Codec.AAC, rate=rate, seconds=30.0)
+    camera = stamped(exact, lambda dts: start + (dts - start) * (1 - slower))
+    stamps = {unit.data: unit.dts for unit in camera}
+
+    def judge(segments: list[WindowSegment]) -> None:
+        samples = [sample for segment in segments for sample in read_fragments(segment.data)]
+        assert len(samples) / rate * AAC_FRAME > 20
+        assert max(abs(sample.dts - stamps[bytes(sample.data)]) for sample in samples) < 0.1 * rate
+
+    await heard(interleave(video_units(frames=750), camera), judge)
+
+
+async def test_sound_that_goes_back_in_time_is_not_late_for_minutes() -> None:
+    exact = sound_units(Codec.AAC, rate=16_000, seconds=30.0)
+    camera = stamped(exact, lambda dts: dts if dts < 110 * 16_000 else dts - 3 * 16_000)
+    stamps = {unit.data: unit.dts for unit in camera}
+    pictures = video_units(frames=750)
+    arrivals = {unit.data: was.dts / 16_000 for unit, was in zip(camera, exact, strict=True)}
+    both = sorted([*pictures, *camera], key=lambda unit: arrivals.get(unit.data, unit.dts / unit.track.clock_rate))
+
+    def judge(segments: list[WindowSegment]) -> None:
+        samples = [sample for segment in segments for sample in read_fragments(segment.data)]
+        assert max(sample.dts for sample in samples) > 120 * 16_000
+        assert max(abs(sample.dts - stamps[bytes(sample.data)]) for sample in samples) < 0.1 * 16_000
+
+    await heard(both, judge)
