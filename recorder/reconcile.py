@@ -54,7 +54,8 @@ def compare(
 ) -> Todo:
     """``recorded``: ids of recordings that run here; ``finishing``: of those whose end is under way here. ``settled``:
     whether the clock can be trusted; while it cannot, a meeting that seems to be over and is not recorded here is let
-    be: what is ended does not go on, and a room is not recorded after its meeting."""
+    be: what is ended does not go on, and a room is not recorded after its meeting. None is called missed either: one
+    without a planned end would stay so."""
     over: list[tuple[str, int]] = []
     record: list[tuple[str, str | None]] = []
     by_meeting: dict[str, list[UnfinishedRecording]] = {}
@@ -81,7 +82,7 @@ def compare(
     )
     wanted = {recording.id for recording in rows.active if recording.meeting_id in held}
     stop = tuple(recording for recording in recorded if recording not in wanted)
-    return Todo(tuple(miss), tuple(over), tuple(start), tuple(record), finish, stop)
+    return Todo(tuple(miss) if settled else (), tuple(over), tuple(start), tuple(record), finish, stop)
 
 
 def _come(

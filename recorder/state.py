@@ -68,10 +68,10 @@ class RecorderSettings:
 
     A meeting ends by itself ``end_grace_s`` after its planned end, and ``longest_s`` after its start where it has none
     (or was started after it). For ``settle_s`` after the machine's start its clock may still be wrong by hours and be
-    set: until then no meeting ends by it that is not being recorded. Ending one waits until ``last_part_s`` after its
-    end for the part that covers it, and up to ``end_wait_s`` more for its last object to be stored; leaving the service
-    up to ``shutdown_s`` for all. ``retry_s`` is how soon gaps and story are tried again. Objects that wait longer than
-    ``lag_warn_s`` for the store are told to the operator.
+    set: until then no meeting ends by it that is not being recorded, and none was missed. Ending one waits until
+    ``last_part_s`` after its end for the part that covers it, and up to ``end_wait_s`` more for its last object to be
+    stored; leaving the service up to ``shutdown_s`` for all. ``retry_s`` is how soon gaps and story are tried again.
+    Objects that wait longer than ``lag_warn_s`` for the store are told to the operator.
     """
 
     spool: SpoolSettings = field(default_factory=SpoolSettings)

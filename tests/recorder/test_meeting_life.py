@@ -107,6 +107,26 @@ async def test_a_clock_that_is_hours_ahead_after_a_power_cut_ends_no_meeting(tmp
         assert gap.cause == GapCause.SERVICE_DOWN
 
 
+async def test_a_clock_that_is_a_day_ahead_after_a_power_cut_calls_no_meeting_missed(tmp_path: Path) -> None:
+    """One without a planned end would be for good: nothing tells later that its time has not passed."""
+    async with house(tmp_path) as home:
+        endless = await home.plan(start_s=600.0, length_s=None)
+        bounded = await home.plan(start_s=600.0, length_s=3600.0)
+        home.up_since_ns = home.clock.now_ns
+        home.clock.step_ns = 26 * 3600 * NS_PER_S
+        home.camera.connect()
+        async with home.service() as recorder:
+            for _ in range(3):
+                await recorder.reconcile()
+            home.clock.step_ns = 0
+            home.clock.now_ns += 601 * NS_PER_S
+            home.camera.second += 601
+            await home.runs(recorder, endless)
+            for meeting in (endless, bounded):
+                assert (await home.meeting(meeting)).state is MeetingState.RUNNING
+                assert "meeting-missed" not in await home.story(meeting)
+
+
 async def test_a_meeting_that_is_over_after_a_power_cut_ends_when_the_clock_has_been_set(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         meeting = await home.plan(length_s=30.0)
