@@ -182,6 +182,18 @@ async def test_media_outside_the_area_is_refused(two_towns: Service, path: str) 
     assert (response.status, (await response.json())["code"]) == (403, "outside-area")
 
 
+async def test_who_is_given_another_area_plays_nothing_of_the_old_one_any_more(two_towns: Service) -> None:
+    """Not even what they were just playing, which is not asked about again for half a minute."""
+    east = await two_towns.logged_in("east")
+    security = await two_towns.logged_in("security")
+    path = "/meetings/meeting-east/vod/index.m3u8"
+    assert (await (await east.client.get(path)).json())["code"] != "outside-area"
+    moved = {"display_name": "East", "role": "official", "organization_id": "town-west"}
+    await security.json("PUT", "/users/u-east", json=moved)
+    response = await east.client.get(path)
+    assert (response.status, (await response.json())["code"]) == (403, "outside-area")
+
+
 async def test_a_plan_for_another_area_is_refused_at_its_field(two_towns: Service) -> None:
     east = await two_towns.logged_in("east")
     plan = {"kind": "members-meeting", "organization_id": "village-west", "planned_start": "2027-01-01T09:00:00+08:00"}

@@ -70,7 +70,9 @@ class SanhuiGate:
         """May the asker see this meeting's recording? Puts the look on record, once per session and meeting."""
         principal = await demand_login(request)
         principal.demand(Scope.RECORDINGS_PLAY)
-        if self._recent.holds(principal.session, "play", meeting_id):
+        # With the area: who has been given another one has been allowed nothing yet.
+        look = (principal.session, principal.area or "", "play", meeting_id)
+        if self._recent.holds(*look):
             return
         meeting = await self._meeting(request, principal, meeting_id)
         if meeting.meeting.state is MeetingState.RUNNING:
@@ -79,7 +81,7 @@ class SanhuiGate:
             request.app[SERVICES].viewers.seen(meeting.camera.id, principal.user.id, seconds)
         detail = meeting_detail(meeting.meeting, meeting.organization.name)
         await self._look(request, principal, "meeting.play", f"meeting/{meeting_id}", detail, meeting)
-        self._recent.add(principal.session, "play", meeting_id, for_ns=_ASK_AGAIN_NS)
+        self._recent.add(*look, for_ns=_ASK_AGAIN_NS)
 
     async def download_meeting(self, request: web.Request, meeting_id: str) -> None:
         """May the asker take a copy away? Puts each download on record; the further ranges of one are the same."""
