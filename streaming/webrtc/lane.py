@@ -146,6 +146,7 @@ class Lane:
         places = scratch.places(wire, at_once, stride)
         self._volley.lay(runs, at_once, scratch.address, stride, self._name_bytes)
         protect, lengths = scratch.protect, wire.lengths
+        cuts = any(run.count > 1 for run in runs)
         leaving: list[Outgoing] = []
         for start in range(0, count, at_once):
             end = min(start + at_once, count)
@@ -155,7 +156,7 @@ class Lane:
             # A copy: whoever still holds a view of them, if only in a traceback, would keep the next member out.
             names = bytes(self._names[start * NAME_BYTES : end * NAME_BYTES])
             refused = self._volley.fire(names, end - start)
-            if 0 < len(refused) < end - start and any(run.count > 1 for run in runs):
+            if cuts and len(refused) < end - start:
                 # Somebody's were all taken: what was refused is not for want of a kernel that cuts.
                 self._outlet.cut()
             for place, error in refused:
@@ -164,8 +165,6 @@ class Lane:
         counters = self._outlet.counters
         counters.calls += -(-count // at_once)
         counters.sent += wire.count * count
-        if runs[0].count > 1 and not leaving:
-            self._outlet.cut()
         for member in leaving:
             member.leave()
 

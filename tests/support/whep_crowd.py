@@ -1,6 +1,7 @@
 """Many viewers of one stream, all of them in a lane, and what goes out together."""
 
 import contextlib
+import errno
 from collections.abc import AsyncIterator, Sequence
 
 from media.unit import AccessUnit
@@ -19,16 +20,20 @@ def large() -> list[AccessUnit]:
 
 
 class Counting:
-    """A volley that counts."""
+    """A volley that counts. The next ``full`` times the system has no room for anything."""
 
     def __init__(self, volley: Volley) -> None:
         self.lay, self.close = volley.lay, volley.close
         self._fire = volley.fire
         self.fired: list[int] = []
         self.refused: list[tuple[int, int]] = []
+        self.full = 0
 
     def fire(self, names: memoryview, viewers: int) -> list[tuple[int, int]]:
         self.fired.append(viewers)
+        if self.full:
+            self.full -= 1
+            return [(place, errno.ENOBUFS) for place in range(viewers)]
         refused = self._fire(names, viewers)
         self.refused += refused
         return refused

@@ -132,6 +132,25 @@ async def test_a_lane_that_learns_of_a_kernel_without_segmentation_does_not_stop
             assert numbers(video(client)) == list(range(50, 80))
 
 
+async def test_what_nobody_was_sent_for_want_of_room_does_not_prove_that_the_kernel_cuts() -> None:
+    """Believed to cut, it would refuse each viewer's packets one by one for ever, and none would go with others'."""
+    units = large()
+    # One run of packets, all but the last of one size.
+    even = stuffed(replace(units[TOGETHER], data=b""), 4_000)
+    async with house() as h:
+        volley = counted(h)
+        async with crowd(h, 3, units) as (clients, sessions):
+            outlet = h.port.outlets[0]
+            outlet.socket.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
+            outlet._proven = False  # noqa: SLF001 as if nothing had been cut before
+            volley.full = 1
+            publish(h.stream(), [even, *units[TOGETHER + 1 : 80]])
+            for client in clients:
+                await arrived(client, 29)
+            assert not outlet.segmentation
+            assert all(map(in_lane, sessions))
+
+
 async def test_a_unit_with_nothing_in_it_stops_nobody() -> None:
     units = pictures(100)
     async with house() as h, crowd(h, 2, units) as (clients, sessions):
