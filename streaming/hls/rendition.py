@@ -327,7 +327,9 @@ class Rendition:
         """Where players should start if not near the end: at the newest keyframe of a camera with long GOPs."""
         distance = 0.0
         for back, segment in enumerate(reversed(newest)):
-            distance += segment.duration_s
+            # Of the open one players know its parts alone, and none as longer than it may be.
+            told = (min(part.duration_s, self.part_target_s) for part in segment.parts)
+            distance += segment.duration_s if segment.complete else sum(told)
             if segment.parts and segment.parts[0].independent:
                 return -distance if back > 0 and not self._begins_independent(newest[-1]) else None
         return None
