@@ -35,9 +35,11 @@ def _silence_among(track: AudioTrack) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What the raw rendition has brought: a new segment, parts of it, its end."""
+    """What the raw rendition has brought: a new segment, parts of it, its end. ``lost``: what was before it is gone,
+    as it was not taken for as long as the window reaches back."""
 
     segment: WindowSegment
+    lost: bool
     begins: bool
     parts: tuple[WindowPart, ...]
     ends: bool
@@ -137,12 +139,12 @@ class SoundDeriver:
         for segment in self._raw.segments:
             if segment.msn < self._position.msn:
                 continue
-            if segment.msn > self._position.msn:
+            lost = segment.msn > self._position.msn
+            if lost:
                 self._position = _Position(segment.msn)
             position = self._position
-            steps.append(
-                _Step(segment, not position.begun, tuple(segment.parts[position.parts :]), ends=segment.complete)
-            )
+            parts = tuple(segment.parts[position.parts :])
+            steps.append(_Step(segment, lost, not position.begun, parts, ends=segment.complete))
             position.begun = True
             position.parts = len(segment.parts)
             if segment.complete:
@@ -156,7 +158,7 @@ class SoundDeriver:
         for step in steps:
             frames: list[Sample] = []
             track = step.segment.track
-            if step.begins and (step.segment.discontinuity or track is not self._source):
+            if step.begins and (step.lost or step.segment.discontinuity or track is not self._source):
                 self._close_encoder()
             if isinstance(track, AudioTrack):
                 played = played_track(track, self._settings)
@@ -188,6 +190,10 @@ class SoundDeriver:
 
     def _apply(self, step: _Step, frames: Sequence[Sample]) -> None:
         segment = step.segment
+        if step.lost:
+            # Numbers go on, and so does the count of discontinuities, by which players match sound and picture.
+            self._out.follow(self._raw)
+            self._pending, self._pending_ticks = [], 0
         if step.begins:
             self._begin(segment)
         if frames and self._steady is not None and not self._out.segments[-1].parts and not self._pending:

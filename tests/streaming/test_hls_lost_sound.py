@@ -5,6 +5,7 @@ Every playlist passes through the checker in ``tests/support/every_playlist.py``
 
 import asyncio
 import random
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -17,8 +18,10 @@ from media.unit import NS_PER_S, AccessUnit, Codec
 from streaming.hls.rendition import WindowSegment
 from tests.streaming.test_hls_uneven import part_target, told_s, watched
 from tests.streaming.test_hls_window import decoded, fed_window
-from tests.support.encoded import interleave, sound_units, video_units
+from tests.support import playlist_rules
+from tests.support.encoded import g711_units, interleave, sound_units, video_units
 from tests.support.he_aac import signalled
+from tests.support.live_feed import until
 
 
 def lost(units: Iterable[AccessUnit], *holes: tuple[float, float]) -> list[AccessUnit]:
@@ -180,3 +183,31 @@ async def test_sound_that_goes_back_in_time_is_not_late_for_minutes() -> None:
         assert max(abs(sample.dts - stamps[bytes(sample.data)]) for sample in samples) < 0.1 * 16_000
 
     await heard(both, judge)
+
+
+async def test_sound_that_is_made_too_slowly_goes_on_with_what_there_still_is() -> None:
+    """What makes it is busy with something else for longer than the window reaches back, and the camera came back in
+    between: players find sound that belongs to a picture by how many discontinuities were before it."""
+    before = list(interleave(video_units(frames=300), g711_units(seconds=12.0)))
+    after = list(
+        interleave(video_units(frames=1_500, start_s=113.0, epoch=1), g711_units(seconds=60.0, start_s=113.0, epoch=1))
+    )
+    busy = threading.Event()
+    async with fed_window() as (window, stream):
+        for unit in before:
+            stream.publish(unit)
+            await asyncio.sleep(0)
+        await window._sound_ready()  # noqa: SLF001
+        jobs = [window._executor.submit(busy.wait, 30) for _ in range(2)]  # noqa: SLF001
+        for unit in after:
+            stream.publish(unit)
+            await asyncio.sleep(0)
+        busy.set()
+        for job in jobs:
+            await asyncio.wrap_future(job)
+        await until(lambda: window._sound.next_msn == window._video.next_msn)  # noqa: SLF001
+        playlists = [playlist_rules.check(await window.media_playlist(name)) for name in ("video", "sound")]
+        for tag in ("EXT-X-MEDIA-SEQUENCE", "EXT-X-DISCONTINUITY-SEQUENCE"):
+            video, sound = (playlist.values(tag) for playlist in playlists)
+            assert video == sound != []
+        assert all(segment.complete for segment in list(window._sound.segments)[:-1])  # noqa: SLF001
