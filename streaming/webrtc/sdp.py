@@ -44,6 +44,9 @@ Direction = Literal["sendonly", "recvonly", "sendrecv", "inactive"]
 
 _DIRECTIONS: tuple[Direction, ...] = ("sendonly", "recvonly", "sendrecv", "inactive")
 
+# Seven bits; those from 64 to 95 would, with the marker, be taken for RTCP (RFC 5761, 4).
+_TYPES = frozenset((*range(64), *range(96, 128)))
+
 # Payload types that need no rtpmap (RFC 3551, 6), of those that we know.
 _STATIC = {0: ("PCMU", 8000), 8: ("PCMA", 8000)}
 
@@ -178,7 +181,9 @@ def _media(item: MediaDescription, bundle: set[str], *, single: bool) -> Offered
     usable = item.kind in {"audio", "video"} and bundled and "RTP/SAVPF" in item.profile and item.ice is not None
     # Port 0 rejects a section, unless it is "bundle-only" in an offer (RFC 9143, 6); those are in the bundle.
     direction: Direction = next((known for known in _DIRECTIONS if known == item.direction), "sendrecv")
-    codecs = [_codec(codec) for codec in item.rtp.codecs]
+    # With a type that is none no packet can be made, and it ends the relay of all viewers to try.
+    listed = _TYPES.intersection(item.fmt)
+    codecs = [codec for codec in map(_codec, item.rtp.codecs) if codec.payload_type in listed]
     known = {codec.payload_type for codec in codecs}
     if item.kind == "audio":
         codecs += [OfferedCodec(pt, *_STATIC[pt]) for pt in item.fmt if pt in _STATIC and pt not in known]

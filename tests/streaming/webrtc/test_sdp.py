@@ -1,11 +1,13 @@
 """Offers of browsers and tools are read, wild ones are refused with a typed error; answers hold what players need."""
 
+import contextlib
 import random
 
 import pytest
 from aiortc.sdp import SessionDescription
 
-from streaming.webrtc.errors import OfferBrokenError, OfferUnsuitableError
+from media.stream import Quality
+from streaming.webrtc.errors import OfferBrokenError, OfferUnsuitableError, WebRtcError
 from streaming.webrtc.fragment import parse_fragment, write_fragment
 from streaming.webrtc.ice import IceCredentials
 from streaming.webrtc.port import HostCandidate
@@ -20,7 +22,8 @@ from streaming.webrtc.sdp import (
     parse_offer,
     write_answer,
 )
-from tests.support.webrtc_client import H264, H265, OPUS, PCMA, VP8, offer_text
+from tests.support.webrtc_client import H264, H265, OPUS, PCMA, VP8, WebRtcClient, offer_text
+from tests.support.whep_house import arrived, house, pictures, publish
 
 PRINT = ":".join(["AB"] * 32)
 LOCAL = LocalTransport(
@@ -58,6 +61,36 @@ def test_what_matters_of_an_offer_is_read() -> None:
 def test_static_payload_types_need_no_rtpmap() -> None:
     plain = text(video=(), audio=(PCMA,)).replace("a=rtpmap:8 PCMA/8000\r\n", "")
     assert [codec.name for codec in parse_offer(plain).media[0].codecs] == ["PCMA"]
+
+
+WILD_TYPES = ("300", "-1", "200", "72", "99")
+"""Past an octet, past seven bits, what would look like RTCP, and what the line of the section does not list."""
+
+
+@pytest.mark.parametrize("wild", WILD_TYPES)
+def test_payload_types_that_are_none_are_left_out(wild: str) -> None:
+    listed = f"SAVPF {wild} 100" if wild in ("200", "72") else "SAVPF 100"
+    offer = text(audio=(), video=(H264, H265)).replace("SAVPF 100 101", listed).replace(":101 ", f":{wild} ")
+    try:
+        (video,) = parse_offer(offer).media
+    except OfferBrokenError:
+        return
+    assert [codec.payload_type for codec in video.codecs] == [100]
+
+
+@pytest.mark.parametrize("wild", WILD_TYPES)
+async def test_an_offer_with_a_wild_payload_type_takes_no_picture_from_anybody(wild: str) -> None:
+    units = pictures(80)
+    async with house() as h, WebRtcClient() as client, WebRtcClient() as other:
+        publish(h.stream(), units[:60])
+        session = await h.look(client)
+        with contextlib.suppress(WebRtcError):
+            text = other.offer(audio=()).replace(":100 ", f":{wild} ")
+            answer = (await h.whep.offer("hall", Quality.MAIN, text)).answer
+            await other.connect(answer.replace(f"SAVPF {wild}", "SAVPF 100").replace(f":{wild} ", ":100 "))
+        publish(h.stream(), units[60:])
+        await arrived(client, 30)
+        assert not session.relay.ended
 
 
 def test_a_peer_that_is_passive_makes_us_active() -> None:
