@@ -1,12 +1,15 @@
 """Who gets one medium of a relay: most together, in lanes; who begins, is behind, or comes by TCP, alone."""
 
 import asyncio
+import logging
 import time
 
 from streaming.webrtc.lane import MAX_MEMBERS, Key, Lane
 from streaming.webrtc.outgoing import Outgoing
 from streaming.webrtc.relay_track import Batch, RelayTrack
 from streaming.webrtc.viewer import PACE_BYTES, Viewer
+
+log = logging.getLogger(__name__)
 
 _TURN_S = 0.004
 _LONGEST_TURN_S = 0.02
@@ -108,7 +111,13 @@ class Audience:
             outgoing = self._outgoing(viewer)
             # Others had their turn meanwhile: it may have gone, or begun anew with this batch.
             if viewer in self._alone and outgoing is not None and not outgoing.given(batch, track):
-                self._deliver(viewer, outgoing, batch, track)
+                try:
+                    self._deliver(viewer, outgoing, batch, track)
+                except Exception:
+                    # Whatever is wrong with one, the room's picture is everybody's.
+                    log.exception("a viewer cannot be served")
+                    self.remove(viewer)
+                    viewer.dismiss()
             if number % _LOOK_EVERY == 0 and turns.is_over():
                 await turns.wait()
 

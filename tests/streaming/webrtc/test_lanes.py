@@ -17,6 +17,7 @@ from media.rtcp import SenderReport, build_receiver_report, parse_compound
 from media.unit import AccessUnit, AudioTrack, Codec
 from streaming.webrtc import audience
 from streaming.webrtc.feedback import nack
+from streaming.webrtc.relay_track import Shape
 from streaming.webrtc.volley import packed_address
 from streaming.webrtc.whep import WhepSession
 from tests.support.webrtc_client import H264_BASELINE, PCMA, WebRtcClient
@@ -159,6 +160,23 @@ async def test_a_unit_with_nothing_in_it_stops_nobody() -> None:
             await arrived(client, 29)
             assert whole(client)
         assert all(map(in_lane, sessions))
+
+
+async def test_a_viewer_for_whom_no_packets_can_be_made_is_let_go_and_the_others_stay(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    units = pictures(100)
+    async with house() as h, crowd(h, 3, units) as (clients, sessions):
+        wrong = sessions[1]
+        assert wrong.viewer.video is not None
+        wrong.viewer.video.leave()
+        wrong.viewer.video.shape = Shape(300, 1, 0)
+        publish(h.stream(), units[TOGETHER:80])
+        for client in (clients[0], clients[2]):
+            await arrived(client, 30)
+            assert numbers(video(client)) == list(range(50, 80))
+        await clients[1].until(lambda: wrong.over)
+    assert "a viewer cannot be served" in caplog.text
 
 
 async def test_who_can_no_longer_be_protected_is_let_go_and_the_others_stay() -> None:
