@@ -37,7 +37,7 @@ def describe(operations: Iterable[Operation]) -> Json:
             "title": "Sanhui API",
             "version": version(),
             "description": "Meeting video and live supervision. Every error is problem details (RFC 9457).",
-            "license": {"name": "AGPL-3.0-or-later", "identifier": "AGPL-3.0-or-later"},
+            "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/api/v1"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,16 @@ def test_the_desk_is_built_for_the_api_as_it_is(description: dict[str, Any]) -> 
     assert committed == description | {"info": description["info"] | {"version": committed["info"]["version"]}}, (
         "make openapi"
     )
+
+
+def test_the_licence_is_the_same_wherever_it_is_named(description: dict[str, Any]) -> None:
+    root = Path(__file__).parents[2]
+    ours = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["license"]
+    desk = json.loads((root / "web/ui/package.json").read_text(encoding="utf-8"))
+    locked = json.loads((root / "web/ui/package-lock.json").read_text(encoding="utf-8"))
+    assert (root / "LICENSE").read_text(encoding="utf-8").startswith(f"{ours} ")
+    assert description["info"]["license"]["identifier"] == ours
+    assert desk["license"] == locked["packages"][""]["license"] == ours
 
 
 def test_every_operation_is_in_it_with_its_errors(description: dict[str, Any]) -> None:
