@@ -28,7 +28,6 @@ class Reader(Generic[T]):
 
     def __init__(self, name: str, limits: ReaderLimits, starts_here: Callable[[T], bool]) -> None:
         self.name = name
-        self.dropped_items = 0
         self.overflows = 0
         self._limits = limits
         self._starts_here = starts_here
@@ -84,17 +83,14 @@ class Reader(Generic[T]):
         """Queue an item of ``size`` bytes, or drop to the next start. Called by the fanout only."""
         if self._waiting_for_start:
             if not self._starts_here(item):
-                self.dropped_items += 1
                 return
             self._waiting_for_start = False
         if self._bytes + size > self._limits.max_bytes or len(self._items) >= self._limits.max_items:
             self.overflows += 1
-            self.dropped_items += len(self._items)
             self._items.clear()
             self._bytes = 0
             if not self._starts_here(item):
                 self._waiting_for_start = True
-                self.dropped_items += 1
                 return
         self._items.append(item)
         self._bytes += size
@@ -121,12 +117,18 @@ class Fanout(Generic[T]):
         self._size_of = size_of
         self._starts_here = starts_here
         self._readers: list[Reader[T]] = []
+        self._overflows_of_the_gone = 0
         self._ended = False
 
     @property
     def readers(self) -> tuple[Reader[T], ...]:
-        """The readers now open, for counters."""
+        """The readers now open."""
         return tuple(self._readers)
+
+    @property
+    def overflows(self) -> int:
+        """How often readers have fallen behind, those that have gone with them: it never becomes less."""
+        return self._overflows_of_the_gone + sum(reader.overflows for reader in self._readers)
 
     def publish(self, item: T) -> None:
         """Give ``item`` to every reader at once."""
@@ -149,6 +151,7 @@ class Fanout(Generic[T]):
             yield reader
         finally:
             self._readers.remove(reader)
+            self._overflows_of_the_gone += reader.overflows
             reader.close()
 
     def end(self) -> None:

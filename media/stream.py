@@ -94,8 +94,8 @@ class LiveStream:
 
     @property
     def overflows(self) -> int:
-        """How often readers now open have fallen behind and been cut to the next start."""
-        return sum(r.overflows for r in self._units.readers) + sum(r.overflows for r in self._segments.readers)
+        """How often readers have fallen behind and been cut to the next start."""
+        return self._units.overflows + self._segments.overflows
 
     @property
     def watched(self) -> bool:

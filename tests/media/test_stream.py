@@ -1,5 +1,6 @@
 """A live stream's segments over several readers' comings and goings."""
 
+from media.fanout import ReaderLimits
 from media.segments import SegmentStart
 from media.stream import LiveStream, StreamId
 from media.unit import NS_PER_S, Codec
@@ -25,3 +26,13 @@ async def test_numbers_of_segments_grow_for_the_whole_life_of_a_stream() -> None
     seen = first + second
     assert len(seen) >= 3
     assert seen == sorted(set(seen))
+
+
+async def test_readers_that_fell_behind_are_counted_after_they_have_gone_too() -> None:
+    stream = LiveStream(StreamId("hall"), FakeClock(ORIGIN_NS))
+    for fallen in (1, 2):
+        with stream.read_units("slow", ReaderLimits(max_items=5), from_gop=False):
+            for unit in video_units(Codec.H264, frames=10, fps=10, gop=20, epoch=fallen):
+                stream.publish(unit)
+            assert stream.overflows == fallen
+        assert stream.overflows == fallen
