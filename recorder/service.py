@@ -359,8 +359,6 @@ class RecorderService:
             except Exception as error:  # noqa: BLE001 - whatever is wrong, the rooms that meet must stay under watch
                 self._failures.note("reconciliation", error)
             self._spool.disk_free = (await self._machine.look()).spool_free
-            # So that whoever holds on to them sees gauges no older than a reconciliation.
-            _ = self.metrics
             await asyncio.sleep(self._settings.reconcile_s)
 
     async def _stop_all(self) -> None:

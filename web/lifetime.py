@@ -300,7 +300,7 @@ async def _start_watch(ground: _Ground, media: _Media, players: _Players, catalo
     ground.metrics.watch(
         media.supervisor.statuses,
         lambda camera_id: _overflows(media.directory, camera_id),
-        media.recorder.metrics,
+        lambda: media.recorder.metrics,
         lambda: sum(players.viewers.counts().values()),
     )
     store_watch = StoreWatch(ground.store)

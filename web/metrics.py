@@ -48,7 +48,7 @@ class Metrics:
         self,
         cameras: Callable[[], Iterable[CameraStatus]],
         overflows: Callable[[str], int],
-        recorder: RecorderMetrics,
+        recorder: Callable[[], RecorderMetrics],
         viewers: Callable[[], int],
     ) -> None:
         """Report these from now on. ``overflows`` counts by camera how often a reader fell behind."""
@@ -74,7 +74,7 @@ class _Collector:
         self,
         cameras: Callable[[], Iterable[CameraStatus]],
         overflows: Callable[[str], int],
-        recorder: RecorderMetrics,
+        recorder: Callable[[], RecorderMetrics],
         viewers: Callable[[], int],
     ) -> None:
         self._cameras = cameras
@@ -108,7 +108,7 @@ class _Collector:
         return (state, bitrate, packets, lost, reconnects, drops)
 
     def _of_recorder(self) -> Iterable[Metric]:
-        figures = self._recorder
+        figures = self._recorder()
         gauges = (
             ("recordings", "Recordings under way", figures.recordings),
             ("spool_bytes", "Bytes in the spool", figures.spool_bytes),

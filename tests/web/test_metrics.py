@@ -28,7 +28,7 @@ def test_cameras_and_recorder_are_told() -> None:
         "cam-1", Quality.MAIN, CameraState.SILENT, 0, bitrate_bps=1000, packets=10, packets_lost=3, reconnects=4
     )
     metrics = Metrics()
-    metrics.watch(lambda: [camera], lambda camera_id: 5, recorder, lambda: 6)
+    metrics.watch(lambda: [camera], lambda camera_id: 5, lambda: recorder, lambda: 6)
     text = metrics.text().decode()
     assert _value(text, "sanhui_camera_bitrate_bps", camera="cam-1", quality="main") == 1000
     assert _value(text, "sanhui_camera_packets_lost_total", camera="cam-1") == 3
@@ -42,6 +42,15 @@ def test_cameras_and_recorder_are_told() -> None:
     assert _value(text, "sanhui_recorder_warning", code="store-away") == 1
     assert _value(text, "sanhui_viewers") == 6
     assert _value(text, "process_resident_memory_bytes") > 0
+
+
+async def test_the_recorders_figures_are_those_of_when_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with run(settings(tmp_path, reconcile_s=60)) as service:
+        monkeypatch.setattr(service.services.recorder._spool, "bytes", 12_345)  # noqa: SLF001
+        text = await (await service.browser().client.get("/metrics")).text()
+    assert _value(text, "sanhui_recorder_spool_bytes") == 12_345
 
 
 def test_two_applications_in_one_process_do_not_share_figures() -> None:
