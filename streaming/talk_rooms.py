@@ -86,7 +86,7 @@ class _Voice(PushedSession):
                 self.stream.pause()
 
     def _came(self, first: AccessUnit) -> None:
-        self._newest_utc_ns = first.utc_ns
+        self._publisher.newest_utc_ns = first.utc_ns
         self._enter(CameraState.ONLINE, None)
 
 

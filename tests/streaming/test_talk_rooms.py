@@ -3,12 +3,14 @@
 import asyncio
 from typing import cast
 
+from media.codecs.opus import OPUS_CLOCK_RATE
+from media.description import MediaDescription
 from media.stream import LiveStream
-from media.unit import NS_PER_S
+from media.unit import NS_PER_S, AccessUnit
 from streaming.loudspeaker import Loudspeakers
 from streaming.source import CameraSource
 from streaming.talk import Rank, Talker
-from streaming.talk_rooms import TalkRooms
+from streaming.talk_rooms import VOICE, TalkRooms, talk_stream_id
 from tests.support.clocks import FakeClock
 from tests.support.live_feed import until
 
@@ -72,3 +74,17 @@ async def test_a_loudspeaker_that_has_ended_is_opened_again() -> None:
             for _ in range(5):
                 await asyncio.sleep(0)
             rooms.release("one", TOWN.id)
+
+
+async def test_a_voices_newest_word_is_the_last_turns_though_the_clock_was_set_back_before_it() -> None:
+    clock, opus = FakeClock(), MediaDescription("audio", "OPUS", 111, OPUS_CLOCK_RATE, 2)
+    async with TalkRooms(clock) as rooms:
+        rooms.open("one", None)
+        rooms.request("one", TOWN)
+        voice = rooms.pushed(talk_stream_id("one"))
+        assert voice is not None
+        for _ in range(2):
+            with voice.feeding([opus]):
+                voice.take(AccessUnit(VOICE, 0, 0, clock.utc_ns(), b"\xfc\xff\xfe", duration=960))
+                assert voice.status().last_media_utc_ns == clock.utc_ns()
+            clock.advance(-3600)
