@@ -125,7 +125,6 @@ class RecorderService:
         metrics.recordings = len(self._recordings.ids)
         metrics.spool_bytes = self._spool.bytes
         metrics.spool_pending_bytes = self._spool.pending_bytes
-        metrics.spool_files = self._spool.files
         metrics.upload_queue = self._uploader.queued
         metrics.upload_lag_s = self._lag_s(self._uploader.oldest_utc_ns())
         metrics.warnings = self.warnings

@@ -142,7 +142,7 @@ class OpenSpoolFile:
         """For the writer's reports only."""
         self.path = path
         if not self.closed.done():
-            self._spool.forget(self.bytes - size, gone=result is None)
+            self._spool.forget(self.bytes - size)
             self.closed.set_result(result)
 
 
@@ -156,7 +156,6 @@ class Spool:
     def __init__(self, directory: Path, settings: SpoolSettings) -> None:
         self.bytes = 0
         self.pending_bytes = 0
-        self.files = 0
         self.disk_free: int | None = None
         self._refusing = False
         self._directory = directory
@@ -221,7 +220,6 @@ class Spool:
         """Begin an object. ``header`` says its number and the hash before it; or they go on from ``after``, the
         recording's file before, which has been closed (the future of its closing need not be done)."""
         path = self._directory / header.recording / f"{header.number:06d}.spool"
-        self.files += 1
         return OpenSpoolFile(self, header, path, after)
 
     def put(self, operation: Operation, size: int) -> None:
@@ -240,24 +238,21 @@ class Spool:
         """
         found = await asyncio.to_thread(_recover_all, self._directory)
         self.bytes = sum(item.size for item in found)
-        self.files = len(found)
         return found
 
     async def remove(self, spool: SpoolFile) -> None:
         """The object is stored and committed: its spool file goes."""
         await asyncio.to_thread(remove_file, spool.path)
-        self.forget(spool.size, gone=True)
+        self.forget(spool.size)
 
     async def set_aside(self, spool: SpoolFile) -> None:
         """Keep a damaged file for a person to look at, out of the way."""
         await asyncio.to_thread(set_aside_file, spool.path, self._directory)
-        self.forget(spool.size, gone=True)
+        self.forget(spool.size)
 
-    def forget(self, size: int, *, gone: bool) -> None:
+    def forget(self, size: int) -> None:
         """``size`` bytes less are on disk. For OpenSpoolFile only."""
         self.bytes = max(0, self.bytes - size)
-        if gone:
-            self.files = max(0, self.files - 1)
 
     def _report(self, reports: list[Report], written: int) -> None:
         """Called in the writer thread: hand its news to the loop in one go."""

@@ -125,7 +125,6 @@ class RecorderMetrics:
     recordings: int = 0
     spool_bytes: int = 0
     spool_max_bytes: int = 0
-    spool_files: int = 0
     spool_pending_bytes: int = 0
     upload_lag_s: float = 0.0
     upload_queue: int = 0

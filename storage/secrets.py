@@ -151,7 +151,3 @@ class SecretBox:
             return cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], context.encode()).decode()
         except (InvalidTag, binascii.Error, ValueError) as error:
             raise SecretError("this secret was altered", key_id=key_id) from error
-
-    def needs_resealing(self, sealed: str) -> bool:
-        """Whether an older key sealed this, so that :meth:`open` and :meth:`seal` would move it to the current one."""
-        return bool(sealed) and not sealed.startswith(f"{_VERSION}.{self._current}.")

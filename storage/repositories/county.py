@@ -39,11 +39,6 @@ class OrganizationRepository(Repository):
         query = select(OrganizationRow).where(OrganizationRow.id.in_(select(subtree(root_id).c.id)))
         return await self._all(Organization, query.order_by(*_ORDER))
 
-    async def contains(self, root_id: str, organization_id: str) -> bool:
-        """Whether ``organization_id`` is ``root_id`` or below it."""
-        tree = subtree(root_id)
-        return await self._number(select(func.count()).select_from(tree).where(tree.c.id == organization_id)) > 0
-
     async def count(self) -> int:
         """How many there are."""
         return await self._number(select(func.count()).select_from(OrganizationRow))

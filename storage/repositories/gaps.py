@@ -80,11 +80,6 @@ class GapRepository(Repository):
         statement = update(GapRow).where(GapRow.id == gap_id, GapRow.end_utc_ns.is_(None))
         await self._changed_one(statement.values(values), str(gap_id))
 
-    async def close_open(self, recording_id: str, end_utc_ns: int) -> int:
-        """End every open gap of a recording; how many there were."""
-        statement = update(GapRow).where(GapRow.recording_id == recording_id, GapRow.end_utc_ns.is_(None))
-        return await self._changed(statement.values(end_utc_ns=end_utc_ns))
-
     async def of_recording(
         self, recording_id: str, start_utc_ns: int | None = None, end_utc_ns: int | None = None
     ) -> tuple[GapRecord, ...]:

@@ -132,10 +132,6 @@ class MediaObjectRepository(Repository):
         than a statement may."""
         return await self._number(select(func.sum(RecordingRow.object_count)).where(*chosen(meeting_id, since_utc_ns)))
 
-    async def total_bytes(self) -> int:
-        """Bytes of all stored objects."""
-        return await self._number(select(func.coalesce(func.sum(MediaObjectRow.size), 0)))
-
     async def _first_object(self, query: Select[*tuple[Any, ...]]) -> MediaObject | None:
         found = await self._objects(query.limit(1))
         return found[0] if found else None

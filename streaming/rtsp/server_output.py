@@ -24,7 +24,6 @@ class InterleavedOutput:
     """RTP and RTCP in the RTSP connection (RFC 2326, 10.12)."""
 
     def __init__(self, transport: asyncio.WriteTransport, channels: ChannelMap, on_end: Callable[[str], None]) -> None:
-        self.dropped_groups = 0
         self.overflows = 0
         self._transport = transport
         self._channels = channels
@@ -36,14 +35,12 @@ class InterleavedOutput:
         if self._waiting:
             rest = group.from_start()
             if rest is None or self._transport.get_write_buffer_size() > MAX_BEHIND_BYTES // 2:
-                self.dropped_groups += 1
                 return
             group = rest
             self._waiting = False
         elif self._transport.get_write_buffer_size() > MAX_BEHIND_BYTES:
             self._waiting = True
             self.overflows += 1
-            self.dropped_groups += 1
             return
         data = group.interleaved(self._channels)
         if data and not self._transport.is_closing():
@@ -116,7 +113,6 @@ class UdpOutput:
     """RTP and RTCP as datagrams. Bursts are spread out, so that the first GOP does not overrun the client's socket."""
 
     def __init__(self, tracks: Mapping[int, DatagramTrack], on_end: Callable[[str], None]) -> None:
-        self.dropped_groups = 0
         self.overflows = 0
         self._tracks = tracks
         self._on_end = on_end
@@ -131,7 +127,6 @@ class UdpOutput:
             if rest is None:
                 self.overflows += 0 if self._waiting else 1
                 self._waiting = True
-                self.dropped_groups += 1
                 return
             self._waiting = False
             group = rest

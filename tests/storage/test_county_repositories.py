@@ -34,11 +34,10 @@ async def test_the_tree_and_its_subtrees(database: Database, county: SampleCount
         everything = await repos.organizations.all()
         town = await repos.organizations.subtree(county.towns[0].id)
         nothing = await repos.organizations.subtree("none")
-        assert await repos.organizations.contains(county.county.id, county.villages[2].id)
-        assert await repos.organizations.contains(county.villages[2].id, county.villages[2].id)
-        assert not await repos.organizations.contains(county.towns[0].id, county.villages[2].id)
+        village = await repos.organizations.subtree(county.villages[2].id)
     assert set(everything) == {county.county, *county.towns, *county.villages}
     assert set(town) == {county.towns[0], county.villages[0], county.villages[1]}
+    assert village == (county.villages[2],)
     assert nothing == ()
 
 
@@ -51,7 +50,7 @@ async def test_an_organization_is_changed_and_removed(database: Database, county
         await repos.organizations.delete(bare.id)
     async with database.read() as repos:
         assert await repos.organizations.get(moved.id) == moved
-        assert await repos.organizations.contains(county.towns[1].id, moved.id)
+        assert moved in await repos.organizations.subtree(county.towns[1].id)
         with pytest.raises(RecordNotFoundError):
             await repos.organizations.get(bare.id)
 

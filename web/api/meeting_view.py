@@ -1,6 +1,6 @@
 """One meeting as its page and the lists show it: recording, playback addresses, and what the person may do."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from media.stream import StreamId
@@ -215,8 +215,3 @@ async def recorded_stretches(call: Call, meeting_id: str) -> list[Stretch]:
     except NothingRecordedError:
         return []
     return joined(Stretch(item.facts.start_utc_ns, item.facts.end_utc_ns) for item in recorded.segments)
-
-
-def in_order(places: Iterable[MeetingPlace]) -> list[MeetingPlace]:
-    """Meetings by the time they began, or are to begin."""
-    return sorted(places, key=lambda item: item.meeting.planned_start)

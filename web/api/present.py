@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from media.unit import NS_PER_S, AudioTrack, VideoTrack
 from recorder.state import LiveState
 from storage.records import Camera as CameraRecord
-from storage.records import CameraPlace, CameraTransport, MediaObject, Organization, Site
+from storage.records import CameraPlace, CameraTransport, Organization, Site
 from storage.records import Meeting as MeetingRecord
 from storage.records import Recording as RecordingRecord
 from storage.records import RecordingState as StoredState
@@ -88,11 +88,6 @@ def recording_state(recordings: Iterable[RecordingRecord], live: LiveState | Non
     if StoredState.COMPLETE in states:
         return RecordingState.FILED
     return RecordingState.FAILED if StoredState.FAILED in states else RecordingState.NONE
-
-
-def bytes_of(objects: Iterable[MediaObject]) -> int:
-    """Bytes of objects."""
-    return sum(item.size for item in objects)
 
 
 def still_url(camera_id: str) -> str:
