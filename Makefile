@@ -5,6 +5,7 @@
 #   make fuzz RUNS=1000000               coverage-guided fuzzing of everything that reads bytes from outside (Linux)
 #   make soak MOMENTS=200                each fault of docs/reliability.md at so many random moments
 #   make wheel                           the package for a machine without Docker, into dist/
+#   make migration ABOUT="a new column"  the next step of the schema, from the models as they are now
 #   make lint · make format · make bench · make openapi · make lock · make clean
 
 PYTHON ?= python3
@@ -33,7 +34,7 @@ UI_SOURCES := $(shell find $(UI) -type f -not -path '*/node_modules/*' -not -pat
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled lint lint-ui format fuzz soak bench openapi lock wheel system-packages clean
+.PHONY: help demo test test-compiled lint lint-ui format fuzz soak bench migration openapi lock wheel system-packages clean
 
 help:
 	@sed -n '2,9p' Makefile | cut -c3-
@@ -110,6 +111,9 @@ soak: $(VENV)/.ready
 bench: $(COMPILED)/.ready web/static/.ready
 	@$(BIN)/python -m tools.servers --prepare
 	@for program in $(BENCHES); do $(RUN_COMPILED) $(BIN)/python -m bench.$$program $(BENCH_FLAGS) || exit 1; done
+
+migration: $(VENV)/.ready
+	@$(BIN)/python -m tools.migration "$(ABOUT)"
 
 openapi: $(VENV)/.ready
 	$(BIN)/python -m web.openapi > $(UI)/openapi.json

@@ -12,7 +12,7 @@ from sqlalchemy import URL
 
 from storage.errors import MigrationNeededError
 from storage.repositories.base import typed_errors
-from storage.revisions import current_revision, require_known, sync_url
+from storage.revisions import current_revision, head_revision, require_known, sync_url
 from storage.urls import safe_url
 
 # Alembic hands its context to env.py through module globals: one command at a time in a process.
@@ -57,5 +57,8 @@ def check_models(url: str) -> None:
 
 
 def make_revision(url: str, message: str) -> None:
-    """For developers: write the migration from the database at head to the models into ``storage/migrations``."""
-    command.revision(_config(sync_url(url)), message, autogenerate=True)
+    """For developers (``make migration``): write the migration from the database at head to the models into
+    ``storage/migrations``, under the number after the newest."""
+    number = f"{int(head_revision()) + 1:04}"
+    with _ALEMBIC:
+        command.revision(_config(sync_url(url)), message, autogenerate=True, rev_id=number)

@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import contextlib
+import functools
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,6 +55,29 @@ def test_a_forgotten_migration_is_noticed(empty_url: str) -> None:
         connection.commit()
     with pytest.raises(MigrationNeededError):
         migrate.check_models(empty_url)
+
+
+def test_make_migration_writes_the_step_that_was_forgotten(tmp_path: Path) -> None:
+    root = Path(migrate.__file__).parents[1]
+    shutil.copytree(root / "storage", tmp_path / "storage", ignore=shutil.ignore_patterns("__pycache__"))
+    model = tmp_path / "storage/models/guidance.py"
+    changed = model.read_text("utf-8").replace(
+        "    key: Mapped[str]", "    tone: Mapped[str | None] = mapped_column(String(20))\n    key: Mapped[str]", 1
+    )
+    model.write_text(changed, "utf-8")
+    (tmp_path / "tools").mkdir()
+    shutil.copy(root / "tools/migration.py", tmp_path / "tools")
+    python = functools.partial(
+        subprocess.run, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, check=True, timeout=60
+    )
+    python([sys.executable, "-m", "tools.migration", "the tone of a note"])
+    number = f"{int(revisions.head_revision()) + 1:04}"
+    (written,) = (tmp_path / "storage/migrations/versions").glob(f"{number}_*.py")
+    assert f'down_revision = "{revisions.head_revision()}"' in written.read_text("utf-8")
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    python([sys.executable, "-c", f"from storage.migrate import *; upgrade({url!r}); check_models({url!r})"])
+    with _connection(url) as connection:
+        assert "tone" in {column["name"] for column in inspect(connection).get_columns("guidance_note")}
 
 
 def test_down_takes_all_tables_away_again(empty_url: str) -> None:
