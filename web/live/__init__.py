@@ -1,1 +1,1 @@
-"""HTTP handlers of media: live HLS, recorded HLS, and the MP4 for download."""
+"""HTTP handlers of media (HLS live and recorded, the MP4 for download, WHEP, WHIP, talking), and the event socket."""

@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -13,19 +12,15 @@ import structlog
 from aiohttp import WSMsgType, hdrs, web
 from pydantic import ValidationError
 
-from storage.errors import DatabaseError, RecordNotFoundError
 from storage.records import User
 from web.access.identity import catalog_of, room_token, session_token
 from web.access.principal import Principal
-from web.access.scopes import Scope
 from web.api.present import at
 from web.api.schemas import events as messages
-from web.county import CountyPicture
-from web.errors import BusyError, CsrfError, NotFoundError, OutsideAreaError, RequestError
-from web.live.events_board import MEETINGS, NOW, LiveBoard
-from web.live.events_cameras import ALL, CAMERA, CAMERAS
-from web.live.events_hub import Outbox, Subscription
-from web.messages import Catalog
+from web.errors import BusyError, CsrfError, RequestError
+from web.live.events_board import LiveBoard
+from web.live.events_page import Page
+from web.live.events_topics import PageTopics
 from web.problems import TYPED_ERRORS
 from web.services import Services
 
@@ -36,7 +31,6 @@ CLOSE_SESSION_OVER = 4401
 CLOSE_TOO_SLOW = 4408
 CLOSE_ELSEWHERE = 4429
 """Why a page was cut off (RFC 6455, 7.4.2: codes from 4000 on are private)."""
-_TOPICS = 20
 _MESSAGE_BYTES = 4096
 _SEND_S = 10.0
 _PER_PERSON = 12
@@ -45,52 +39,24 @@ _ALL = 5000
 _MESSAGES_EACH_S = 5
 
 
-@dataclass(eq=False)
-class Page:
-    """One open socket. ``over`` is set, with a close code, when it must go."""
-
-    principal: Principal
-    catalog: Catalog
-    token: str = field(repr=False)
-    host: str = ""
-    """What the page calls this machine."""
-    outbox: Outbox = field(default_factory=Outbox)
-    subscriptions: dict[str, Subscription] = field(default_factory=dict)
-    close_code: int = 1000
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def end(self, code: int) -> None:
-        """Let the page go, for this reason."""
-        if not self.over.is_set():
-            self.close_code = code
-            self.over.set()
-
-
 class EventSockets:
     """All pages of this process. Owned by the application's event loop."""
 
     def __init__(self, services: Services, board: LiveBoard) -> None:
         self._services = services
-        self._board = board
         self.beat_s: float = BEAT_S
         self._pages: OrderedDict[Page, None] = OrderedDict()
-        self._filling: set[asyncio.Task[None]] = set()
-        self._places: tuple[object, ...] = ()
+        self._topics = PageTopics(services, board, lambda: self._pages)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve pages for as long as the context is open."""
-        self._board.refill = self._refill
-        self._services.sessions.on_change.append(self.recheck)
-        self._services.county.on_change.append(self._register_changed)
-        try:
-            yield
-        finally:
-            self._services.county.on_change.remove(self._register_changed)
-            self._services.sessions.on_change.remove(self.recheck)
-            for task in tuple(self._filling):
-                task.cancel()
-            await asyncio.gather(*self._filling, return_exceptions=True)
+        async with self._topics.running():
+            self._services.sessions.on_change.append(self.recheck)
+            try:
+                yield
+            finally:
+                self._services.sessions.on_change.remove(self.recheck)
 
     def let_go(self) -> None:
         """The service ends: pages come back to whoever is next (RFC 6455, 7.4.1: going away)."""
@@ -130,8 +96,7 @@ class EventSockets:
             await self._talk(page, socket, request)
         finally:
             self._pages.pop(page, None)
-            for topic, subscription in page.subscriptions.items():
-                self._board.hub.unsubscribe(topic, subscription)
+            self._topics.leave(page)
         return socket
 
     def _make_room(self, principal: Principal) -> None:
@@ -216,160 +181,18 @@ class EventSockets:
         try:
             message = messages.ClientMessage.model_validate(json.loads(text)).root
         except (ValueError, RecursionError, ValidationError):
-            self._refuse(page, "", "request-wrong", {})
+            page.refuse("", "request-wrong", {})
             return
         if isinstance(message, messages.Unsubscribe):
-            if (subscription := page.subscriptions.pop(message.topic, None)) is not None:
-                self._board.hub.unsubscribe(message.topic, subscription)
+            self._topics.unsubscribe(page, message.topic)
             return
         try:
-            await self._subscribe(page, message)
+            await self._topics.subscribe(page, message)
         except TYPED_ERRORS as error:
-            self._refuse(page, message.topic, error.code, error.params)
-
-    def _refuse(self, page: Page, topic: str, code: str, params: dict[str, str | int | float]) -> None:
-        problem = page.catalog.notice(code, params)
-        page.outbox.put(messages.Refused(topic=topic, problem=problem).model_dump_json())
-
-    async def _subscribe(self, page: Page, message: messages.Subscribe) -> None:
-        known = page.subscriptions.get(message.topic)
-        may_look = page.principal.may(Scope.LIVE_WATCH)
-        if known is not None:
-            known.watching = message.watching and may_look
-            return
-        if len(page.subscriptions) >= _TOPICS:
-            raise BusyError(seconds=1)
-        await self._check(page.principal, message.topic)
-        subscription = Subscription(
-            page.outbox, page.catalog, _Area(self._services, page.principal.area), page.principal.user.id
-        )
-        subscription.watching = message.watching and may_look
-        page.subscriptions[message.topic] = subscription
-        if self._board.hub.subscribe(message.topic, subscription, message.after):
-            return
-        try:
-            await self._fill(page, message.topic, subscription)
-        except BaseException:
-            page.subscriptions.pop(message.topic, None)
-            self._board.hub.unsubscribe(message.topic, subscription)
-            raise
-
-    async def _fill(self, page: Page, topic: str, subscription: Subscription) -> None:
-        kind, _, key = topic.partition("/")
-        if kind == NOW:
-            subscription.opened(self._board.now(page.principal.area, page.catalog))
-        elif kind == MEETINGS:
-            subscription.opened(messages.MeetingsChanged(topic=topic, id=self._board.hub.newest_id))
-        elif kind in (CAMERA, CAMERAS):
-            subscription.opened(self._board.cameras(topic, page.catalog, page.host))
-        elif kind == "meeting":
-            subscription.opened(await self._board.meeting(key, page.catalog))
-        else:
-            device = page.principal.device
-            state = self._board.room(key, page.catalog, device.name if device is not None else None)
-            if state is None:
-                raise NotFoundError
-            subscription.opened(state)
-
-    def _refill(self, topic: str, subscriptions: tuple[Subscription, ...]) -> None:
-        """Send pages their topic as it stands, one after the other: none of them is in a hurry."""
-        self._soon(self._refill_all(topic, frozenset(subscriptions)), f"refill {topic}")
-
-    def _soon(self, work: Coroutine[None, None, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._filling.add(task)
-        task.add_done_callback(self._filling.discard)
-
-    def _register_changed(self, picture: CountyPicture) -> None:
-        """Where a room and an organization are decides who may see them; cameras have their own look at it."""
-        places = (picture.organizations, picture.sites)
-        if places != self._places:
-            self._places = places
-            self._soon(self._recheck_places(), "recheck topics")
-
-    async def _recheck_places(self) -> None:
-        for page in tuple(self._pages):
-            for topic, subscription in tuple(page.subscriptions.items()):
-                if topic.startswith(("room/", "meeting/")) and not await self._still_may(page, topic):
-                    self._board.hub.unsubscribe(topic, page.subscriptions.pop(topic, subscription))
-
-    async def _refill_all(self, topic: str, subscriptions: frozenset[Subscription]) -> None:
-        for page in tuple(self._pages):
-            subscription = page.subscriptions.get(topic)
-            if subscription in subscriptions and subscription is not None:
-                if await self._still_may(page, topic):
-                    await self._fill(page, topic, subscription)
-                else:
-                    self._board.hub.unsubscribe(topic, page.subscriptions.pop(topic, subscription))
-                await asyncio.sleep(0)
-
-    async def _still_may(self, page: Page, topic: str) -> bool:
-        """Whether what was moved is still the page's to see. What is no more can be told to those who had it."""
-        try:
-            await self._check(page.principal, topic)
-        except (NotFoundError, RecordNotFoundError):
-            pass
-        except DatabaseError:
-            # Asked again with the next picture of the county.
-            self._places = ()
-        except OutsideAreaError as error:
-            self._refuse(page, topic, error.code, error.params)
-            return False
-        return True
-
-    async def _check(self, principal: Principal, topic: str) -> None:
-        """May the page have the topic? Raises AccessError, NotFoundError, RecordNotFoundError."""
-        kind, _, key = topic.partition("/")
-        if principal.device is not None:
-            if kind != "room" or key != principal.device.site_id:
-                raise OutsideAreaError
-            return
-        principal.demand(Scope.MEETINGS_READ)
-        picture = self._services.county.picture
-        if kind == "room":
-            site = picture.sites.get(key)
-            if site is None:
-                raise NotFoundError
-            organization = site.organization_id
-        elif kind == "meeting":
-            async with self._services.database.read() as repos:
-                organization = (await repos.meetings.get(key)).organization_id
-        elif kind in (CAMERA, CAMERAS):
-            principal.demand(Scope.CAMERAS_READ)
-            organization = self._camera_area(principal, kind, key)
-        else:
-            return
-        if not picture.within(principal.area, organization):
-            raise OutsideAreaError
-
-    def _camera_area(self, principal: Principal, kind: str, key: str) -> str:
-        picture = self._services.county.picture
-        if kind == CAMERA:
-            place = picture.cameras.get(key)
-            if place is None:
-                raise NotFoundError
-            return place.organization.id
-        if key != ALL and key not in picture.organizations:
-            raise NotFoundError
-        if key != ALL:
-            return key
-        if principal.area is not None:
-            raise OutsideAreaError
-        return next(iter(picture.organizations), "")
+            page.refuse(message.topic, error.code, error.params)
 
     def _now(self) -> datetime:
         return at(self._services.clock.utc_ns())
-
-
-@dataclass(frozen=True, slots=True)
-class _Area:
-    """Whether an organization is in a person's area, by the county as it stands then."""
-
-    services: Services
-    area: str | None
-
-    def __call__(self, organization_id: str) -> bool:
-        return self.services.county.picture.within(self.area, organization_id)
 
 
 async def _wait(event: asyncio.Event) -> None:
