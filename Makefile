@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 3
 SHARED := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 RUNS ?= 100000
-BENCHES := packet_path record_density live_latency seek county whep_fanout join glass
+BENCHES := packet_path record_density live_latency seek county whep_fanout join glass note_to_tv
 # All five packages, the packet path compiled by setup.py where there is a C compiler, plain Python where there is none.
 COMPILED := build/compiled
 COMPILED_SOURCES := setup.py $(shell find media streaming recorder storage web -name '*.py' -not -path '*/node_modules/*')
