@@ -25,7 +25,7 @@ from recorder.mp4_layout import ChunkKind, Layout, MediaChunk, SoundMode
 from recorder.playback import Playback
 from recorder.recorded import Recorded
 from recorder.run_reader import RunReader
-from recorder.sample_tables import load_tables
+from recorder.sample_table_loading import load_tables
 from recorder.stretched_sound import STRETCH_SEGMENTS, StretchedSound, StretchReader, settings_for
 
 _AHEAD = 6
