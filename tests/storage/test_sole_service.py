@@ -127,7 +127,7 @@ async def test_a_server_that_is_away() -> None:
     assert "s3cret" not in str(caught.value) + str(caught.value.params)
 
 
-async def test_a_file_is_kept_by_the_spools_own_lock(tmp_path: Path) -> None:
+async def test_of_a_file_nothing_is_kept_here_since_the_spools_own_lock_does_it(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/sanhui.db"
     async with SoleService(url), SoleService(url) as service:
         await service.keep()
