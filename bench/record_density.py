@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ffmpeg
 import imageio_ffmpeg
 
 if __package__ in (None, ""):
@@ -114,14 +115,16 @@ def ours(urls: Sequence[str], load: Load) -> tuple[Usage, dict[str, Any]]:
 
 def baseline(urls: Sequence[str], seconds: float) -> Usage:
     """Usage of one ffmpeg process per camera."""
-    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    program = imageio_ffmpeg.get_ffmpeg_exe()
     with tempfile.TemporaryDirectory(prefix="sanhui-bench-") as folder:
         processes = []
         try:
             for number, url in enumerate(urls):
                 source = url.replace("rtsp://", f"rtsp://{USER}:{PASSWORD}@", 1)
-                command = [ffmpeg, "-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-i", source]
-                command += ["-c", "copy", "-f", "segment", "-segment_time", "4", f"{folder}/{number}-%05d.mkv"]
+                copy = ffmpeg.input(source, rtsp_transport="tcp").output(
+                    f"{folder}/{number}-%05d.mkv", codec="copy", format="segment", segment_time=4
+                )
+                command = copy.global_args("-nostdin", "-loglevel", "error").compile(cmd=program)
                 processes.append(subprocess.Popen(command))
             time.sleep(SETTLE_S)
             return measure([process.pid for process in processes], seconds)
