@@ -53,7 +53,9 @@ class ServiceProcess:
             "SANHUI_CAMERA_ALLOW_LOOPBACK": "true",
             "SANHUI_OBJECT_S": "8",
         }
-        return {**os.environ, **own, **self.settings}
+        # Nothing that is set for the tests, or for whoever runs them, is a setting of this service.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SANHUI_")}
+        return {**inherited, **own, **self.settings}
 
     async def start(self) -> None:
         """Start it and wait until it is ready."""
