@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.asyncio
 VILLAGE = "柳树湾村党支部"
 NOTE = "请先清点到会人数，再开始表决"
 AUDIBLE = 0.05
+EARLY_S, LATE_S = 1.5, 5.0
+"""How far from a note's second the picture may be that a click on it shows: it plays on while it is looked at."""
 BRIGHT = """() => {
   const video = document.querySelector("video");
   const canvas = new OffscreenCanvas(64, 36);
@@ -120,8 +123,15 @@ async def test_a_room_sends_itself_and_is_guided(room: Room, tmp_path: Path) -> 
 
         await room.person.call("POST", f"/meetings/{room.meeting}/end")
         await expect(official.page.locator(".marks")).to_contain_text("录像", timeout=PATIENCE_MS)
+        timeline = official.page.get_by_role("slider", name="会议时间轴")
+        await timeline.press("Home")
+        await moves(official.page)
         await on_record.get_by_role("button").click()
         await moves(official.page)
+        # The timeline follows the picture that is shown.
+        (note,) = (await room.person.call("GET", f"/meetings/{room.meeting}/notes"))["items"]
+        shown_s = float(await timeline.get_attribute("aria-valuenow") or 0)
+        assert -EARLY_S <= shown_s - datetime.fromisoformat(note["at"]).timestamp() <= LATE_S
         meeting = await county.filed(room.person, room.meeting)
         await it_is_whole(room, meeting, tmp_path)
     wrong = [line for line in (*tv.console, *official.console) if line.startswith("error") and "401" not in line]
