@@ -85,6 +85,9 @@ async () => {
 """
 
 
+_VOLUME = "() => document.querySelector('video').volume"
+
+
 async def person(browser: Browser, origin: str, name: str) -> Page:
     context = await browser.new_context()
     page = await context.new_page()
@@ -169,6 +172,8 @@ async def test_whoever_loses_the_floor_reads_who_took_it(tmp_path: Path) -> None
         await expect(town.page.locator("button.talk")).to_be_visible(timeout=PATIENCE_MS)
         await town.page.keyboard.down("t")
         await expect(town.page.locator("button.talk")).to_contain_text("正在讲话", timeout=PATIENCE_MS)
+        # Who speaks must not hear himself out of the room.
+        assert await town.page.evaluate(_VOLUME) < 0.2
         county = await person(browser, origin, "official")
         assert await county.evaluate(_CONNECT, [f"/live/meetings/{meeting}/talk", True]) == 201
         trouble = town.page.get_by_role("alert")
@@ -176,3 +181,4 @@ async def test_whoever_loses_the_floor_reads_who_took_it(tmp_path: Path) -> None
         await expect(trouble).not_to_contain_text("断了")
 
         await town.page.keyboard.up("t")
+        assert await town.page.evaluate(_VOLUME) == 1
