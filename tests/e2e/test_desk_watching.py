@@ -152,6 +152,7 @@ async def test_no_page_polls(house: House) -> None:
         "/cameras",
         f"/rooms/{house.camera}",
         f"/meetings/{house.meeting}",
+        "/wall",
         "/admin/organizations",
         "/admin/people",
     ]
