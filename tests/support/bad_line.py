@@ -64,6 +64,7 @@ class BadLine:
         self._stack = ExitStack()
         self._ends: tuple[int, int] = (-1, -1)
         self._over = threading.Event()
+        self._laid = False
 
     def __enter__(self) -> Self:
         if shutil.which("ip") is None or not os.access("/dev/net/tun", os.W_OK):
@@ -102,10 +103,11 @@ class BadLine:
         _ip("link", "set", outer, "up")
         # One by one, for Linux takes a network's other addresses away with the first.
         for address in (self.inside, self.inside_other):
-            self.inside_ip("address", "add", f"{address}/32", "dev", inner)
+            self.give_address(address)
         self.inside_ip("link", "set", "lo", "up")
         self.inside_ip("link", "set", inner, "up")
         self.inside_ip("route", "add", f"{self._network}.0/24", "dev", inner)
+        self._laid = True
 
     def inside_ip(self, *arguments: str) -> None:
         """Run ``ip`` in the namespace. Raises subprocess.CalledProcessError."""
@@ -114,6 +116,13 @@ class BadLine:
     def take_address(self, address: str) -> None:
         """The namespace loses an address: what was bound to it gets nothing any more."""
         self.inside_ip("address", "del", f"{address}/32", "dev", self._names[1])
+
+    def give_address(self, address: str) -> None:
+        """The namespace has an address (again)."""
+        self.inside_ip("address", "add", f"{address}/32", "dev", self._names[1])
+        if self._laid:
+            # With an interface's last address go its routes.
+            self.inside_ip("route", "replace", f"{self._network}.0/24", "dev", self._names[1])
 
     async def run_inside(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on an event loop of its own, in a thread that is in the namespace."""

@@ -1,8 +1,12 @@
 /** WHEP (draft-ietf-wish-whep) and WHIP (RFC 9725) from a page: one offer, one answer, one session to be deleted. */
 import { commonHeaders, networkProblem, problemOf, send } from "@/api/client";
+import { answerAnew, FRAGMENT, fragmentOf } from "@/lib/ice";
 
 /** How long a connection may take from the answer to the first packet. Milliseconds. */
 const CONNECT_MS = 4000;
+/** So long a connection that was there is looked for on another way; each try may take so long. Milliseconds. */
+const RESTORE_MS = 15_000;
+const TRY_MS = 2500;
 
 export type RtcState = "connecting" | "connected" | "lost";
 
@@ -54,7 +58,7 @@ export async function openRtc(url: string, options: RtcOptions): Promise<RtcSess
   try {
     await peer.setLocalDescription();
     const { answer, location } = await exchange(url, peer.localDescription?.sdp ?? "", options.signal);
-    const session = watched(peer, media, location, options.onState);
+    const session = watched(peer, media, location, answer, options.onState);
     try {
       await peer.setRemoteDescription({ type: "answer", sdp: answer });
     } catch (error) {
@@ -93,14 +97,42 @@ async function exchange(
   return { answer: await response.text(), location: location && new URL(location, response.url).href };
 }
 
+/**
+ * Begins ICE anew on a session that goes on: a phone has changed networks, say.
+ *
+ * @returns The answer from now on; null where the service knows the session no longer.
+ * @throws Where the service cannot be reached.
+ */
+async function restarted(peer: RTCPeerConnection, location: string, answer: string): Promise<string | null> {
+  // An offer of before that the service never heard of.
+  if (peer.signalingState === "have-local-offer") await peer.setLocalDescription({ type: "rollback" });
+  peer.restartIce();
+  await peer.setLocalDescription();
+  const response = await send(
+    new Request(location, {
+      method: "PATCH",
+      body: fragmentOf(peer.localDescription?.sdp ?? ""),
+      // Whatever was agreed on before (RFC 9725, 4.3.3).
+      headers: { ...commonHeaders("PATCH"), "Content-Type": FRAGMENT, "If-Match": "*" },
+      credentials: "same-origin",
+      signal: AbortSignal.timeout(TRY_MS),
+    }),
+  );
+  const anew = response.ok ? answerAnew(answer, await response.text()) : null;
+  if (anew !== null) await peer.setRemoteDescription({ type: "answer", sdp: anew });
+  return anew;
+}
+
 function watched(
   peer: RTCPeerConnection,
   media: MediaStream,
   location: string | null,
+  answer: string,
   onState?: (state: RtcState) => void,
 ): RtcSession {
   let over = false;
   let connected = false;
+  let restoring = false;
 
   function close(): void {
     end(!connected);
@@ -131,15 +163,42 @@ function watched(
     onState?.("lost");
   }
 
+  const isBack = (): boolean => over || peer.connectionState === "connected";
+
+  /** The same session by another way, for as long as the service keeps it. */
+  async function restore(address: string): Promise<void> {
+    if (restoring) return;
+    restoring = true;
+    const giveUp = performance.now() + RESTORE_MS;
+    while (!isBack() && performance.now() < giveUp) {
+      const next = performance.now() + TRY_MS;
+      try {
+        const anew = await restarted(peer, address, answer);
+        if (anew === null) break;
+        answer = anew;
+      } catch {
+        // No network at all, for now.
+      }
+      while (!isBack() && performance.now() < next) await new Promise((done) => window.setTimeout(done, 100));
+    }
+    restoring = false;
+    if (!isBack()) lose();
+  }
+
   const timer = window.setTimeout(lose, CONNECT_MS);
   peer.addEventListener("connectionstatechange", () => {
     if (over) return;
-    if (peer.connectionState === "connected") {
+    const now = peer.connectionState;
+    if (now === "connected") {
       window.clearTimeout(timer);
       connected = true;
       onState?.("connected");
-    } else if (peer.connectionState === "failed" || peer.connectionState === "closed") lose();
-    else if (peer.connectionState === "connecting") onState?.("connecting");
+    } else if (now === "closed") lose();
+    else if (now === "failed" || now === "disconnected") {
+      const wayIsLost = ["failed", "disconnected"].includes(peer.iceConnectionState);
+      if (connected && location && wayIsLost) void restore(location);
+      else if (now === "failed") lose();
+    } else if (now === "connecting") onState?.("connecting");
   });
   async function sent(): Promise<RtcSent | null> {
     if (!location) return null;

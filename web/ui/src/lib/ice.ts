@@ -1,0 +1,38 @@
+/** Words of session descriptions in which ICE begins anew over HTTP (RFC 8840; RFC 9725, 4.3). Pure. */
+
+/** Media type of a fragment. */
+export const FRAGMENT = "application/trickle-ice-sdpfrag";
+
+function lines(text: string): string[] {
+  return text.split(/\r?\n/).filter((line) => line !== "");
+}
+
+function first(all: readonly string[], start: string): string | null {
+  return all.find((line) => line.startsWith(start)) ?? null;
+}
+
+/** What a PATCH says of an offer with new credentials: all media share the first one's. Null where it has none. */
+export function fragmentOf(offer: string): string | null {
+  const all = lines(offer);
+  const found = ["a=ice-ufrag:", "a=ice-pwd:", "m=", "a=mid:"].map((start) => first(all, start));
+  return found.includes(null) ? null : [...found, ""].join("\r\n");
+}
+
+/**
+ * The answer of before with the service's new credentials and candidates.
+ *
+ * @returns Null where `fragment` names no credentials.
+ */
+export function answerAnew(answer: string, fragment: string): string | null {
+  const told = lines(fragment);
+  const [name, password] = [first(told, "a=ice-ufrag:"), first(told, "a=ice-pwd:")];
+  if (!name || !password) return null;
+  const candidates = told.filter((line) => line.startsWith("a=candidate:"));
+  const renewed = lines(answer).flatMap((line) => {
+    if (line.startsWith("a=ice-ufrag:")) return [name];
+    // Behind the password, wherever the answer had them: a section's attributes stand in any order.
+    if (line.startsWith("a=ice-pwd:")) return [password, ...candidates];
+    return line.startsWith("a=candidate:") ? [] : [line];
+  });
+  return [...renewed, ""].join("\r\n");
+}
