@@ -1,4 +1,5 @@
-"""Installs what only the system's package manager has and the tests talk to: GStreamer with its RTSP server, Chromium.
+"""Installs what only the system's package manager has and the tests talk to: GStreamer with its RTSP server, coturn,
+Chromium.
 
 As root on Debian or Ubuntu it installs what is missing. Elsewhere it prints the one command to run and goes on: the
 tests that need a missing program are then listed as skipped, except in CI, where nothing may be skipped.
@@ -53,6 +54,7 @@ REQUIREMENTS = (
     ),
     Requirement("A C++ compiler, for live555", ("g++", "--version"), ("g++",)),
     Requirement("Network namespaces", ("ip", "-Version"), ("iproute2",)),
+    Requirement("A TURN server", ("sh", "-c", "command -v turnserver"), ("coturn",)),
     Requirement("Chromium", ("chromium", "--version"), ("chromium",)),
     Requirement("Chinese type", ("sh", "-c", "fc-list :lang=zh | grep -q ."), ("fontconfig", "fonts-noto-cjk")),
 )

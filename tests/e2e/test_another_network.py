@@ -1,4 +1,4 @@
-"""A phone that changes networks in the middle of a meeting, and an official who does: each keeps its session."""
+"""Pages on networks as they are: one that changes in the middle of a meeting, one that only a TURN server crosses."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,6 +12,8 @@ from playwright.async_api import Page, Request, expect
 from tests.support import county
 from tests.support.bad_line import BadLine
 from tests.support.browser import FAKE_DEVICES, PATIENCE_MS, chromium, desk, log_in
+from tests.support.turn import SECRET, turn_server
+from tests.support.village import running_village
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -88,3 +90,30 @@ async def test_an_address_that_changes_ends_no_session(tmp_path: Path) -> None:
     for gap in missing:
         away = datetime.fromisoformat(gap["ends_at"]) - datetime.fromisoformat(gap["starts_at"])
         assert away.total_seconds() < MISSING_S, missing
+
+
+async def test_where_no_way_leads_to_the_service_a_turn_server_carries_the_picture(tmp_path: Path) -> None:
+    with BadLine(delay_s=0.02, udp=False) as line, turn_server(line.outside, tmp_path) as turn:
+        settings = {
+            "SANHUI_HTTP_HOST": "0.0.0.0",
+            "SANHUI_WEBRTC_HOST": line.outside,
+            "SANHUI_WEBRTC_TCP": "false",
+            "SANHUI_WEBRTC_ICE_SERVERS": turn,
+            "SANHUI_WEBRTC_TURN_SECRET": SECRET,
+        }
+        async with running_village(tmp_path) as village, county.running_with_pages(tmp_path, settings) as here:
+            _, room = await county.add_room(here.person, here.town, "东湾村党支部")
+            camera = await county.add_camera(here.person, room, village.address())
+            await county.camera_in_state(here.person, camera, "online")
+
+            async def look() -> None:
+                async with chromium() as browser, desk(browser, tmp_path) as official:
+                    await official.page.goto(f"http://{line.outside}:{here.service.port}/login?next=/rooms/{camera}")
+                    await log_in(official.page)
+                    # Not the playlist, which would be taken where WebRTC leads nowhere.
+                    await official.page.wait_for_function(
+                        f"() => document.querySelector('video')?.srcObject && {_FRAMES} > 50"
+                    )
+
+            await line.run_inside(look)
+        assert line.blocked > 0

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { answerAnew, fragmentOf } from "@/lib/ice";
+import { answerAnew, fragmentOf, serversOf } from "@/lib/ice";
 
 const OFFER = [
   "v=0",
@@ -36,5 +36,19 @@ describe("ICE that begins anew", () => {
     expect(anew).not.toMatch(/theirs|old|192\.0\.2\.1/);
     expect(anew.match(/^m=.*$/gm)).toEqual(ANSWER.match(/^m=.*$/gm));
     expect(answerAnew(ANSWER, "v=0\r\n")).toBeNull();
+  });
+});
+
+describe("ICE servers", () => {
+  it("are read from headers that the browser has put together", () => {
+    const links =
+      '<stun:s.example>; rel="ice-server", <turn:t.example:3478?transport=tcp>; rel="ice-server"; ' +
+      'username="1:sanhui"; credential="a,b=;"; credential-type="password", <https://x.example>; rel="next"';
+    expect(serversOf(links)).toEqual([
+      { urls: "stun:s.example" },
+      { urls: "turn:t.example:3478?transport=tcp", username: "1:sanhui", credential: "a,b=;" },
+    ]);
+    expect(serversOf(null)).toEqual([]);
+    expect(serversOf("nonsense")).toEqual([]);
   });
 });

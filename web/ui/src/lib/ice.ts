@@ -1,4 +1,4 @@
-/** Words of session descriptions in which ICE begins anew over HTTP (RFC 8840; RFC 9725, 4.3). Pure. */
+/** What WHEP and WHIP say of ICE: how it begins anew (RFC 8840; RFC 9725, 4.3), which servers help (4.6). Pure. */
 
 /** Media type of a fragment. */
 export const FRAGMENT = "application/trickle-ice-sdpfrag";
@@ -35,4 +35,17 @@ export function answerAnew(answer: string, fragment: string): string | null {
     return line.startsWith("a=candidate:") ? [] : [line];
   });
   return [...renewed, ""].join("\r\n");
+}
+
+const SERVER = /<((?:stun|turn)s?:[^>]+)>((?:\s*;\s*[\w-]+="(?:[^"\\]|\\.)*")+)/gi;
+const ATTRIBUTE = /([\w-]+)="((?:[^"\\]|\\.)*)"/g;
+
+/** The ICE servers that Link headers name; several headers come to a page as one, with commas. */
+export function serversOf(links: string | null): RTCIceServer[] {
+  return [...(links ?? "").matchAll(SERVER)].flatMap(([, url, rest]) => {
+    const words = new Map([...(rest ?? "").matchAll(ATTRIBUTE)].map(([, name, value]) => [name, value ?? ""]));
+    if (!url || words.get("rel") !== "ice-server") return [];
+    const [username, credential] = [words.get("username"), words.get("credential")];
+    return [username && credential ? { urls: url, username, credential } : { urls: url }];
+  });
 }

@@ -1,12 +1,16 @@
 /** WHEP (draft-ietf-wish-whep) and WHIP (RFC 9725) from a page: one offer, one answer, one session to be deleted. */
 import { commonHeaders, networkProblem, problemOf, send } from "@/api/client";
-import { answerAnew, FRAGMENT, fragmentOf } from "@/lib/ice";
+import { answerAnew, FRAGMENT, fragmentOf, serversOf } from "@/lib/ice";
 
 /** How long a connection may take from the answer to the first packet. Milliseconds. */
 const CONNECT_MS = 4000;
 /** So long a connection that was there is looked for on another way; each try may take so long. Milliseconds. */
 const RESTORE_MS = 15_000;
 const TRY_MS = 2500;
+
+/** The service's ICE servers as it told them last, and whether the service could not be reached without them. */
+let servers: RTCIceServer[] = [];
+let byServers = false;
 
 export type RtcState = "connecting" | "connected" | "lost";
 
@@ -43,12 +47,14 @@ export function canRtc(): boolean {
 /**
  * Opens a session at a WHEP or WHIP address.
  *
- * The service is reachable at the addresses of its answer, so nothing waits for candidates to be gathered.
+ * The service is reachable at the addresses of its answer, so nothing waits for candidates to be gathered; where it has
+ * turned out not to be, what is opened next goes by its TURN servers too.
  *
  * @throws Problem where the service refuses the offer or cannot be reached; AbortError where `signal` fires.
  */
 export async function openRtc(url: string, options: RtcOptions): Promise<RtcSession> {
-  const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" });
+  const iceServers = byServers ? servers : [];
+  const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle", rtcpMuxPolicy: "require", iceServers });
   const media = new MediaStream();
   peer.addEventListener("track", (event) => media.addTrack(event.track));
   for (const kind of options.receive ?? []) peer.addTransceiver(kind, { direction: "recvonly" });
@@ -93,6 +99,7 @@ async function exchange(
     throw networkProblem();
   }
   if (!response.ok) throw problemOf(response, await response.json().catch(() => null));
+  servers = serversOf(response.headers.get("Link"));
   const location = response.headers.get("Location");
   return { answer: await response.text(), location: location && new URL(location, response.url).href };
 }
@@ -185,7 +192,10 @@ function watched(
     if (!isBack()) lose();
   }
 
-  const timer = window.setTimeout(lose, CONNECT_MS);
+  const timer = window.setTimeout(() => {
+    byServers = true;
+    lose();
+  }, CONNECT_MS);
   peer.addEventListener("connectionstatechange", () => {
     if (over) return;
     const now = peer.connectionState;
