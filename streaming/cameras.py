@@ -83,9 +83,16 @@ class _Running:
 
 
 class CameraSupervisor:
-    """Keeps every wanted stream connected. An async context manager: leaving it ends all sessions and streams."""
+    """Keeps every wanted stream connected. An async context manager: leaving it ends all sessions and streams.
+    ``failures`` is told of faults of ours, after which a session is begun anew."""
 
-    def __init__(self, clock: Clock, guard: AddressGuard, settings: SupervisorSettings | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        guard: AddressGuard,
+        settings: SupervisorSettings | None = None,
+        failures: Failures | None = None,
+    ) -> None:
         self._clock = clock
         self._guard = guard
         self._settings = settings or SupervisorSettings()
@@ -94,11 +101,12 @@ class CameraSupervisor:
         self._running: dict[StreamId, _Running] = {}
         self._listeners: list[Callable[[CameraStatus], None]] = []
         self._sampler: asyncio.Task[None] | None = None
-        self._failures = Failures(clock)
+        self._failures = failures or Failures(clock)
         self._pacers = self._settings.pacers()
 
     async def __aenter__(self) -> Self:
-        self._sampler = asyncio.create_task(lasting("camera rates", self._sample, self._failures))
+        work = lasting("camera rates", self._sample, self._failures)
+        self._sampler = asyncio.create_task(work, name="camera rates")
         return self
 
     async def __aexit__(

@@ -20,6 +20,7 @@ from media.clock import Clock
 from media.codecs.opus import OPUS_CLOCK_RATE
 from media.description import MediaDescription
 from media.stream import LiveStream, StreamId
+from media.tasks import Failures, lasting
 from media.unit import AccessUnit, AudioTrack, Codec, StreamItem
 from streaming.camera_status import CameraState, CameraStatus
 from streaming.errors import StreamingError
@@ -122,19 +123,27 @@ class TalkRooms:
     Neither may block.
     """
 
-    def __init__(self, clock: Clock, loudspeakers: Loudspeakers | None = None, settings: TalkSettings | None = None):
+    def __init__(
+        self,
+        clock: Clock,
+        loudspeakers: Loudspeakers | None = None,
+        settings: TalkSettings | None = None,
+        failures: Failures | None = None,
+    ):
         self.changed: Callable[[str], None] = lambda _: None
         self.ended: Callable[[Turn], None] = lambda _: None
         self.lost: Callable[[str, Talker], None] = lambda *_: None
         self._clock = clock
         self._loudspeakers = loudspeakers
         self._settings = settings or TalkSettings()
+        self._failures = failures or Failures(clock)
         self._rooms: dict[str, _Room] = {}
         self._ticker: asyncio.Task[None] | None = None
         self._hushing: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._ticker = asyncio.create_task(self._tick_forever(), name="talk floors")
+        work = lasting("talk floors", self._tick_forever, self._failures)
+        self._ticker = asyncio.create_task(work, name="talk floors")
         return self
 
     async def __aexit__(

@@ -1,19 +1,24 @@
 """From the register of cameras to what the supervisor connects to."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import structlog
 
 from media.stream import Quality
+from media.tasks import Failures, kept_running
 from storage.errors import SecretError
 from storage.records import Camera
 from storage.secrets import SecretBox
 from streaming.addresses import AddressGuard, parse_rtsp_url, split_credentials
+from streaming.cameras import CameraSupervisor
 from streaming.errors import AddressUnresolvedError
 from streaming.pushed_session import PUSHED_URL
 from streaming.secret import Secret
 from streaming.source import CameraSource, TlsTrust, Transport
-from web.county import CountyPicture
+from web.county import County, CountyPicture
 
 log = structlog.get_logger("web.cameras")
 
@@ -111,3 +116,36 @@ class Addresses:
         if credentials is None:
             return PastedAddress(url.url, "", None)
         return PastedAddress(url.url, credentials.username, credentials.password)
+
+
+@contextlib.asynccontextmanager
+async def cameras_follow(
+    county: County, supervisor: CameraSupervisor, secrets: SecretBox, wanted: WantedCameras, failures: Failures
+) -> AsyncIterator[None]:
+    """Keep the supervisor at what the register says, one change after the other."""
+    changed = asyncio.Event()
+
+    def notice(_: CountyPicture) -> None:
+        changed.set()
+
+    async def apply() -> None:
+        wanted.change(sources_of(county.picture, secrets))
+        await supervisor.apply(wanted.now.sources)
+
+    async def follow() -> None:
+        while True:
+            await changed.wait()
+            changed.clear()
+            try:
+                await apply()
+            except Exception:
+                changed.set()
+                raise
+
+    await apply()
+    county.on_change.append(notice)
+    async with kept_running("cameras follow the register", follow, failures):
+        try:
+            yield
+        finally:
+            county.on_change.remove(notice)

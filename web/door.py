@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from media.clock import Clock
-from media.tasks import Failures, lasting
+from media.tasks import Failures, kept_running
 from streaming.door import Door, DoorLimits
 
 _SWEEP_S = 5.0
@@ -86,7 +86,7 @@ def door_of(requests: Requests, clock: Clock, trusted_proxies: Sequence[str], li
 
 
 @contextlib.asynccontextmanager
-async def swept(door: Door, clock: Clock) -> AsyncIterator[None]:
+async def swept(door: Door, failures: Failures) -> AsyncIterator[None]:
     """Who asks for nothing, and who takes nothing, is let go while inside."""
 
     async def sweep() -> None:
@@ -94,10 +94,5 @@ async def swept(door: Door, clock: Clock) -> AsyncIterator[None]:
             await asyncio.sleep(_SWEEP_S)
             door.sweep()
 
-    task = asyncio.create_task(lasting("web sweeper", sweep, Failures(clock)))
-    try:
+    async with kept_running("web sweeper", sweep, failures):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

@@ -44,7 +44,7 @@ from web.access.sessions import Sessions
 from web.access.stream_access import StreamPasswords
 from web.access.view_tokens import VIEW_TOKENS
 from web.camera_pins import CameraPins
-from web.camera_sources import Addresses, WantedCameras, sources_of
+from web.camera_sources import Addresses, WantedCameras, cameras_follow
 from web.config import Settings
 from web.county import County, CountyPicture
 from web.derived import (
@@ -110,7 +110,14 @@ async def _start(
     export = Mp4Export(players.playback, threads.media)
     app[LIVE] = LiveContext(players.windows, players.playback, SanhuiGate(ground.clock), export, settings.zone)
     webrtc = await start_webrtc(
-        settings, ground.clock, ground.county, media.directory.stream, media.supervisor.pushed, threads.media, stack
+        settings,
+        ground.clock,
+        ground.county,
+        media.directory.stream,
+        media.supervisor.pushed,
+        threads.media,
+        ground.failures,
+        stack,
     )
     if webrtc is not None:
         app[WEBRTC] = webrtc
@@ -141,6 +148,7 @@ async def _start(
         trends=trends,
         metrics=ground.metrics,
         notices=notices,
+        failures=ground.failures,
         devices=Devices(ground.database, ground.county, ground.clock),
         pairings=Pairings(ground.clock),
         readiness=Readiness(
@@ -220,11 +228,15 @@ class _Media:
 async def _start_media(ground: _Ground) -> _Media:
     settings, clock, stack = ground.settings, ground.clock, ground.stack
     guard = AddressGuard(address_policy(settings))
-    supervisor = await stack.enter_async_context(CameraSupervisor(clock, guard, supervisor_settings(settings)))
+    supervisor = await stack.enter_async_context(
+        CameraSupervisor(clock, guard, supervisor_settings(settings), ground.failures)
+    )
     wanted = WantedCameras()
-    await stack.enter_async_context(_cameras_follow(ground.county, supervisor, ground.secrets, wanted, ground.failures))
+    await stack.enter_async_context(cameras_follow(ground.county, supervisor, ground.secrets, wanted, ground.failures))
     talk_threads = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="talk"))
-    talk = await stack.enter_async_context(TalkRooms(clock, Loudspeakers(clock, guard, talk_threads)))
+    talk = await stack.enter_async_context(
+        TalkRooms(clock, Loudspeakers(clock, guard, talk_threads), failures=ground.failures)
+    )
     directory = StreamDirectory(supervisor.stream, talk.stream)
     recorder = await stack.enter_async_context(
         RecorderService(
@@ -272,7 +284,7 @@ class _Players:
 async def _start_players(ground: _Ground, media: _Media, threads: _Threads) -> _Players:
     clock, county, database, stack = ground.clock, ground.county, ground.database, ground.stack
     windows = await stack.enter_async_context(
-        LiveWindows(media.directory.stream, clock, threads.media, window_settings(ground.settings))
+        LiveWindows(media.directory.stream, clock, threads.media, window_settings(ground.settings), ground.failures)
     )
     stream_passwords = StreamPasswords(ground.keys.keys[ground.keys.current])
     audit = Audit(clock)
@@ -335,39 +347,6 @@ async def _once_there(step: Callable[[], Awaitable[object]]) -> None:
             return
 
 
-@contextlib.asynccontextmanager
-async def _cameras_follow(
-    county: County, supervisor: CameraSupervisor, secrets: SecretBox, wanted: WantedCameras, failures: Failures
-) -> AsyncIterator[None]:
-    """Keep the supervisor at what the register says, one change after the other."""
-    changed = asyncio.Event()
-
-    def notice(_: CountyPicture) -> None:
-        changed.set()
-
-    async def apply() -> None:
-        wanted.change(sources_of(county.picture, secrets))
-        await supervisor.apply(wanted.now.sources)
-
-    async def follow() -> None:
-        while True:
-            await changed.wait()
-            changed.clear()
-            try:
-                await apply()
-            except Exception:
-                changed.set()
-                raise
-
-    await apply()
-    county.on_change.append(notice)
-    async with kept_running("cameras follow the register", follow, failures):
-        try:
-            yield
-        finally:
-            county.on_change.remove(notice)
-
-
 async def _start_rtsp(
     ground: _Ground, directory: StreamDirectory, gate: RtspGate, recordings: RtspRecordings
 ) -> Callable[[], int]:
@@ -384,6 +363,7 @@ async def _start_rtsp(
             ground.clock,
             recordings=recordings,
             multicast=multicast_settings(settings),
+            failures=ground.failures,
         )
     )
 

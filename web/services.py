@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from media.clock import Clock
+    from media.tasks import Failures
     from recorder.playback import Playback
     from recorder.service import RecorderService
     from storage.database import Database
@@ -63,6 +64,7 @@ class Services:
     trends: Trends
     metrics: Metrics
     notices: Notices
+    failures: Failures
     devices: Devices
     pairings: Pairings
     readiness: Readiness

@@ -51,7 +51,7 @@ async def serve(settings: Settings, started: Callable[[Running], Awaitable[None]
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(runner.cleanup)
         await _listening(runner.setup(), "SANHUI_RTSP", settings.rtsp_host, settings.rtsp_port)
-        await stack.enter_async_context(swept(door, clock))
+        await stack.enter_async_context(swept(door, app[SERVICES].failures))
         site = GuardedSite(runner, settings.http_host, settings.http_port, door)
         await _listening(site.start(), "SANHUI_HTTP", settings.http_host, settings.http_port)
         port = runner.addresses[0][1]

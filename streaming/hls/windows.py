@@ -27,6 +27,7 @@ class LiveWindows:
         clock: Clock,
         executor: Executor,
         settings: WindowSettings | None = None,
+        failures: Failures | None = None,
     ) -> None:
         self._streams = streams
         self._clock = clock
@@ -34,11 +35,12 @@ class LiveWindows:
         self._settings = settings or WindowSettings()
         self._open: dict[StreamId, tuple[LiveStream, LiveWindow, contextlib.AsyncExitStack]] = {}
         self._next_msn: dict[StreamId, int] = {}
-        self._failures = Failures(clock)
+        self._failures = failures or Failures(clock)
         self._janitor: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._janitor = asyncio.create_task(lasting("hls windows", self._close_idle, self._failures))
+        work = lasting("hls windows", self._close_idle, self._failures)
+        self._janitor = asyncio.create_task(work, name="hls windows")
         return self
 
     async def __aexit__(

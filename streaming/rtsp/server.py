@@ -45,6 +45,7 @@ class RtspServer:
         limits: DoorLimits | None = None,
         recordings: RecordedLibrary | None = None,
         multicast: MulticastSettings | None = None,
+        failures: Failures | None = None,
     ) -> None:
         self._host = host
         self._port = port
@@ -54,6 +55,7 @@ class RtspServer:
         self._clock = clock
         self._settings = settings or ConnectionSettings()
         self._door = Door("rtsp server", clock, limits or DoorLimits(), _Served())
+        self._failures = failures or Failures(clock)
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._connections: set[ServerConnection] = set()
@@ -87,7 +89,8 @@ class RtspServer:
         self._server = await loop.create_server(
             self._door.guarding(self._connection), self._host, self._port, backlog=512
         )
-        self._sweeper = asyncio.create_task(lasting("rtsp sweeper", self._sweep, Failures(self._clock)))
+        work = lasting("rtsp sweeper", self._sweep, self._failures)
+        self._sweeper = asyncio.create_task(work, name="rtsp sweeper")
         return self
 
     async def __aexit__(

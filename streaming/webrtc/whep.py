@@ -18,6 +18,7 @@ from typing import Self
 
 from media.clock import Clock
 from media.stream import LiveStream, Quality, StreamId
+from media.tasks import Failures, lasting
 from streaming.webrtc.adaptation import Adaptation, AdaptationSettings
 from streaming.webrtc.admission import Admission, new_etag
 from streaming.webrtc.choice import Agreed, choose_audio, choose_video
@@ -107,6 +108,7 @@ class WhepSessions:
         *,
         certificates: Certificates | None = None,
         plainer: Callable[[LiveStream, Offer], contextlib.AbstractAsyncContextManager[LiveStream]] | None = None,
+        failures: Failures | None = None,
     ) -> None:
         self.settings = settings or WhepSettings()
         self._port = port
@@ -115,6 +117,7 @@ class WhepSessions:
         self._clock = clock
         self._certificates = certificates or Certificates(clock)
         self._plainer = plainer
+        self._failures = failures or Failures(clock)
         self._sessions: dict[str, WhepSession] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         limits = self.settings
@@ -127,7 +130,8 @@ class WhepSessions:
         self._judging: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._judging = asyncio.create_task(self._judge(), name="whep lines")
+        work = lasting("whep lines", self._judge, self._failures)
+        self._judging = asyncio.create_task(work, name="whep lines")
         return self
 
     async def __aexit__(

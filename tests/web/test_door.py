@@ -16,6 +16,7 @@ from tests.support.crowd import crowd
 from tests.web.conftest import settings
 from web.app import build_app
 from web.door import REQUESTS, GuardedSite, door_of, swept
+from web.services import SERVICES
 
 LIMITS = DoorLimits(total=60, per_address=20)
 
@@ -52,7 +53,7 @@ async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     site = GuardedSite(runner, "127.0.0.1", 0, door)
     await site.start()
     try:
-        async with swept(door, clock):
+        async with swept(door, app[SERVICES].failures):
             yield Place(clock, door, runner.addresses[0][1])
     finally:
         await runner.cleanup()

@@ -15,6 +15,7 @@ from media.clock import Clock
 from media.opus_live import OpusTranscoders
 from media.plain_picture import PlainSettings
 from media.stream import LiveStream, StreamId
+from media.tasks import Failures
 from media.unit import NS_PER_S
 from streaming.pushed_session import PushedSession
 from streaming.webrtc.dtls import Certificates
@@ -81,6 +82,7 @@ async def start_webrtc(
     streams: Callable[[StreamId], LiveStream | None],
     pushed: Callable[[StreamId], PushedSession | None],
     executor: Executor,
+    failures: Failures,
     stack: contextlib.AsyncExitStack,
 ) -> WebRtc | None:
     """Open the port and what stands on it, until the stack is left; None where it is turned off.
@@ -101,7 +103,9 @@ async def start_webrtc(
     plainer = transcodes.plain if settings.transcodes_max else None
     limits = WhepSettings(max_sessions=settings.webrtc_max_viewers)
     whep = await stack.enter_async_context(
-        WhepSessions(port, relays, streams, clock, limits, certificates=certificates, plainer=plainer)
+        WhepSessions(
+            port, relays, streams, clock, limits, certificates=certificates, plainer=plainer, failures=failures
+        )
     )
     whip = await stack.enter_async_context(WhipSessions(port, pushed, clock, certificates=certificates))
     return WebRtc(port, certificates, relays, whep, whip, ViewTokens(clock, county), ice_servers(settings), clock)
