@@ -10,6 +10,7 @@ from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket
 
 from media.clock import SystemClock
 from media.packetizer import Packetizer
+from media.rtp import HEADER
 from media.segments import Part
 from media.stream import LiveStream, StreamId
 from media.unit import VIDEO_TRACK_ID, AccessUnit, Codec, Gap
@@ -197,6 +198,35 @@ async def test_silence_ends_a_session() -> None:
             await send(client, 5)
             assert await task is CloseReason.CONSENT
         assert not session.publishing
+
+
+async def test_another_codec_than_agreed_brings_no_picture_and_ends_nothing_else() -> None:
+    """By a payload type of its own it is nothing that was sent; by the one that was agreed on, pictures go on with the
+    next that is one."""
+    async with room() as (_, session, port):
+        with collecting(session.stream) as seen:
+            async with publishing(session, port, IngestSettings(silence_s=0.5)) as (client, task):
+                for number in range(25):
+                    client.send_rtp(HEADER.pack(0x80, 0x80 | 101, number, number * 3600, 7) + bytes(range(200)))
+                    await asyncio.sleep(0.02)
+                assert await task is CloseReason.CONSENT
+            assert not session.publishing
+            assert seen() == []
+            units = video_units(frames=3 * FPS, fps=FPS, gop=FPS, start_s=1.0, bitrate=600_000)
+            right = [unit.data for unit in (*units[:FPS], *units[2 * FPS :])]
+            chance = random.Random(3)
+            async with publishing(session, port) as (client, task):
+                packetizer = Packetizer(units[0].track, 100, 4711, sequence=65_500)
+                for number, unit in enumerate(units):
+                    for packet in packetizer.packets(unit):
+                        other = packet[:12] + chance.randbytes(len(packet) - 12)
+                        client.send_rtp(other if FPS <= number < 2 * FPS else packet)
+                    await asyncio.sleep(1 / FPS)
+                assert not task.done()
+            came = [item.data for item in pictures(seen())]
+        # What is no picture may lie before the next one, in its unit.
+        assert [number for number, data in enumerate(right) if not any(data in item for item in came)] == []
+        assert {item.track.codec for item in pictures(seen())} == {Codec.H264}
 
 
 async def test_an_offer_without_our_codecs() -> None:
