@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import re
 import socket
@@ -15,12 +16,15 @@ from urllib.parse import quote, quote_plus
 import pytest
 import pytest_asyncio
 
+from media.rtcp import build_receiver_report
+from streaming.webrtc.feedback import nack
 from tests.support import county
 from tests.support.crowd import crowd, many_files
 from tests.support.fake_camera import Behaviour, fake_camera, plain_server
 from tests.support.ports import free_port
 from tests.support.service import Person, ServiceProcess, until
 from tests.support.village import CAMERA_USER, Village, running_village
+from tests.support.webrtc_client import WebRtcClient, read_answer
 
 in_module = pytest.mark.asyncio(loop_scope="module")
 pytestmark = pytest.mark.timeout(240)
@@ -94,6 +98,7 @@ class Town:
 async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
     folder = tmp_path_factory.mktemp("bad")
     settings = {"SANHUI_SEGMENT_S": "2", "SANHUI_RECONCILE_S": "1", "SANHUI_LOG_LEVEL": "debug"}
+    settings["SANHUI_WEBRTC_HOST"] = "127.0.0.1"
     async with (
         running_village(folder, 1, PASSWORD) as village,
         county.running(folder, settings) as here,
@@ -203,6 +208,80 @@ async def test_crowds_at_both_doors(town: Town) -> None:
         async with Person(town.service.url) as late:
             await late.log_in()
         await asyncio.to_thread(_describe, town.service.rtsp_port)
+
+
+@in_module
+async def test_floods_at_the_webrtc_port(town: Town) -> None:
+    """A thousand offers, datagrams by the ten thousand, handshakes that stall, connections that say nonsense, reports
+    without end, all at once: who looks at the good camera misses no packet, and the test below finds no gap."""
+    async with contextlib.AsyncExitStack() as stack:
+        files = stack.enter_context(many_files(6_000))
+        viewer, stalled, talker = [await stack.enter_async_context(WebRtcClient()) for _ in range(3)]
+        for client in (viewer, talker):
+            await client.connect(await _answer(town, client))
+        await stalled.connect(await _answer(town, stalled), keys=False)
+        await viewer.until(lambda: len(viewer.packets) > 50)
+        port = next(number for kind, _, number in read_answer(await _answer(town, WebRtcClient())).candidates)
+        where = ("127.0.0.1", port)
+        says = (b"", b"\x00\x14" + bytes(20), b"\xff\xff" + b"A" * 5000)
+        crowds = [
+            crowd(port, min(300, files // 12), stack.enter_context(contextlib.ExitStack()), said) for said in says
+        ]
+        async with asyncio.timeout(60):
+            statuses: list[int] = []
+            await asyncio.gather(
+                _offers(town, 1000, statuses), asyncio.to_thread(_datagrams, where, stalled.check()), *crowds
+            )
+            for _ in range(2_000):
+                talker.send_rtcp(build_receiver_report(1) + nack(1, viewer.packets[0].header.ssrc, list(range(200))))
+                stalled.send(b"\x16\xfe\xff" + bytes(60))
+        assert set(statuses) == {201, 429}
+        assert statuses.count(429) > 500
+        count = len(viewer.packets)
+        await viewer.until(lambda: len(viewer.packets) > count + 100)
+        for payload_type in {item.header.payload_type for item in viewer.packets}:
+            came = [item.header.sequence for item in viewer.packets if item.header.payload_type == payload_type]
+            assert all((later - earlier) & 0xFFFF == 1 for earlier, later in itertools.pairwise(came)), payload_type
+        status, _ = await town.ask("GET", "/now")
+        assert status == 200
+
+
+async def _post(town: Town, offer: str) -> tuple[int, str]:
+    headers = town.person.headers | {"Content-Type": "application/sdp"}
+    async with town.person.http.post(
+        f"{town.service.url}/live/{town.good}/whep", data=offer, headers=headers
+    ) as response:
+        return response.status, await response.text()
+
+
+async def _answer(town: Town, client: WebRtcClient) -> str:
+    status, text = await _post(town, client.offer())
+    assert status == 201, text
+    return text
+
+
+async def _offers(town: Town, count: int, statuses: list[int]) -> None:
+    """As fast as it goes, forty at a time; ``statuses`` is told how each was answered."""
+    offer, left = WebRtcClient().offer(), iter(range(count))
+
+    async def ask() -> None:
+        for _ in left:
+            statuses.append((await _post(town, offer))[0])
+
+    await asyncio.gather(*(ask() for _ in range(40)))
+
+
+def _datagrams(where: tuple[str, int], check: bytes) -> None:
+    """Checks of nobody's, forged ones of a session, handshakes and media out of nowhere, and what is nothing at all."""
+    forged = check[:-30] + bytes(30)
+    with contextlib.ExitStack() as stack:
+        hosts = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(20)]
+        for number, host in enumerate(hosts):
+            host.bind((f"127.0.3.{1 + number}", 0))
+        for number in range(30_000):
+            junk = (forged, b"\x16\xfe\xff" + bytes(80), b"\x80\x60" + bytes(900), b"\x01", check[:20])[number % 5]
+            with contextlib.suppress(OSError):
+                hosts[number % 20].sendto(junk, where)
 
 
 def _describe(port: int) -> None:
