@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.support import county
 from tests.support.browser import FAKE_DEVICES, PATIENCE_MS, chromium, desk, log_in
@@ -32,6 +32,26 @@ BRIGHT = """() => {
   let sum = 0;
   for (let n = 1; n < pixels.length; n += 4) sum += pixels[n];
   return sum / (pixels.length / 4);
+}"""
+
+# How loud the voice into the room gets within some seconds, 0 to 1: the page's first <audio>.
+VOICE_LOUDNESS = """async () => {
+  const context = new AudioContext();
+  const analyser = context.createAnalyser();
+  const samples = new Float32Array(analyser.fftSize);
+  const until = performance.now() + 15_000;
+  let loudest = 0, of = null;
+  while (performance.now() < until && loudest < 0.05) {
+    const voice = document.querySelector("audio").srcObject;
+    if (voice && voice !== of && voice.getAudioTracks().length) {
+      context.createMediaStreamSource(of = voice).connect(analyser);
+    }
+    analyser.getFloatTimeDomainData(samples);
+    for (const sample of samples) loudest = Math.max(loudest, Math.abs(sample));
+    await new Promise(done => setTimeout(done, 20));
+  }
+  await context.close();
+  return loudest;
 }"""
 
 # No scroll bar takes its strip of a TV. Whoever drives Chromium from here does not see them, Firefox shows them.
@@ -86,6 +106,23 @@ async def moves(page: Page) -> None:
     assert await page.evaluate(BRIGHT) > 10
 
 
+async def everybody_hears(room: Room, speaker: Page, tv: Page, folder: Path, browser: Browser) -> None:
+    """One official speaks: the room hears it from its TV, whoever else watches hears both, and sees who speaks."""
+    async with desk(browser, folder / "other") as watcher:
+        await watcher.page.goto(f"{room.service.url}/login?next=/meetings/{room.meeting}")
+        await log_in(watcher.page)
+        await moves(watcher.page)
+        await speaker.keyboard.down("t")
+        await expect(speaker.locator("button.talk")).to_contain_text("正在讲话", timeout=PATIENCE_MS)
+        for page in (tv, watcher.page):
+            assert await page.evaluate(VOICE_LOUDNESS) > AUDIBLE
+        await expect(tv.locator(".line", has_text="正在讲话")).to_contain_text("清溪镇党委", timeout=PATIENCE_MS)
+        assert await watcher.loudness(6) > AUDIBLE
+        who = watcher.page.locator(".people li", has_text="清溪镇党委")
+        await expect(who).to_contain_text("正在讲话", timeout=PATIENCE_MS)
+        await speaker.keyboard.up("t")
+
+
 async def note_on_record(page: Page) -> Locator:
     return page.locator(".story li").filter(has_text=NOTE)
 
@@ -121,6 +158,7 @@ async def test_a_room_sends_itself_and_is_guided(room: Room, tmp_path: Path) -> 
         on_record = await note_on_record(official.page)
         await expect(on_record).to_contain_text("已收到", timeout=PATIENCE_MS)
 
+        await everybody_hears(room, official.page, tv.page, tmp_path, browser)
         await room.person.call("POST", f"/meetings/{room.meeting}/end")
         await expect(official.page.locator(".marks")).to_contain_text("录像", timeout=PATIENCE_MS)
         timeline = official.page.get_by_role("slider", name="会议时间轴")
