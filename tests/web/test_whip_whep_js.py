@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import io
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from playwright.async_api import Page
 
-from tests.support.browser import FAKE_DEVICES, PATIENCE_MS, chromium
+from tests.support.browser import PATIENCE_MS, chromium
+from tests.support.content import examine
 from tests.support.fake_camera import Behaviour, fake_camera
+from tests.support.fake_devices import FPS, LOOP_S, telling_devices
 from tests.support.servers import cannot_run
 from tests.web.conftest import Service, fill, run, settings
 from tests.web.live_county import running_meeting
@@ -22,6 +26,7 @@ from tests.web.test_webrtc_peers import recorded, token_of
 pytestmark = pytest.mark.browser
 
 LIMIT_S = 110
+APART_S = 0.3
 CLIENT = Path(__file__).parents[2] / "web/ui/node_modules/whip-whep"
 PAGE = """<video autoplay muted playsinline></video>
 <script type="module">
@@ -45,7 +50,9 @@ async ([url, token]) => {
 PUBLISH = """
 async ([url, token]) => {
   const pc = window.pc = new RTCPeerConnection();
-  const media = await navigator.mediaDevices.getUserMedia({audio: true, video: {width: 640, height: 360}});
+  const media = await navigator.mediaDevices.getUserMedia({
+    audio: {echoCancellation: false, noiseSuppression: false, autoGainControl: false},
+    video: {width: 640, height: 360}});
   for (const track of media.getTracks()) {
     const way = pc.addTransceiver(track, {direction: "sendonly"});
     const codecs = RTCRtpSender.getCapabilities(track.kind).codecs;
@@ -70,14 +77,14 @@ async def _page(_: web.Request) -> web.Response:
 
 
 @contextlib.asynccontextmanager
-async def another_site() -> AsyncIterator[tuple[Page, list[tuple[str, int]]]]:
+async def another_site(*devices: str) -> AsyncIterator[tuple[Page, list[tuple[str, int]]]]:
     """A page of another origin that has the client; and what it asked for: methods and statuses."""
     if not CLIENT.exists():
         cannot_run("needs the desk pages' packages: make lint-ui")
     asked: list[tuple[str, int]] = []
     site = web.Application()
     site.add_routes([web.get("/", _page), web.static("/client", CLIENT)])
-    async with TestServer(site) as server, chromium(*FAKE_DEVICES) as browser:
+    async with TestServer(site) as server, chromium(*devices) as browser:
         page = await browser.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.on("response", lambda answer: asked.append((answer.request.method, answer.status)))
@@ -110,16 +117,28 @@ async def test_it_looks_at_a_camera(county: Service) -> None:
         assert ("POST", 201) in asked
 
 
-async def test_it_sends_a_meeting(county: Service) -> None:
-    async with another_site() as (page, asked):
+async def test_it_sends_a_meeting(county: Service, tmp_path: Path) -> None:
+    devices = await asyncio.to_thread(telling_devices, tmp_path)
+    async with another_site(*devices) as (page, asked):
         system, official = await county.logged_in("system"), await county.logged_in("east")
         hall = await add_camera(system, "whip:")
         meeting = await running_meeting(official)
         address = str(official.client.make_url(f"/live/{hall['id']}/whip"))
         await page.evaluate(PUBLISH, [address, token_of(official)])
-        await recorded(official, meeting, 3)
+        await recorded(official, meeting, 6)
         await stop(page, asked)
         assert ("POST", 201) in asked
         ended: Any = await official.json("POST", f"/meetings/{meeting}/end")
         data = await (await official.client.get(ended["playback"]["download_url"])).read()
-        assert data[4:8] == b"ftyp"
+    content = await asyncio.to_thread(examine, io.BytesIO(data))
+    assert len(content.clocks) > 4 * FPS
+    assert content.unreadable < len(content.clocks) / 20
+    # What the camera shows goes on, at its own pace, over its loop too.
+    steps = [((b - a) % (1000 * LOOP_S), then - now) for (now, a), (then, b) in pairwise(content.clocks)]
+    assert all(0 < step < 1000 for step, _ in steps), steps
+    assert abs(sum(step / 1000 - time for step, time in steps)) < 0.2
+    assert len(content.flashes) >= 3
+    assert len(content.beeps) >= 3
+    # One of each a second; Chromium begins with the two files at moments of its own, and a busy one leaves pictures out.
+    apart = [beep - flash for flash in content.flashes for beep in content.beeps if 0 <= beep - flash < 1]
+    assert max(abs((each - apart[0] + 0.5) % 1 - 0.5) for each in apart) < APART_S, apart
