@@ -26,7 +26,6 @@ from tests.web.test_webrtc_peers import recorded, token_of
 pytestmark = pytest.mark.browser
 
 LIMIT_S = 110
-APART_S = 0.3
 CLIENT = Path(__file__).parents[2] / "web/ui/node_modules/whip-whep"
 PAGE = """<video autoplay muted playsinline></video>
 <script type="module">
@@ -133,12 +132,13 @@ async def test_it_sends_a_meeting(county: Service, tmp_path: Path) -> None:
     content = await asyncio.to_thread(examine, io.BytesIO(data))
     assert len(content.clocks) > 4 * FPS
     assert content.unreadable < len(content.clocks) / 20
-    # What the camera shows goes on, at its own pace, over its loop too.
-    steps = [((b - a) % (1000 * LOOP_S), then - now) for (now, a), (then, b) in pairwise(content.clocks)]
-    assert all(0 < step < 1000 for step, _ in steps), steps
-    assert abs(sum(step / 1000 - time for step, time in steps)) < 0.2
-    assert len(content.flashes) >= 3
-    assert len(content.beeps) >= 3
-    # One of each a second; Chromium begins with the two files at moments of its own, and a busy one leaves pictures out.
-    apart = [beep - flash for flash in content.flashes for beep in content.beeps if 0 <= beep - flash < 1]
-    assert max(abs((each - apart[0] + 0.5) % 1 - 0.5) for each in apart) < APART_S, apart
+    # What the camera shows goes on, over its loop too: a busy browser leaves pictures out or repeats one.
+    steps = [
+        ((b - a) % (1000 * LOOP_S), round(1000 * (then - now))) for (now, a), (then, b) in pairwise(content.clocks)
+    ]
+    assert all(step < 500 * LOOP_S for step, _ in steps), steps
+    assert sum(abs(step - took) <= 45 for step, took in steps) > 0.8 * len(steps), steps
+    # One of each a second. Chromium begins with the two files at moments of its own, so that none is beside the other.
+    for seen in (content.flashes, content.beeps):
+        assert len(seen) >= 3
+        assert sum(abs(later - earlier - 1) < 0.15 for earlier, later in pairwise(seen)) >= 2, seen
