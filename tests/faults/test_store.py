@@ -1,7 +1,8 @@
 """The object store goes away, is slow, says no: recordings wait, nothing is lost, and it drains by itself."""
 
+import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,12 @@ from tests.faults.conftest import Moments
 from tests.faults.scene import QUICK, Scene, meeting_under_way
 from tests.recorder.house import house
 from tests.support.faults_proxy import BUSY, FULL, READ_ONLY, FaultProxy
+from tests.support.servers import running
+from tools.go_programs import MINIO
 from tools.s3_servers import MinioServer
+
+SELDOM = 50
+"""One moment of so many lasts for two minutes; MinIO itself is stopped at it, where stopping is the fault."""
 
 Strike = Callable[[FaultProxy, random.Random], None]
 
@@ -38,6 +44,13 @@ def is_read_only(proxy: FaultProxy, _: random.Random) -> None:
 
 def is_full(proxy: FaultProxy, _: random.Random) -> None:
     proxy.refusal = FULL
+
+
+@pytest.fixture
+def minio() -> Iterator[MinioServer]:
+    """One that may be stopped."""
+    with running(MinioServer, MINIO) as server:
+        yield server
 
 
 @asynccontextmanager
@@ -80,12 +93,18 @@ async def test_a_store_that_fails_costs_nothing(
     codes: tuple[str, ...],
 ) -> None:
     async with scene_on_minio(tmp_path, minio, caplog) as (scene, proxy):
-        for chance in moments:
+        for number, chance in enumerate(moments):
             await scene.play(chance.choice((0.5, 1.0, 1.5, 2.0, 3.0)))
-            strike(proxy, chance)
+            really = strike is stops and number % SELDOM == 0
+            if really:
+                await asyncio.to_thread(minio.stop)
+            else:
+                strike(proxy, chance)
             # Once in a while for two minutes, else for an object or two.
-            await scene.play(120.0 if chance.random() < 0.02 else chance.uniform(0.5, 4.5))
+            await scene.play(120.0 if number % SELDOM == 0 else chance.uniform(0.5, 4.5))
             await scene.play_until_told(*codes)
+            if really:
+                await asyncio.to_thread(minio.start)
             proxy.heal()
             await scene.stored()
             await scene.desk.is_calm()
