@@ -12,6 +12,9 @@ from tests.recorder.house import house, until
 from tests.support.faults_proxy import FaultProxy
 from tools.postgres import PostgresServer
 
+SELDOM = 5
+"""At one moment of so many the server itself is restarted; at the others its connections break."""
+
 
 def through(url: str, port: int) -> str:
     """The database's address, by the proxy."""
@@ -38,12 +41,12 @@ async def test_a_database_that_is_restarted_costs_nothing(
                     proxy.deaf = True
                     await asyncio.sleep(chance.uniform(0.0, 0.05))
                 proxy.away = True
-                if number % 50 == 0:
+                if number % SELDOM == 0:
                     await asyncio.to_thread(postgres_server.stop)
                 if chance.random() < 0.3:
                     home.camera.lose(chance.uniform(3.0, 20.0))
                 await scene.play_until_told("database-away")
-                if number % 50 == 0:
+                if number % SELDOM == 0:
                     await asyncio.to_thread(postgres_server.start)
                 proxy.heal()
                 await scene.stored()
