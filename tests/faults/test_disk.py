@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import resource
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.faults.conftest import Moments
 from tests.faults.scene import QUICK, SEGMENT_S, STEP_S, Scene, meeting_under_way
 from tests.recorder.house import START_NS, house
 from tests.support.faults_disk import WatchedDisk
+from tests.support.servers import cannot_run
 
 OUTSIDE = SEGMENT_S + STEP_S
 """Seconds that a refusal may cost beside its own time: the segment it cuts short."""
@@ -147,3 +149,52 @@ async def test_no_file_descriptors_left(
             await scene.play_until_calm()
         await scene.ends()
         await assert_losses_are_on_record(scene, {"storage-lost"})
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[None]:
+    """A disk of ``size`` octets of its own at ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = ("mount", "-t", "tmpfs", "-o", f"size={size}", "sanhui-test", str(folder))
+    done = subprocess.run(mount, capture_output=True, text=True, timeout=20, check=False)
+    if done.returncode:
+        cannot_run(f"mounting a disk needs root, in a container --cap-add SYS_ADMIN ({done.stderr.strip()})")
+    try:
+        yield
+    finally:
+        subprocess.run(("umount", str(folder)), capture_output=True, timeout=20, check=True)
+
+
+def fill(filler: Path, *, but: int = 0) -> None:
+    """Let the file have all that is free on its disk, but so many octets."""
+    with filler.open("ab") as file, contextlib.suppress(OSError):
+        disk = os.statvfs(filler)
+        os.posix_fallocate(file.fileno(), 0, file.tell() + disk.f_bavail * disk.f_frsize - but)
+
+
+async def test_a_real_disk_that_is_full_takes_what_it_can_and_the_rest_is_on_record(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, moments: Moments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel writes half of what it is given before it says that there is no room."""
+    monkeypatch.setattr("recorder.spool_writer._LINGER_S", 0.005)
+    # What is kept free for storing would refuse media long before.
+    settings = replace(QUICK, spool=SpoolSettings(disk_warn_bytes=0, disk_reserve_bytes=0))
+    with small_disk(tmp_path / "spool", 8 << 20):
+        filler = tmp_path / "spool" / "filler"
+        async with house(tmp_path, settings) as home, meeting_under_way(home, caplog) as scene:
+            for chance in moments:
+                await scene.play(chance.uniform(0.0, 5.0))
+                # Some pages are left, of which a part or two takes the last; what is stored meanwhile makes no room.
+                fill(filler, but=4096 * chance.randrange(1, 6))
+                for _ in range(20):
+                    await scene.play(STEP_S)
+                    fill(filler)
+                    if scene.desk.shows(("disk-full",)):
+                        break
+                await scene.play_until_told("disk-full")
+                await scene.play(chance.uniform(0.0, 8.0))
+                filler.unlink()
+                await scene.goes_on()
+                await scene.play_until_calm()
+            await scene.ends()
+            await assert_losses_are_on_record(scene, {"storage-lost"})
