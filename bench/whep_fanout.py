@@ -124,12 +124,14 @@ async def measure(kind: str, viewers: int, seconds: float) -> Result:
             counters.append(await join(sender, stack))
         await asyncio.sleep(SETTLE_S)
         began = await sender.ask({"usage": "time"})
-        packets = sum(counter.packets for counter in counters)
-        missing = sum(counter.missing for counter in counters)
+        had = [(counter.packets, counter.missing) for counter in counters]
         await asyncio.sleep(seconds)
         ended = await sender.ask({"usage": "time"})
-        packets = sum(counter.packets for counter in counters) - packets
-        missing = sum(counter.missing for counter in counters) - missing
+        got = [counter.packets - packets for counter, (packets, _) in zip(counters, had, strict=True)]
+        if not all(got):
+            raise RuntimeError(f"{got.count(0)} of {viewers} viewers got nothing")
+        packets = sum(got)
+        missing = sum(counter.missing - missing for counter, (_, missing) in zip(counters, had, strict=True))
         us = (ended["cpu_s"] - began["cpu_s"]) / packets * 1e6
         kernel_us = (ended["system_s"] - began["system_s"]) / packets * 1e6
         after = await sender.ask({"usage": "memory"})

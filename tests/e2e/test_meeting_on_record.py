@@ -13,6 +13,7 @@ import pytest
 from storage.records import new_id
 from tests.support import county
 from tests.support.ffmpeg_player import Played, play
+from tests.support.playlist_rules import check
 from tests.support.service import Person, ServiceProcess, running_service, until
 from tests.support.village import running_village
 from tools.servers import s3_settings
@@ -118,7 +119,7 @@ async def test_a_meeting_records_itself_and_loses_only_what_is_on_record_as_lost
             await person.call("GET", f"/meetings/{meeting}/timeline")
             ended = await person.call("POST", f"/meetings/{meeting}/end")
             assert ended["state"] == "ended"
-            assert_all_of_it_is_there(await text_of(person, service, ended["playback"]["ts_url"]))
+            assert_all_of_it_is_there(await playlist_of(person, service, ended["playback"]["ts_url"]))
             whole = await county.filed(person, meeting)
             assert whole["recording"]["waiting_bytes"] == 0
             await assert_it_plays(person, service, whole, tmp_path)
@@ -127,10 +128,12 @@ async def test_a_meeting_records_itself_and_loses_only_what_is_on_record_as_lost
                 await assert_a_flipped_byte_is_found(service)
 
 
-async def text_of(person: Person, service: ServiceProcess, address: str) -> str:
+async def playlist_of(person: Person, service: ServiceProcess, address: str) -> str:
     async with person.http.get(service.url + address) as response:
         assert response.status == 200
-        return await response.text()
+        text = await response.text()
+    check(text)
+    return text
 
 
 def assert_all_of_it_is_there(playlist: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import pytest
 import pytest_asyncio
@@ -15,6 +15,8 @@ import pytest_asyncio
 from streaming.simulator import KINDS
 from tests.support import county
 from tests.support.ffmpeg_player import Played, play
+from tests.support.playlist_reloads import Reloads
+from tests.support.playlist_rules import read
 from tests.support.service import Person, ServiceProcess
 from tests.support.village import CAMERA_USER, running_village
 
@@ -23,6 +25,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)
 CAMERA_PASSWORD = "Kamera-2026"
 NAMES = ("h264-pcma", "h265-aac", "h264-silent")
 LIVE_S = 5.0
+RELOADS = 6
 RECORDED_S = 14.0
 TOGETHER_S = 0.1
 """How far flash and beep may be apart."""
@@ -126,6 +129,30 @@ async def test_recorded(town: Town, archive: list[Any], kind: int, tmp_path: Pat
     copy = await download(town, sources["download_url"], tmp_path / "meeting.mp4")
     played = await play(str(copy), tmp_path)
     assert_it_is_right(f"{NAMES[kind]} MP4", kind, played, recorded_s - 0.5)
+
+
+@pytest.mark.parametrize("kind", range(len(KINDS)), ids=NAMES)
+async def test_what_is_told_keeps_the_rules_from_one_time_to_the_next(town: Town, kind: int) -> None:
+    """Live playlists as the service sends them; what judges all others sees the tests' own process only."""
+    base = f"{town.service.url}/live/{town.cameras[kind]}/"
+    told: dict[str, Reloads] = {}
+    for _ in range(RELOADS):
+        for name in ("index.m3u8", "ts.m3u8"):
+            found = read(await text_of(town, base + name))
+            assert found.problems == []
+            media = [address for _, address in found.variants] + [item["URI"] for item in found.media if "URI" in item]
+            for address in media or [name]:
+                text = await text_of(town, urljoin(base, address))
+                told.setdefault(address, Reloads()).check(text)
+        await asyncio.sleep(0.7)
+    assert len(told) >= 2
+
+
+async def text_of(town: Town, url: str) -> str:
+    """A playlist."""
+    async with town.person.http.get(url) as answer:
+        assert answer.status == 200, url
+        return await answer.text()
 
 
 async def download(town: Town, address: str, target: Path) -> Path:
