@@ -88,4 +88,4 @@ async def visit(house: House, size: str = "desk", language: str = "zh-CN") -> As
         yield found
     finally:
         await context.close()
-    assert found.errors == []
+    assert found.errors == [], "\n".join(found.errors)
