@@ -86,6 +86,9 @@ async def visit(house: House, size: str = "desk", language: str = "zh-CN") -> As
     page.on("pageerror", lambda error: found.errors.append(f"{page.url}: {error}"))
     try:
         yield found
+    except BaseException:
+        print("console:", *found.errors, sep="\n  ")
+        raise
     finally:
         await context.close()
     assert found.errors == [], "\n".join(found.errors)
