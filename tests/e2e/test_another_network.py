@@ -15,7 +15,7 @@ from tests.support.browser import FAKE_DEVICES, PATIENCE_MS, chromium, desk, log
 from tests.support.turn import SECRET, turn_server
 from tests.support.village import running_village
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.interfaces, pytest.mark.timeout(300)]
 
 _FRAMES = "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames"
 MISSING_S = 12.0

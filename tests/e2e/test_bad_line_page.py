@@ -10,7 +10,7 @@ from tests.support.bad_line import BadLine
 from tests.support.browser import PATIENCE_MS, chromium, desk, log_in
 from tests.support.village import running_village
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.browser, pytest.mark.interfaces, pytest.mark.timeout(200)]
 
 _FRAMES = "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames"
 # A line of the panel: the numbers in it.
