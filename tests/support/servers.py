@@ -58,8 +58,9 @@ def running(server: Callable[[], S], program: GoProgram | None = None) -> Iterat
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark whatever asks for a server, and say what stays together when several processes share the tests
-    (pytest-xdist, ``--dist loadgroup``): each server is started once, one browser runs at a time and no network
-    interface comes or goes beside it (Chromium gives up what it is loading), and a file's tests share its fixtures."""
+    (pytest-xdist, ``--dist loadgroup``): each server is started once, one browser runs at a time, and a file's tests
+    share its fixtures. pytest-xdist 3.8 does not see the groups with pytest 9.2, so nothing may rest on them: what must
+    not come beside a browser is kept from it by :mod:`tests.support.interfaces`."""
     for item in items:
         if _SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.servers)
