@@ -47,6 +47,7 @@ HOT_PATH = (
     "recorder/spool_writer.py",
     "streaming/publishing.py",
     "streaming/rtsp/connection.py",
+    "streaming/rtsp/intake.py",
     "streaming/rtsp/pacing.py",
     "streaming/rtsp/transport.py",
 )

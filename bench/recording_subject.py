@@ -1,8 +1,9 @@
 """The process that `record_density.py` measures: cameras in, everything on, objects out.
 
-Reads camera addresses from standard input, one a line, records each as a meeting of its own until standard input is
-closed, then prints what it did as one JSON line, and as another what of it is on record. The first line says where
-live HLS and WHEP are.
+Reads camera addresses from standard input, one a line, then an empty line, and records each as a meeting of its own.
+From the next line on it measures how late its event loop runs: not before, since to ask for that is a tenth of the
+loop's work where cameras are few. When standard input is closed it prints what it did as one JSON line, and as another
+what of it is on record. The first line says where live HLS and WHEP are.
 """
 
 import argparse
@@ -54,8 +55,7 @@ class CollectorMeter:
 
 
 class DelayMeter:
-    """How late the event loop runs a callback that is due every tenth of a second: more often, with twenty cameras it
-    would be a tenth of the loop's work itself."""
+    """How late the event loop runs a callback that is due every fiftieth of a second."""
 
     def __init__(self) -> None:
         self.delays_ms: list[float] = []
@@ -64,8 +64,8 @@ class DelayMeter:
         """Measure until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + 0.1
-            await asyncio.sleep(0.1)
+            due = loop.time() + 0.02
+            await asyncio.sleep(0.02)
             self.delays_ms.append((loop.time() - due) * 1000)
 
     def p99_ms(self) -> float:
@@ -187,12 +187,13 @@ async def record(
 
 
 async def _measured_until_closed() -> dict[str, object]:
-    """How the interpreter fares until standard input is closed."""
+    """How the interpreter fares until standard input is closed: its threads first, then its event loop's delay."""
     meter, collector, threads = DelayMeter(), CollectorMeter(), ThreadMeter()
-    measuring = asyncio.create_task(meter.run())
     gc.callbacks.append(collector)
-    await asyncio.to_thread(sys.stdin.read)
+    await asyncio.to_thread(sys.stdin.readline)
     shares = threads.shares()
+    measuring = asyncio.create_task(meter.run())
+    await asyncio.to_thread(sys.stdin.read)
     measuring.cancel()
     return {
         "loop_delay_p99_ms": meter.p99_ms(),

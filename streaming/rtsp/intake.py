@@ -11,33 +11,33 @@ class Intake:
     """What a receiver has taken in so far."""
 
     def __init__(self, description: SessionDescription, receiver: StreamReceiver) -> None:
-        self._description = description
-        self._receiver = receiver
+        pairs = [
+            (media.kind, counters)
+            for media, counters in zip(description.media, receiver.counters, strict=True)
+            if counters is not None
+        ]
+        self._all: list[TrackCounters] = [counters for _, counters in pairs]
+        self._video: list[TrackCounters] = [counters for kind, counters in pairs if kind == "video"]
 
     @property
     def packets(self) -> int:
         """RTP packets taken in so far."""
-        return sum(counters.packets for counters in self._receiver.counters if counters is not None)
+        return sum([counters.packets for counters in self._all])
 
     @property
     def pictures(self) -> int:
         """Pictures put together so far."""
-        return sum(counters.units for counters in self._video())
+        return sum([counters.units for counters in self._video])
 
     @property
     def main_packets(self) -> int:
         """Packets of the picture; of everything where there is none. Sound alone must not pass for a living camera."""
-        video = self._video()
-        return sum(counters.packets for counters in video) if video else self.packets
+        return sum([counters.packets for counters in self._video or self._all])
 
     @property
     def expects_pictures(self) -> bool:
         """Whether there is to be a picture."""
-        return bool(self._video())
-
-    def _video(self) -> list[TrackCounters]:
-        pairs = zip(self._description.media, self._receiver.counters, strict=True)
-        return [counters for media, counters in pairs if media.kind == "video" and counters is not None]
+        return bool(self._video)
 
 
 class Vigil:

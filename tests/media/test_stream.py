@@ -1,7 +1,7 @@
 """A live stream's segments over several readers' comings and goings."""
 
 from media.fanout import ReaderLimits
-from media.segments import SegmentStart
+from media.segments import SegmentEnd, SegmentStart
 from media.stream import LiveStream, StreamId
 from media.unit import NS_PER_S, Codec
 from tests.support.clocks import FakeClock
@@ -36,3 +36,23 @@ async def test_readers_that_fell_behind_are_counted_after_they_have_gone_too() -
                 stream.publish(unit)
             assert stream.overflows == fallen
         assert stream.overflows == fallen
+
+
+async def first_length_s(camera: str) -> float:
+    """How long the first segment is of a stream whose keyframes are a second apart."""
+    stream = LiveStream(StreamId(camera), FakeClock(ORIGIN_NS))
+    with stream.read_segments("test") as reader:
+        for unit in video_units(Codec.H264, frames=120, fps=10, gop=10):
+            stream.publish(unit)
+        lengths = [event.duration_ns / NS_PER_S for event in await reader.take() if isinstance(event, SegmentEnd)]
+    # Whatever the first was, the others are as long as they are to be.
+    assert set(lengths[1:]) == {4.0}
+    return lengths[0]
+
+
+async def test_cameras_that_begin_together_end_their_segments_apart() -> None:
+    lengths = [await first_length_s(f"room {number}") for number in range(60)]
+    assert {lengths.count(length) > 5 for length in (1.0, 2.0, 3.0, 4.0)} == {True}
+    assert set(lengths) == {1.0, 2.0, 3.0, 4.0}
+    # A camera's is the same each time: what two services, or two readers, see of it can be compared.
+    assert lengths[:5] == [await first_length_s(f"room {number}") for number in range(5)]

@@ -11,6 +11,7 @@ import pytest
 from media.clock import SystemClock
 from media.fmp4 import init_segment
 from media.fmp4_read import read_init
+from media.segmenter import SegmenterSettings
 from media.stream import LiveStream, StreamId
 from media.testsource import TestSource, TestSourceSettings
 from media.unit import NS_PER_S, AccessUnit, Codec, Track
@@ -44,7 +45,7 @@ async def one_file(window: LiveWindow) -> bytes:
 @pytest.mark.parametrize(("video", "sound"), [(Codec.H264, Codec.PCMA), (Codec.H265, Codec.AAC)])
 async def test_flash_and_beep_are_together(video: Codec, sound: Codec) -> None:
     units = await asyncio.to_thread(filmed, video, sound)
-    stream = LiveStream(StreamId("camera"), SystemClock())
+    stream = LiveStream(StreamId("camera"), SystemClock(), SegmenterSettings(stagger=0))
     with ThreadPoolExecutor(2) as executor:
         async with LiveWindows(lambda _: stream, SystemClock(), executor) as windows:
             window = await windows.window(StreamId("camera"))

@@ -60,7 +60,7 @@ async def window_on(
 async def fed_window(settings: WindowSettings | None = None) -> AsyncIterator[tuple[LiveWindow, LiveStream]]:
     """A window on a stream that the test feeds with :func:`feed`."""
     with ThreadPoolExecutor(2) as executor:
-        stream = LiveStream(CAMERA, SystemClock())
+        stream = LiveStream(CAMERA, SystemClock(), SegmenterSettings(stagger=0))
         async with LiveWindows(lambda _: stream, SystemClock(), executor, settings) as windows:
             yield await windows.window(CAMERA), stream
 
