@@ -222,7 +222,7 @@ class Settings(BaseModel):
     hls_idle_s: float = Field(
         default=30.0, ge=5, le=600, description="Seconds without a viewer after which a live window is closed."
     )
-    hls_segments: int = Field(default=7, ge=4, le=60, description="Segments in a live window.")
+    hls_segments: int = Field(default=6, ge=4, le=60, description="Segments in a live window.")
     rtsp_enabled: bool = Field(default=True, description="Whether live streams are served over RTSP too.")
     rtsp_host: str = Field(default="127.0.0.1", description="Address that the RTSP server listens on.")
     rtsp_port: Port = Field(default=8554, description="TCP port of the RTSP server; 0 takes a free one.")

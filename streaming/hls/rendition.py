@@ -137,19 +137,21 @@ class WindowSegment:
 @dataclass(frozen=True, slots=True)
 class RenditionSettings:
     """``listed`` whole segments are in the playlist, more where they are short; the newest ``with_parts`` of them with
-    their parts; ``linger`` more can still be fetched (RFC 8216, 6.2.2). ``part_target_s`` is the longest a part may
-    be."""
+    their parts. ``part_target_s`` is the longest a part may be."""
 
     name: str
     part_target_s: float
     target_s: int
-    listed: int = 7
+    listed: int = 6
     with_parts: int = 3
-    linger: int = 3
 
 
 class Rendition:
-    """Segments of one rendition, oldest first. Owned by the window's task, or by its sound's."""
+    """Segments of one rendition, oldest first. Owned by the window's task, or by its sound's.
+
+    What is no longer listed can still be fetched, for as long as it lasts itself and the longest playlist that had it
+    (RFC 8216, 6.2.2): a player may be that far behind.
+    """
 
     def __init__(self, settings: RenditionSettings) -> None:
         self.settings = settings
@@ -160,6 +162,7 @@ class Rendition:
         self.version = 0
         self.unlisted_discontinuities = 0
         self.first_listed = 0
+        self._longest_s = 0.0
 
     # Writing
 
@@ -206,8 +209,13 @@ class Rendition:
             if self.first_listed <= segment.msn < first and segment.discontinuity:
                 self.unlisted_discontinuities += 1
         self.first_listed = max(first, self.first_listed)
-        while self.segments[0].msn < self.first_listed - self.settings.linger:
-            self.segments.popleft()
+        # What has passed since a segment was the first one listed began with the playlist that listed it, and ended its
+        # being listed only when the next one was whole.
+        self._longest_s = max(self._longest_s, sum(segment.duration_s for segment in self.listed()))
+        listed_s = 2 * self._longest_s + self.settings.target_s
+        since_s = sum(segment.duration_s for segment in self.segments if segment.complete)
+        while self.segments[0].msn < self.first_listed and since_s >= self.segments[0].duration_s + listed_s:
+            since_s -= self.segments.popleft().duration_s
 
     def _least_listed(self) -> int:
         """The number of the newest segment that must be the first one listed, lest too little is left."""

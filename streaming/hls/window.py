@@ -45,9 +45,8 @@ class WindowSettings:
     is.
     """
 
-    segments: int = 7
+    segments: int = 6
     segments_with_parts: int = 3
-    linger: int = 3
     part_s: float = 0.5
     target_s: int = 6
     first_segments_s: tuple[float, ...] = (1.0, 2.0)
@@ -110,7 +109,6 @@ class LiveWindow:
                 target_s=settings.target_s,
                 listed=settings.segments,
                 with_parts=settings.segments_with_parts,
-                linger=settings.linger,
             )
         )
 

@@ -27,7 +27,8 @@ async def watched(
 ) -> tuple[dict[str, Playlist], dict[str, list[bytes]]]:
     """Feed a window whose playlists are read all the time. The last ones, and the bytes of each stretch between two
     init segments, the init segment first."""
-    async with fed_window() as (window, stream):
+    # Two segments of each stretch, three times.
+    async with fed_window(WindowSettings(segments=7)) as (window, stream):
         for number, unit in enumerate(window_units):
             stream.publish(unit)
             await asyncio.sleep(0)
