@@ -89,7 +89,7 @@ class TestCamera:
 
     def connect(self) -> None:
         """It is there (again)."""
-        self.stream = LiveStream(StreamId(self.id), self.clock, SegmenterSettings(segment_s=2.0))
+        self.stream = LiveStream(StreamId(self.id), self.clock, SegmenterSettings(segment_s=2.0, stagger=0))
 
     def feed(self, seconds: float) -> None:
         """Send so much video and sound at once, from where the timeline is; the clock follows."""

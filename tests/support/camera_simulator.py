@@ -233,7 +233,7 @@ async def keep(camera: BadCamera, settings: SegmenterSettings | None = None) -> 
     for change in camera.changes:
         arrivals = change(arrivals)
     clock = FakeClock(START_NS)
-    stream = LiveStream(StreamId("hall"), clock, settings)
+    stream = LiveStream(StreamId("hall"), clock, settings or SegmenterSettings(stagger=0))
     descriptions = camera.descriptions or described(tracks)
     receiver = StreamReceiver(descriptions, clock, reorder=camera.udp, origin_utc_ns=ORIGIN_NS)
     with stream.read_segments("test", _READER) as reader:

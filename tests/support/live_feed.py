@@ -51,7 +51,7 @@ async def live_stream(
     ahead_s: float = 0.0,
 ) -> AsyncIterator[LiveStream]:
     """A stream that gets ``items`` in real time while inside, the first ``ahead_s`` seconds of them at once."""
-    stream = LiveStream(StreamId(camera), clock or SystemClock(), settings)
+    stream = LiveStream(StreamId(camera), clock or SystemClock(), settings or SegmenterSettings(stagger=0))
     task = asyncio.create_task(_feed(stream, items, ahead_s))
     try:
         yield stream
