@@ -34,7 +34,11 @@ def _offer(data: bytes) -> None:
         for codec in media.codecs:
             shape = Shape(codec.payload_type, 1, 0)
             assert picture.plain(shape, 7, 0, 1)[0].endswith(b"picture")
-            choices[media.mid] = Choice((codec,), "sendonly", ssrc=1, cname="hall")
+            if media.usable:
+                choices[media.mid] = Choice((codec,), "sendonly", ssrc=1, cname="hall")
+    if not choices:
+        # With no codec in common nobody answers: CodecMismatchError.
+        return
     answer = write_answer(offer, choices, _LOCAL)
     assert _ICE.password in answer
 
