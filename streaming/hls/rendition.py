@@ -209,8 +209,8 @@ class Rendition:
             if self.first_listed <= segment.msn < first and segment.discontinuity:
                 self.unlisted_discontinuities += 1
         self.first_listed = max(first, self.first_listed)
-        # What has passed since a segment was the first one listed began with the playlist that listed it, and ended its
-        # being listed only when the next one was whole.
+        # Of what came after a segment its last playlist had the first, and it was listed until one more was whole: only
+        # what came then tells for how long players have had to do without it.
         self._longest_s = max(self._longest_s, sum(segment.duration_s for segment in self.listed()))
         listed_s = 2 * self._longest_s + self.settings.target_s
         since_s = sum(segment.duration_s for segment in self.segments if segment.complete)
