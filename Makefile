@@ -63,6 +63,8 @@ $(COMPILED)/.ready: web/static/.ready $(COMPILED_SOURCES)
 	@mkdir -p build
 	@SANHUI_COMPILE=1 $(BIN)/python -W ignore setup.py --quiet build --build-lib $(COMPILED) --build-temp build/objects \
 		> build/compile.log || { cat build/compile.log; exit 1; }
+	@# As pip does in the image: what is compiled to bytecode at each start leaves holes in the memory.
+	@$(BIN)/python -m compileall -q $(COMPILED)
 	@touch $@
 
 # Three cameras need no compiled packet path: a newcomer does not wait for it.

@@ -139,11 +139,9 @@ class Fanout(Generic[T]):
             reader.offer(item, size)
 
     @contextmanager
-    def reader(self, name: str, limits: ReaderLimits | None = None, backlog: Iterable[T] = ()) -> Iterator[Reader[T]]:
-        """Open a reader that first gets ``backlog`` (a cached GOP, say), then all that is published from now on."""
+    def reader(self, name: str, limits: ReaderLimits | None = None) -> Iterator[Reader[T]]:
+        """Open a reader that gets all that is published from now on, and before it what :meth:`catch_up` gives it."""
         reader = Reader[T](name, limits or ReaderLimits(), self._starts_here)
-        for item in backlog:
-            reader.offer(item, self._size_of(item))
         if self._ended:
             reader.end()
         self._readers.append(reader)
@@ -153,6 +151,12 @@ class Fanout(Generic[T]):
             self._readers.remove(reader)
             self._overflows_of_the_gone += reader.overflows
             reader.close()
+
+    def catch_up(self, reader: Reader[T], backlog: Iterable[T]) -> None:
+        """Give a reader that was just opened what came before it: a cached GOP, say. It is no argument of
+        :meth:`reader`, which would keep it for as long as the reader is open."""
+        for item in backlog:
+            reader.offer(item, self._size_of(item))
 
     def end(self) -> None:
         """Let every reader finish what it has and stop."""

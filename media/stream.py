@@ -6,7 +6,7 @@ and :meth:`LiveStream.end`; everyone else opens readers.
 
 import contextlib
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
@@ -148,8 +148,9 @@ class LiveStream:
         self, name: str, limits: ReaderLimits | None = None, *, from_gop: bool = True, pace: Pace = Pace.STEADY
     ) -> Iterator[Reader[StreamItem]]:
         """A reader of access units, by default from the newest keyframe on, who wants them at a pace."""
-        backlog = self._gop.units() if from_gop else ()
-        with self._at(pace), self._units.reader(name, limits, backlog) as reader:
+        with self._at(pace), self._units.reader(name, limits) as reader:
+            if from_gop:
+                self._units.catch_up(reader, self._gop.units())
             self._opened()
             yield reader
 
@@ -159,24 +160,25 @@ class LiveStream:
     ) -> Iterator[Reader[SegmentEvent]]:
         """A reader of segment events, who wants them at a pace. It starts with the segment that is open, from that
         segment's beginning."""
-        backlog: list[SegmentEvent] = []
-        if self._segmenter is None:
-            # Wall-clock seconds as first number: numbers go on growing when the service starts anew (RFC 8216, 6.2.2).
-            # Within one life they do so even if the clock is set back, or segments are shorter than a second.
-            first = max(self._clock.utc_ns() // NS_PER_S, self._next_sequence)
-            self._segmenter = Segmenter(self._settings, first, first_share=self._first_share)
-            for unit in self._gop.units():
-                backlog.extend(self._segmenter.push(unit))
-        else:
-            backlog.extend(self._segmenter.open_segment())
-        with self._at(pace), self._segments.reader(name, limits, backlog) as reader:
-            self._opened()
+        with self._at(pace), self._segments.reader(name, limits) as reader:
             try:
+                self._segments.catch_up(reader, self._open_segment())
+                self._opened()
                 yield reader
             finally:
                 if self._segments.readers == (reader,) and self._segmenter is not None:
                     self._next_sequence = self._segmenter.next_sequence
                     self._segmenter = None
+
+    def _open_segment(self) -> Sequence[SegmentEvent]:
+        """The open segment so far. Nobody has cut any yet: it begins with the cached GOP."""
+        if self._segmenter is not None:
+            return self._segmenter.open_segment()
+        # Wall-clock seconds as first number: numbers go on growing when the service starts anew (RFC 8216, 6.2.2).
+        # Within one life they do so even if the clock is set back, or segments are shorter than a second.
+        first = max(self._clock.utc_ns() // NS_PER_S, self._next_sequence)
+        self._segmenter = Segmenter(self._settings, first, first_share=self._first_share)
+        return [event for unit in self._gop.units() for event in self._segmenter.push(unit)]
 
     def _opened(self) -> None:
         if self.reader_opened is not None:

@@ -173,8 +173,13 @@ class Recording:
                 self._tools.metrics.overflows += reader.overflows - overflows
                 overflows = reader.overflows
                 self._interrupt(GapCause.OVERLOADED)
-            for event in events:
-                self._take(event)
+            self._take_all(events)
+            # It waits here for most of the time, and would keep media that nobody else has.
+            events.clear()
+
+    def _take_all(self, events: list[SegmentEvent]) -> None:
+        for event in events:
+            self._take(event)
 
     def _take(self, event: SegmentEvent) -> None:
         if isinstance(event, Part):

@@ -137,34 +137,36 @@ class SpoolWriter:
 
     def run(self) -> None:
         """Drain the queue in batches until told to stop."""
-        running = True
-        while running:
-            batch = [self.queue.get()]
-            if batch[0] is not None:
-                time.sleep(_LINGER_S)
-            while True:
-                try:
-                    batch.append(self.queue.get_nowait())
-                except queue.Empty:
-                    break
-            written = 0
-            work: dict[SpoolOwner, list[Operation]] = {}
-            for item in batch:
-                if item is None:
-                    running = False
-                    continue
-                operation, size = item
-                written += size
-                work.setdefault(operation.owner, []).append(operation)
-            # One file after the other, in the order in which they were begun: one that follows another must know
-            # whether the disk took that.
-            for owner, operations in work.items():
-                self._safely(owner, self._do, operations)
-            reports, self._reports = self._reports, []
-            self._report(reports, written)
+        while self._drain():
+            pass
         for file in self._files.values():
             file.journal.close()
             file.media.close()
+
+    def _drain(self) -> bool:
+        """Wait for a batch and write it; False once told to stop. Nothing of a batch is kept until the next one."""
+        batch = [self.queue.get()]
+        if batch[0] is not None:
+            time.sleep(_LINGER_S)
+        while True:
+            try:
+                batch.append(self.queue.get_nowait())
+            except queue.Empty:
+                break
+        written = 0
+        work: dict[SpoolOwner, list[Operation]] = {}
+        for item in batch:
+            if item is not None:
+                operation, size = item
+                written += size
+                work.setdefault(operation.owner, []).append(operation)
+        # One file after the other, in the order in which they were begun: one that follows another must know whether
+        # the disk took that.
+        for owner, operations in work.items():
+            self._safely(owner, self._do, operations)
+        reports, self._reports = self._reports, []
+        self._report(reports, written)
+        return None not in batch
 
     def _is_news(self, kind: object) -> bool:
         """Whether the log does not yet say so: one line for all files, until one is written whole again."""

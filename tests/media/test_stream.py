@@ -1,9 +1,11 @@
 """A live stream's segments over several readers' comings and goings."""
 
+import gc
+
 from media.fanout import ReaderLimits
-from media.segments import SegmentEnd, SegmentStart
+from media.segments import Part, SegmentEnd, SegmentStart
 from media.stream import LiveStream, StreamId
-from media.unit import NS_PER_S, Codec
+from media.unit import NS_PER_S, AccessUnit, Codec
 from tests.support.clocks import FakeClock
 from tests.support.encoded import ORIGIN_NS, video_units
 
@@ -56,3 +58,33 @@ async def test_cameras_that_begin_together_end_their_segments_apart() -> None:
     assert set(lengths) == {1.0, 2.0, 3.0, 4.0}
     # A camera's is the same each time: what two services, or two readers, see of it can be compared.
     assert lengths[:5] == [await first_length_s(f"room {number}") for number in range(5)]
+
+
+def in_memory(kind: type[AccessUnit] | type[Part]) -> int:
+    """How many of them there are, whoever keeps them."""
+    gc.collect()
+    return sum(isinstance(thing, kind) for thing in gc.get_objects())
+
+
+async def test_a_reader_keeps_nothing_alive_of_what_it_began_with() -> None:
+    stream = LiveStream(StreamId("hall"), FakeClock(ORIGIN_NS))
+    others = {kind: in_memory(kind) for kind in (AccessUnit, Part)}
+
+    def pictures(number: int, count: int) -> None:
+        for unit in video_units(Codec.H264, frames=count, fps=10, gop=20, start_s=2.0 * number):
+            stream.publish(unit)
+
+    pictures(0, 18)
+    with stream.read_units("viewer") as viewer, stream.read_segments("recording") as recording:
+        assert len(await viewer.take()) == 18, "they begin with the cached GOP"
+        assert sum(isinstance(event, Part) for event in await recording.take()) >= 2
+        for number in range(1, 8):
+            pictures(number, 20)
+            await viewer.take()
+            await recording.take()
+        pictures(8, 1)
+        await viewer.take()
+        await recording.take()
+        # What is left is what the stream itself has: the keyframe, and two seconds of the open segment.
+        assert in_memory(AccessUnit) - others[AccessUnit] == 1
+        assert in_memory(Part) - others[Part] == 4

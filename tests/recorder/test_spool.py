@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import hashlib
 import resource
 from pathlib import Path
@@ -23,6 +24,7 @@ from recorder.spool_object import assemble, read_pieces, rebuilt_path
 from recorder.spool_read import read_spool, scan_spool
 from recorder.state import SpoolSettings
 from storage.records import GENESIS_HASH, GapRecord
+from tests.recorder.house import until
 from tests.recorder.spooled import closed, feed, header, media_of, written
 from tests.support.events import SOUND, START_NS, VIDEO, segments
 from tests.support.faults_disk import WatchedDisk
@@ -46,6 +48,18 @@ async def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         chain = chain_after(chain, "rec1", 0, item.facts)
         assert item.facts.chain == chain
         assert item.facts.duration_ns == 2_000_000_000
+
+
+async def test_what_is_written_is_in_memory_no_more_while_nothing_comes(tmp_path: Path) -> None:
+    def parts() -> int:
+        return sum(isinstance(thing, Part) for thing in gc.get_objects())
+
+    before = parts()
+    async with Spool(tmp_path, SpoolSettings()) as spool:
+        file = spool.open(header())
+        feed(file, segments(3))
+        await until(lambda: not spool.pending_bytes and parts() == before)
+        await closed(file)
 
 
 async def test_object_has_init_then_video_and_sound_of_each_segment(tmp_path: Path) -> None:
