@@ -5,7 +5,8 @@
 The cameras are one process of their own that serves the same 25 pictures a second of H.264 + G.711A under N addresses:
 1080p from 1 Mb/s on, below that 640×360. Ours: RTSP over TCP, fMP4, SHA-256, spool with fsync, object store
 (directory), rows (SQLite). The baseline writes 4-second Matroska segments and does nothing else. Both are measured in
-the same run, one after the other. In the end what is on record is compared with the loop that the cameras play,
+the same run, one after the other. With viewers of HLS there is another row: ffmpeg that also makes HLS, its sound AAC,
+of as many cameras, which nobody fetches. In the end what is on record is compared with the loop that the cameras play,
 picture by picture.
 """
 
@@ -118,19 +119,34 @@ def ours(urls: Sequence[str], load: Load) -> tuple[Usage, dict[str, Any]]:
         return usage, {**done, **json.loads(process.stdout.readline()), "viewers": taken, "whep": seen}
 
 
-def baseline(urls: Sequence[str], seconds: float) -> Usage:
-    """Usage of one ffmpeg process per camera."""
+def _hls(source: Any, folder: Path, number: int) -> Any:
+    """ffmpeg's HLS of one camera: the picture as it comes, G.711 made AAC, as players need it."""
+    return source.output(
+        f"{folder}/{number}.m3u8",
+        vcodec="copy",
+        acodec="aac",
+        format="hls",
+        hls_time=2,
+        hls_flags="delete_segments",
+        hls_segment_type="fmp4",
+        hls_fmp4_init_filename=f"{number}.mp4",
+        hls_segment_filename=f"{folder}/{number}-%05d.m4s",
+    )
+
+
+def baseline(urls: Sequence[str], seconds: float, watched: int = 0) -> Usage:
+    """Usage of one ffmpeg process per camera; the first ``watched`` make HLS besides."""
     program = imageio_ffmpeg.get_ffmpeg_exe()
     with tempfile.TemporaryDirectory(prefix="sanhui-bench-") as folder:
         processes = []
         try:
             for number, url in enumerate(urls):
-                source = url.replace("rtsp://", f"rtsp://{USER}:{PASSWORD}@", 1)
-                copy = ffmpeg.input(source, rtsp_transport="tcp").output(
-                    f"{folder}/{number}-%05d.mkv", codec="copy", format="segment", segment_time=4
-                )
-                command = copy.global_args("-nostdin", "-loglevel", "error").compile(cmd=program)
-                processes.append(subprocess.Popen(command))
+                source = ffmpeg.input(url.replace("rtsp://", f"rtsp://{USER}:{PASSWORD}@", 1), rtsp_transport="tcp")
+                outputs = [source.output(f"{folder}/{number}-%05d.mkv", codec="copy", format="segment", segment_time=4)]
+                if number < watched:
+                    outputs.append(_hls(source, Path(folder), number))
+                command = ffmpeg.merge_outputs(*outputs).global_args("-nostdin", "-loglevel", "error")
+                processes.append(subprocess.Popen(command.compile(cmd=program)))
             time.sleep(SETTLE_S)
             return measure([process.pid for process in processes], seconds)
         finally:
@@ -204,26 +220,38 @@ def main() -> None:
     )
     for count in options.cameras:
         load = Load(count, options.bitrate, options.viewers, options.whep, options.seconds, options.read_interval)
-        with cameras(load) as urls:
-            usage, done = ours(urls, load)
-            if done["online"] != count:
-                raise RuntimeError(f"only {done['online']} of {count} cameras were online: {done}")
-            ffmpeg = baseline(urls, options.baseline_seconds) if options.baseline_seconds else None
-        table.add(
-            "Sanhui",
-            count,
-            100 * usage.cpu_share / count,
-            usage.memory / count / MIB,
-            usage.cpu_share / ffmpeg.cpu_share if ffmpeg is not None else "-",
-            int(done["lost"] + done["strange"] + done["packets_lost"]),
-            int(done["overflows"] + done["gaps"]),
-            done["loop_delay_p99_ms"],
-        )
-        if ffmpeg is not None:
-            cpu, memory = 100 * ffmpeg.cpu_share / count, ffmpeg.memory / count / MIB
-            table.add("ffmpeg -c copy", count, cpu, memory, 1.0, "-", "-", "-")
-        table.notes += _notes(done, count)
+        _measure(table, load, options.baseline_seconds)
     table.print(as_json=options.json)
+
+
+def _measure(table: Table, load: Load, baseline_seconds: float) -> None:
+    """The rows of one number of cameras: ours, and what it is compared with unless ``baseline_seconds`` is 0."""
+    count = load.cameras
+    others: dict[str, Usage] = {}
+    with cameras(load) as urls:
+        usage, done = ours(urls, load)
+        if done["online"] != count:
+            raise RuntimeError(f"only {done['online']} of {count} cameras were online: {done}")
+        if baseline_seconds:
+            others["ffmpeg -c copy"] = baseline(urls, baseline_seconds)
+        if baseline_seconds and load.viewers:
+            others[f"and HLS of {load.viewers}"] = baseline(urls, baseline_seconds, load.viewers)
+    copied = others.get("ffmpeg -c copy")
+    table.add(
+        "Sanhui",
+        count,
+        100 * usage.cpu_share / count,
+        usage.memory / count / MIB,
+        usage.cpu_share / copied.cpu_share if copied is not None else "-",
+        int(done["lost"] + done["strange"] + done["packets_lost"]),
+        int(done["overflows"] + done["gaps"]),
+        done["loop_delay_p99_ms"],
+    )
+    for way, other in others.items():
+        cpu, memory = 100 * other.cpu_share / count, other.memory / count / MIB
+        ratio = other.cpu_share / others["ffmpeg -c copy"].cpu_share
+        table.add(way, count, cpu, memory, ratio, "-", "-", "-")
+    table.notes += _notes(done, count)
 
 
 if __name__ == "__main__":
