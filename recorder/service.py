@@ -127,7 +127,6 @@ class RecorderService:
         metrics.spool_pending_bytes = self._spool.pending_bytes
         metrics.upload_queue = self._uploader.queued
         metrics.upload_lag_s = self._lag_s(self._uploader.oldest_utc_ns())
-        metrics.warnings = self.warnings
         return metrics
 
     @property

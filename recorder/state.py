@@ -106,7 +106,7 @@ class RecordingState:
 @dataclass(frozen=True, slots=True)
 class LiveState:
     """A running meeting as its page shows it. ``spool_lag_s`` is the age of the oldest media not yet in the object
-    store; ``warnings`` are codes for the catalogs (see :attr:`RecorderMetrics`)."""
+    store; ``warnings`` are codes for the catalogs (see ``RecorderService.warnings``)."""
 
     meeting: str
     recording_since_utc_ns: int | None
@@ -136,4 +136,3 @@ class RecorderMetrics:
     parts_refused: int = 0
     overflows: int = 0
     gaps: Counter[str] = field(default_factory=Counter)
-    warnings: tuple[str, ...] = ()

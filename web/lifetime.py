@@ -62,7 +62,7 @@ from web.live.events import live_events
 from web.live.talk_desk import start_talk
 from web.live.webrtc import WEBRTC, start_webrtc
 from web.messages import Catalogs
-from web.metrics import Metrics
+from web.metrics import Metrics, Watched
 from web.notices import Notices
 from web.readiness import Readiness
 from web.secret_keys import first_keys, read_keys
@@ -156,7 +156,7 @@ async def _start(
             lambda: media.recorder.warnings,
             ground.clock,
         ),
-        rtsp_port=players.rtsp_port,
+        rtsp_port=lambda: players.rtsp.port if players.rtsp is not None else 0,
     )
     await stack.enter_async_context(live_events(app, ground.failures))
     if webrtc is not None:
@@ -278,7 +278,7 @@ class _Players:
     audit: Audit
     viewers: Viewers
     stream_passwords: StreamPasswords
-    rtsp_port: Callable[[], int]
+    rtsp: RtspServer | None
 
 
 async def _start_players(ground: _Ground, media: _Media, threads: _Threads) -> _Players:
@@ -300,7 +300,7 @@ async def _start_players(ground: _Ground, media: _Media, threads: _Threads) -> _
         audit=audit,
         viewers=viewers,
         stream_passwords=stream_passwords,
-        rtsp_port=await _start_rtsp(ground, media.directory, gate, recordings),
+        rtsp=await _start_rtsp(ground, media.directory, gate, recordings),
     )
 
 
@@ -309,12 +309,6 @@ async def _start_watch(ground: _Ground, media: _Media, players: _Players, catalo
     failures = ground.failures
     trends = Trends(lambda: {status.camera_id: status.bitrate_bps for status in media.supervisor.statuses()})
     await ground.stack.enter_async_context(trends.running(failures))
-    ground.metrics.watch(
-        media.supervisor.statuses,
-        lambda camera_id: _overflows(media.directory, camera_id),
-        lambda: media.recorder.metrics,
-        lambda: sum(players.viewers.counts().values()),
-    )
     store_watch = StoreWatch(ground.store)
     await ground.stack.enter_async_context(store_watch.running(failures))
     notices = Notices(
@@ -328,6 +322,16 @@ async def _start_watch(ground: _Ground, media: _Media, players: _Players, catalo
         ground.clock,
     )
     await ground.stack.enter_async_context(notices.running(failures))
+    ground.metrics.watch(
+        Watched(
+            cameras=media.supervisor.statuses,
+            reader_overflows=lambda camera_id: _overflows(media.directory, camera_id),
+            recorder=lambda: media.recorder.metrics,
+            viewers=lambda: sum(players.viewers.counts().values()),
+            rtsp_overflows=lambda: players.rtsp.overflows if players.rtsp is not None else 0,
+            notices=lambda: notices.codes,
+        )
+    )
     return trends, notices
 
 
@@ -349,10 +353,10 @@ async def _once_there(step: Callable[[], Awaitable[object]]) -> None:
 
 async def _start_rtsp(
     ground: _Ground, directory: StreamDirectory, gate: RtspGate, recordings: RtspRecordings
-) -> Callable[[], int]:
+) -> RtspServer | None:
     settings, county, stack = ground.settings, ground.county, ground.stack
     if not settings.rtsp_enabled:
-        return lambda: 0
+        return None
     await stack.enter_async_context(gate.recording_looks(ground.failures))
     server = await stack.enter_async_context(
         RtspServer(
@@ -372,7 +376,7 @@ async def _start_rtsp(
 
     county.on_change.append(rights_changed)
     stack.callback(county.on_change.remove, rights_changed)
-    return lambda: server.port
+    return server
 
 
 def _overflows(directory: StreamDirectory, camera_id: str) -> int:

@@ -8,6 +8,7 @@ import hmac
 import ipaddress
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Histogram, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -21,6 +22,20 @@ from web.config import MetricsAccess
 
 _TICK_S = 0.5
 _DELAY_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """Where figures are read when they are asked for. ``reader_overflows`` counts by camera how often a reader fell
+    behind, ``rtsp_overflows`` how often a viewer over RTSP did; ``notices`` are the codes of what the desk tells the
+    operator now."""
+
+    cameras: Callable[[], Iterable[CameraStatus]]
+    reader_overflows: Callable[[str], int]
+    recorder: Callable[[], RecorderMetrics]
+    viewers: Callable[[], int]
+    rtsp_overflows: Callable[[], int]
+    notices: Callable[[], Iterable[str]]
 
 
 class Metrics:
@@ -44,15 +59,9 @@ class Metrics:
             registry=self.registry,
         )
 
-    def watch(
-        self,
-        cameras: Callable[[], Iterable[CameraStatus]],
-        overflows: Callable[[str], int],
-        recorder: Callable[[], RecorderMetrics],
-        viewers: Callable[[], int],
-    ) -> None:
-        """Report these from now on. ``overflows`` counts by camera how often a reader fell behind."""
-        self.registry.register(_Collector(cameras, overflows, recorder, viewers))
+    def watch(self, watched: Watched) -> None:
+        """Report these from now on."""
+        self.registry.register(_Collector(watched))
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""
@@ -70,23 +79,24 @@ class Metrics:
 
 
 class _Collector:
-    def __init__(
-        self,
-        cameras: Callable[[], Iterable[CameraStatus]],
-        overflows: Callable[[str], int],
-        recorder: Callable[[], RecorderMetrics],
-        viewers: Callable[[], int],
-    ) -> None:
-        self._cameras = cameras
-        self._overflows = overflows
-        self._recorder = recorder
-        self._viewers = viewers
+    def __init__(self, watched: Watched) -> None:
+        self._watched = watched
 
     def collect(self) -> Iterable[Metric]:
         """All families, as prometheus_client asks for them."""
+        watched = self._watched
         yield from self._of_cameras()
         yield from self._of_recorder()
-        yield GaugeMetricFamily("sanhui_viewers", "People who watch a camera live", value=self._viewers())
+        yield GaugeMetricFamily("sanhui_viewers", "People who watch a camera live", value=watched.viewers())
+        yield CounterMetricFamily(
+            "sanhui_rtsp_viewer_overflows",
+            "Times a viewer over RTSP fell behind and was cut to a keyframe",
+            value=watched.rtsp_overflows(),
+        )
+        notices = GaugeMetricFamily("sanhui_notice", "1 while the desk tells the operator so", labels=["code"])
+        for code in watched.notices():
+            notices.add_metric([code], 1.0)
+        yield notices
 
     def _of_cameras(self) -> Iterable[Metric]:
         labels = ["camera", "quality"]
@@ -96,7 +106,7 @@ class _Collector:
         lost = CounterMetricFamily("sanhui_camera_packets_lost", "RTP packets lost", labels=labels)
         reconnects = CounterMetricFamily("sanhui_camera_reconnects", "Connections after the first", labels=labels)
         drops = CounterMetricFamily("sanhui_camera_reader_overflows", "Times a reader fell behind", labels=labels)
-        for camera in self._cameras():
+        for camera in self._watched.cameras():
             names = [camera.camera_id, camera.quality.value]
             for known in CameraState:
                 state.add_metric([*names, known.value], 1.0 if camera.state is known else 0.0)
@@ -104,11 +114,11 @@ class _Collector:
             packets.add_metric(names, camera.packets)
             lost.add_metric(names, camera.packets_lost)
             reconnects.add_metric(names, camera.reconnects)
-            drops.add_metric(names, self._overflows(camera.camera_id))
+            drops.add_metric(names, self._watched.reader_overflows(camera.camera_id))
         return (state, bitrate, packets, lost, reconnects, drops)
 
     def _of_recorder(self) -> Iterable[Metric]:
-        figures = self._recorder()
+        figures = self._watched.recorder()
         gauges = (
             ("recordings", "Recordings under way", figures.recordings),
             ("spool_bytes", "Bytes in the spool", figures.spool_bytes),
@@ -131,10 +141,6 @@ class _Collector:
         for cause, count in sorted(figures.gaps.items()):
             gaps.add_metric([cause], count)
         yield gaps
-        warnings = GaugeMetricFamily("sanhui_recorder_warning", "1 while the warning stands", labels=["code"])
-        for code in figures.warnings:
-            warnings.add_metric([code], 1.0)
-        yield warnings
 
 
 def may_read_metrics(access: MetricsAccess, token: str, address: str, authorization: str) -> bool:

@@ -61,6 +61,7 @@ class RtspServer:
         self._connections: set[ServerConnection] = set()
         self._feeds: dict[LiveStream, tuple[StreamFeed, asyncio.Task[None]]] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._overflows_of_the_gone = 0
 
     @property
     def port(self) -> int:
@@ -81,8 +82,8 @@ class RtspServer:
 
     @property
     def overflows(self) -> int:
-        """How often viewers now connected were cut to the next keyframe."""
-        return sum(connection.overflows for connection in self._connections)
+        """How often viewers were cut to the next keyframe, those that have gone with them: it never becomes less."""
+        return self._overflows_of_the_gone + sum(connection.overflows for connection in self._connections)
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -154,7 +155,9 @@ class RtspServer:
         return connection
 
     def _closed(self, connection: ServerConnection) -> None:
-        self._connections.discard(connection)
+        if connection in self._connections:
+            self._connections.remove(connection)
+            self._overflows_of_the_gone += connection.overflows
 
     def _feed_done(self, stream: LiveStream, task: asyncio.Task[None]) -> None:
         self._ending.discard(task)

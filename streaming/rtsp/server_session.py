@@ -95,6 +95,8 @@ class ServerSession:
         self._play: Play | None = None
         self._delivery: SessionTransport | None = None
         self._output: SessionOutput | None = None
+        # Of outputs before: each time it plays anew it gets another.
+        self._overflows = 0
         # Open while a live stream is being sent.
         self._look = contextlib.ExitStack()
 
@@ -111,7 +113,7 @@ class ServerSession:
     @property
     def overflows(self) -> int:
         """How often this viewer was cut to the next keyframe."""
-        return self._output.overflows if self._output is not None else 0
+        return self._overflows + (self._output.overflows if self._output is not None else 0)
 
     @property
     def path(self) -> str:
@@ -146,7 +148,7 @@ class ServerSession:
         if play is not None and output is not None:
             play.pause(output)
         if output is not None:
-            output.close()
+            self._let_go(output)
         for each in {play, self._found} - {None}:
             assert each is not None
             each.close()
@@ -290,8 +292,12 @@ class ServerSession:
         output, self._output = self._output, None
         self._look.close()
         headers = self._play.pause(output)
-        output.close()
+        self._let_go(output)
         return Response(200, headers=headers)
+
+    def _let_go(self, output: SessionOutput) -> None:
+        self._overflows += output.overflows
+        output.close()
 
     def _teardown(self, request: Request) -> Response | None:
         if (refusal := self._refused_session(request)) is not None:

@@ -10,7 +10,7 @@ from recorder.state import RecorderMetrics
 from streaming.camera_status import CameraState, CameraStatus
 from tests.web.conftest import run, settings
 from web.config import MetricsAccess
-from web.metrics import Metrics, may_read_metrics
+from web.metrics import Metrics, Watched, may_read_metrics
 
 
 def _value(text: str, name: str, **labels: str) -> float:
@@ -22,13 +22,22 @@ def _value(text: str, name: str, **labels: str) -> float:
 
 
 def test_cameras_and_recorder_are_told() -> None:
-    recorder = RecorderMetrics(spool_bytes=7, upload_lag_s=1.5, warnings=("store-away",))
+    recorder = RecorderMetrics(spool_bytes=7, upload_lag_s=1.5)
     recorder.gaps["disconnected"] = 2
     camera = CameraStatus(
         "cam-1", Quality.MAIN, CameraState.SILENT, 0, bitrate_bps=1000, packets=10, packets_lost=3, reconnects=4
     )
     metrics = Metrics()
-    metrics.watch(lambda: [camera], lambda camera_id: 5, lambda: recorder, lambda: 6)
+    metrics.watch(
+        Watched(
+            cameras=lambda: [camera],
+            reader_overflows=lambda camera_id: 5,
+            recorder=lambda: recorder,
+            viewers=lambda: 6,
+            rtsp_overflows=lambda: 8,
+            notices=lambda: ("second-service", "store-away"),
+        )
+    )
     text = metrics.text().decode()
     assert _value(text, "sanhui_camera_bitrate_bps", camera="cam-1", quality="main") == 1000
     assert _value(text, "sanhui_camera_packets_lost_total", camera="cam-1") == 3
@@ -39,8 +48,10 @@ def test_cameras_and_recorder_are_told() -> None:
     assert _value(text, "sanhui_recorder_spool_bytes") == 7
     assert _value(text, "sanhui_recorder_upload_lag_seconds") == 1.5
     assert _value(text, "sanhui_recorder_gaps_total", cause="disconnected") == 2
-    assert _value(text, "sanhui_recorder_warning", code="store-away") == 1
+    assert _value(text, "sanhui_notice", code="store-away") == 1
+    assert _value(text, "sanhui_notice", code="second-service") == 1
     assert _value(text, "sanhui_viewers") == 6
+    assert _value(text, "sanhui_rtsp_viewer_overflows_total") == 8
     assert _value(text, "process_resident_memory_bytes") > 0
 
 
@@ -51,6 +62,17 @@ async def test_the_recorders_figures_are_those_of_when_they_are_asked_for(
         monkeypatch.setattr(service.services.recorder._spool, "bytes", 12_345)  # noqa: SLF001
         text = await (await service.browser().client.get("/metrics")).text()
     assert _value(text, "sanhui_recorder_spool_bytes") == 12_345
+
+
+async def test_what_the_desk_tells_the_operator_is_there_for_an_alarm_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with run(settings(tmp_path)) as service:
+        service.services.failures.note("a task", RuntimeError("broken"))
+        text = await (await service.browser().client.get("/metrics")).text()
+        assert service.services.notices.codes == ("task-failed",)
+    assert _value(text, "sanhui_notice", code="task-failed") == 1
+    assert _value(text, "sanhui_rtsp_viewer_overflows_total") == 0
 
 
 def test_two_applications_in_one_process_do_not_share_figures() -> None:
