@@ -151,11 +151,7 @@ async def _start(
         failures=ground.failures,
         devices=Devices(ground.database, ground.county, ground.clock),
         pairings=Pairings(ground.clock),
-        readiness=Readiness(
-            {"database": ground.database.check, "store": ground.store.check},
-            lambda: media.recorder.warnings,
-            ground.clock,
-        ),
+        readiness=_readiness(ground, media.recorder),
         rtsp_port=lambda: players.rtsp.port if players.rtsp is not None else 0,
     )
     await stack.enter_async_context(live_events(app, ground.failures))
@@ -333,6 +329,11 @@ async def _start_watch(ground: _Ground, media: _Media, players: _Players, catalo
         )
     )
     return trends, notices
+
+
+def _readiness(ground: _Ground, recorder: RecorderService) -> Readiness:
+    checks = {"database": ground.database.check, "store": ground.store.check}
+    return Readiness(checks, lambda: recorder.warnings, ground.clock)
 
 
 async def _once_there(step: Callable[[], Awaitable[object]]) -> None:

@@ -34,6 +34,7 @@ async def test_killed_again_and_again(tmp_path: Path, caplog: pytest.LogCaptureF
         home.clock.now_ns += round(moments.count * LIFE_S * NS_PER_S)
         async with meeting_resumed(home, caplog, meeting) as scene:
             await scene.goes_on()
+            assert "recording-resumed" in await home.story(meeting)
             await scene.ends()
         gaps = await scene.is_whole()
         assert {gap.cause for gap in gaps} <= {"service-down", "not-started"}

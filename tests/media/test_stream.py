@@ -85,6 +85,7 @@ async def test_a_reader_keeps_nothing_alive_of_what_it_began_with() -> None:
         pictures(8, 1)
         await viewer.take()
         await recording.take()
-        # What is left is what the stream itself has: the keyframe, and two seconds of the open segment.
-        assert in_memory(AccessUnit) - others[AccessUnit] == 1
-        assert in_memory(Part) - others[Part] == 4
+        # What is left is what the stream itself has: the keyframe, and two seconds of the open segment. What
+        # tests before this one left may go meanwhile.
+        assert in_memory(AccessUnit) - others[AccessUnit] <= 1
+        assert in_memory(Part) - others[Part] <= 4
