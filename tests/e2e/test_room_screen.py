@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, Route, WebSocketRoute, expect
+from playwright.async_api import Browser, Locator, Page, Request, Route, WebSocketRoute, expect
 
 from tests.support import county
 from tests.support.browser import chromium, desk
@@ -18,6 +18,7 @@ from tests.support.browser import chromium, desk
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 VILLAGE = "柳树湾村党支部"
+QUIET_S = 25.0
 LONGEST_NOTE = "请先由支部书记宣布应到会和实到会的正式党员人数，确认超过半数以后再开始表决，" * 5
 LONG_NAME = "社会主义新农村建设示范片区柳树湾中心村联合党总支第一党支部（流动党员）"
 LONG_TITLE = (
@@ -100,6 +101,21 @@ async def television(house: House, folder: Path, shown: dict[str, Any], *, lost:
 
 async def is_in_sight(place: Locator) -> bool:
     return bool(await place.evaluate(_IN_SIGHT))
+
+
+async def test_a_tv_that_is_told_what_happens_does_not_ask(house: House, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def note_it(request: Request) -> None:
+        if request.resource_type in {"fetch", "xhr"}:
+            asked.append(f"{request.method} {request.url}")
+
+    async with television(house, tmp_path, room(viewers=0)) as page:
+        # What its own opening has set off has been asked for by then.
+        await page.wait_for_timeout(3000)
+        page.on("request", note_it)
+        await page.wait_for_timeout(QUIET_S * 1000)
+    assert asked == []
 
 
 async def test_long_names_leave_the_screen_to_what_matters(house: House, tmp_path: Path) -> None:
