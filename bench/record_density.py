@@ -220,23 +220,23 @@ def main() -> None:
     )
     for count in options.cameras:
         load = Load(count, options.bitrate, options.viewers, options.whep, options.seconds, options.read_interval)
-        _measure(table, load, options.baseline_seconds)
+        _add_rows(table, load, options.baseline_seconds)
     table.print(as_json=options.json)
 
 
-def _measure(table: Table, load: Load, baseline_seconds: float) -> None:
+def _add_rows(table: Table, load: Load, baseline_seconds: float) -> None:
     """The rows of one number of cameras: ours, and what it is compared with unless ``baseline_seconds`` is 0."""
     count = load.cameras
+    copied: Usage | None = None
     others: dict[str, Usage] = {}
     with cameras(load) as urls:
         usage, done = ours(urls, load)
         if done["online"] != count:
             raise RuntimeError(f"only {done['online']} of {count} cameras were online: {done}")
         if baseline_seconds:
-            others["ffmpeg -c copy"] = baseline(urls, baseline_seconds)
-        if baseline_seconds and load.viewers:
-            others[f"and HLS of {load.viewers}"] = baseline(urls, baseline_seconds, load.viewers)
-    copied = others.get("ffmpeg -c copy")
+            copied = others["ffmpeg -c copy"] = baseline(urls, baseline_seconds)
+            if load.viewers:
+                others[f"ffmpeg, with HLS of {load.viewers}"] = baseline(urls, baseline_seconds, load.viewers)
     table.add(
         "Sanhui",
         count,
@@ -249,7 +249,7 @@ def _measure(table: Table, load: Load, baseline_seconds: float) -> None:
     )
     for way, other in others.items():
         cpu, memory = 100 * other.cpu_share / count, other.memory / count / MIB
-        ratio = other.cpu_share / others["ffmpeg -c copy"].cpu_share
+        ratio = other.cpu_share / copied.cpu_share if copied is not None else "-"
         table.add(way, count, cpu, memory, ratio, "-", "-", "-")
     table.notes += _notes(done, count)
 

@@ -64,9 +64,7 @@ async def test_the_recorders_figures_are_those_of_when_they_are_asked_for(
     assert _value(text, "sanhui_recorder_spool_bytes") == 12_345
 
 
-async def test_what_the_desk_tells_the_operator_is_there_for_an_alarm_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_the_desk_tells_the_operator_is_there_for_an_alarm_too(tmp_path: Path) -> None:
     async with run(settings(tmp_path)) as service:
         service.services.failures.note("a task", RuntimeError("broken"))
         text = await (await service.browser().client.get("/metrics")).text()
